@@ -1,0 +1,184 @@
+//! The catalogue of one environment: features, prices, and what each variant of a plan grants and allows.
+//!
+//! It is one document with its own version, replicated whole. States name the version they need. Source:
+//! docs/subscriptions.md, "Catalogue"; docs/sync.md, "What is published".
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::credits::Credits;
+use crate::ids::{FeatureKey, PlanId, VariantId};
+use crate::pricing::{Price, PriceVersion, price_at};
+use crate::time::{Period, Timestamp};
+
+/// What a feature is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureKind {
+    /// Paid with credits.
+    Metered,
+    /// On or off.
+    Boolean,
+    /// A JSON value, for example a limit.
+    Config,
+}
+
+/// What happens when usage costs more than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OveragePolicy {
+    /// The event is refused and nothing is recorded.
+    Block,
+    /// Takes what is there.
+    Cap,
+    /// The rest becomes debt, down to the overdraft limit.
+    Overdraft,
+    /// As overdraft, with an event of its own.
+    Notify,
+}
+
+impl OveragePolicy {
+    /// Whether a shortfall becomes debt.
+    pub const fn allows_debt(self) -> bool {
+        matches!(self, Self::Overdraft | Self::Notify)
+    }
+}
+
+/// What a sidecar answers for a metered feature while the server is out of reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfflinePolicy {
+    /// Go on, however old the state is, also without a state.
+    Allow,
+    /// Deny as soon as the link is down.
+    Deny,
+    /// Go on until the state is older than the staleness limit.
+    AllowUntilStale,
+}
+
+/// Whether a feature is given, and with which value (the JSON text of a `config` feature).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// On or off.
+    pub enabled: bool,
+    /// JSON text; only for `config` features.
+    pub value: Option<String>,
+}
+
+/// A feature of the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Metered, boolean or config.
+    pub kind: FeatureKind,
+    /// What holds where no plan names the feature.
+    pub default: Access,
+    /// Price versions in ascending order of `effective_from`; empty = cannot be charged.
+    pub prices: Vec<PriceVersion>,
+    /// What happens on a shortfall.
+    pub overage_policy: OveragePolicy,
+    /// How far debt may go under overdraft; `None` = no limit.
+    pub overdraft_limit: Option<Credits>,
+    /// What a sidecar answers while the server is out of reach.
+    pub offline: OfflinePolicy,
+}
+
+impl Feature {
+    /// The price in force at `at`.
+    pub fn price_at(&self, at: Timestamp) -> Option<&Price> {
+        price_at(&self.prices, at)
+    }
+}
+
+/// How often a grant template gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantInterval {
+    /// Once per end user and template; the block never expires.
+    Once,
+    /// At each start of a billing period; the block ends with it.
+    BillingPeriod,
+}
+
+/// Credit that a variant gives its subscribers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantTemplate {
+    /// Credits per subscription and unit of quantity; more than 0.
+    pub amount: Credits,
+    /// How often.
+    pub interval: GrantInterval,
+    /// Burn priority of the block, 0 first.
+    pub priority: u8,
+    /// Sorted; empty = any feature.
+    pub feature_keys: Vec<FeatureKey>,
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanKind {
+    /// At most one live subscription per end user.
+    Base,
+    /// Any number beside a base.
+    Addon,
+}
+
+/// One version of a variant of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The plan it belongs to.
+    pub plan_id: PlanId,
+    /// The plan's kind.
+    pub plan_kind: PlanKind,
+    /// Counts edits, from 1.
+    pub version: u32,
+    /// Length of a billing period.
+    pub billing_period: Period,
+    /// What subscribers are given.
+    pub grants: Vec<GrantTemplate>,
+    /// What subscribers may do.
+    pub entitlements: BTreeMap<FeatureKey, Access>,
+}
+
+/// How the environment's clock runs (live: always with the real one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Clock {
+    /// With real time.
+    #[default]
+    Real,
+    /// Stands at an instant until it is set again.
+    Standing(Timestamp),
+    /// Runs, this many microseconds ahead of real time.
+    Ahead(i64),
+}
+
+impl Clock {
+    /// The environment's now for a real instant.
+    pub const fn at(self, real: Timestamp) -> Timestamp {
+        match self {
+            Self::Real => real,
+            Self::Standing(at) => at,
+            Self::Ahead(micros) => real.saturating_add_micros(micros),
+        }
+    }
+}
+
+/// Everything that the rules need to know about an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Counts changes.
+    pub version: u64,
+    /// The environment's clock.
+    pub clock: Clock,
+    /// Features by key.
+    pub features: BTreeMap<FeatureKey, Feature>,
+    /// Every version of every variant that may have subscribers.
+    pub variants: BTreeMap<(VariantId, u32), Variant>,
+}
+
+impl Catalogue {
+    /// The latest version of a variant: what a new subscription gets.
+    pub fn latest_variant(&self, id: VariantId) -> Option<&Variant> {
+        self.variants.range((id, 0)..=(id, u32::MAX)).next_back().map(|(_, variant)| variant)
+    }
+}

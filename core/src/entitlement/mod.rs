@@ -1,0 +1,7 @@
+//! Entitlements: may this end user do this? The same answer in server, sidecar and WASM.
+//!
+//! - [`decision`]: the answer and its closed list of reasons
+//! - [`evaluate`]: from (state, catalogue, request, now) to the answer
+
+pub mod decision;
+pub mod evaluate;

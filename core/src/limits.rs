@@ -1,0 +1,34 @@
+//! Every limit of the rules, in one place. The HTTP contract (openapi.yaml) repeats them for callers.
+
+/// Bytes of an end user's id.
+pub const END_USER_ID_BYTES_MAX: usize = 256;
+/// Characters of a feature key.
+pub const FEATURE_KEY_CHARS_MAX: usize = 64;
+/// Characters of an idempotency key.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Live blocks of one account.
+pub const LIVE_BLOCKS_MAX: usize = 10_000;
+/// Feature keys of one block.
+pub const SCOPE_KEYS_MAX: usize = 50;
+/// String pairs of `metadata` and of event properties.
+pub const PAIRS_MAX: usize = 50;
+/// Bytes of a key of `metadata` or properties.
+pub const PAIR_KEY_BYTES_MAX: usize = 64;
+/// Bytes of a value of `metadata` or properties.
+pub const PAIR_VALUE_BYTES_MAX: usize = 512;
+/// Grant templates of one variant.
+pub const GRANT_TEMPLATES_MAX: usize = 20;
+/// Entitlements of one variant.
+pub const ENTITLEMENTS_MAX: usize = 500;
+/// How far back `effective_at` of usage may lie, in microseconds (35 days).
+pub const LATE_WINDOW_MICROS: i64 = 35 * 86_400 * crate::time::MICROS_PER_SECOND;
+/// How far ahead `effective_at` of usage may lie, in microseconds (5 minutes); it counts as now.
+pub const AHEAD_WINDOW_MICROS: i64 = 300 * crate::time::MICROS_PER_SECOND;
+/// Tranches published of one account; an account with more is `partial`.
+pub const TRANCHES_MAX: usize = 64;
+/// Events of one usage batch.
+pub const BATCH_EVENTS_MAX: usize = 1_000;
+/// Bytes of one frame on the link.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a catalogue.
+pub const CATALOGUE_BYTES_MAX: usize = 16 << 20;

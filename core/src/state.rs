@@ -1,0 +1,68 @@
+//! [`AccountState`]: what is published of an account. Source: docs/sync.md, "What is published".
+//!
+//! The whole new state, not an increment: a replica keeps it if its stamp is higher than what it has. It holds all
+//! that time and checks need, so a sidecar or an edge function decides exactly as the server does.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::Catalogue;
+use crate::ids::EndUserId;
+use crate::ledger::account::Account;
+use crate::ledger::block::{HasLot, Lot};
+use crate::ledger::wallet::Wallet;
+use crate::limits::TRANCHES_MAX;
+
+/// What is published of one account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountState {
+    /// Whose it is.
+    pub end_user_id: EndUserId,
+    /// The place in its lane's feed at which it was written; 0 = the end user is not known.
+    pub stamp: u64,
+    /// Counts written changes of the account.
+    pub version: u64,
+    /// The oldest catalogue that it can be read with.
+    pub catalogue_version: u64,
+    /// Too large to be published whole: only the server answers for it.
+    pub partial: bool,
+    /// Tranches, debts and subscriptions.
+    pub wallet: Wallet<Lot>,
+}
+
+impl AccountState {
+    /// The state of an end user that nothing was ever written for.
+    pub fn unknown(end_user_id: EndUserId) -> Self {
+        Self { end_user_id, stamp: 0, version: 0, catalogue_version: 0, partial: false, wallet: Wallet::default() }
+    }
+
+    /// What is published of `account` as of `stamp`, under the catalogue that it was written with.
+    pub fn publish(account: &Account, stamp: u64, catalogue: &Catalogue) -> Self {
+        let mut tranches: Vec<Lot> = Vec::new();
+        for lot in account.wallet.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive()) {
+            match tranches.last_mut().filter(|last| last.is_like(lot)) {
+                Some(last) => {
+                    last.remaining += lot.remaining;
+                    last.held += lot.held;
+                }
+                None => tranches.push(lot.clone()),
+            }
+        }
+        let partial = tranches.len() > TRANCHES_MAX;
+        if partial {
+            tranches.clear();
+        }
+        Self {
+            end_user_id: account.end_user_id.clone(),
+            stamp,
+            version: account.version,
+            catalogue_version: catalogue.version,
+            partial,
+            wallet: Wallet {
+                time: account.wallet.time,
+                lots: tranches,
+                debts: account.wallet.debts.clone(),
+                subscriptions: account.wallet.subscriptions.clone(),
+            },
+        }
+    }
+}

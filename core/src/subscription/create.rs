@@ -1,0 +1,64 @@
+//! Creating a subscription: its first period opens and its plan's grants are made.
+//!
+//! Source: docs/subscriptions.md, "Create".
+
+use crate::catalogue::{Catalogue, GrantInterval, PlanKind, Variant};
+use crate::credits::Credits;
+use crate::ids::SubscriptionId;
+use crate::ledger::apply::grant_lots;
+use crate::ledger::block::{BlockKind, Lot, Origin};
+use crate::ledger::book::Book;
+use crate::ledger::command::{Outcome, Refusal, Subscribe};
+use crate::ledger::entry::Cause;
+use crate::ledger::event::EventKind;
+use crate::subscription::{Interval, Subscription, SubscriptionStatus};
+
+pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subscribe) -> Result<Outcome, Refusal> {
+    let variant = catalogue.latest_variant(order.variant_id).ok_or(Refusal::VariantUnknown(order.variant_id))?;
+    let live_base = book.account.wallet.subscriptions.iter().find(|live| live.plan_kind == PlanKind::Base);
+    match (variant.plan_kind, live_base) {
+        (PlanKind::Base, Some(live)) => return Err(Refusal::BaseSubscriptionLive(live.id)),
+        (PlanKind::Addon, None) => return Err(Refusal::NoBaseSubscription),
+        _ => {}
+    }
+    let start = book.now();
+    let subscription = Subscription {
+        id: SubscriptionId::from_uuid(book.ids.next_uuid()),
+        plan_id: variant.plan_id,
+        plan_kind: variant.plan_kind,
+        variant_id: order.variant_id,
+        variant_version: variant.version,
+        status: SubscriptionStatus::Active,
+        quantity: order.quantity,
+        current_period: Interval { start, end: variant.billing_period.end(start, 0) },
+    };
+    let lots = first_grants(&subscription, variant)?;
+    if !lots.is_empty() {
+        grant_lots(book, lots, Cause::Subscription(subscription.id))?;
+    }
+    book.account.wallet.subscriptions.push(subscription.clone());
+    book.effects.subscriptions.push(subscription.clone());
+    book.announce(start, EventKind::SubscriptionCreated { subscription: subscription.clone() });
+    Ok(Outcome::Subscribed { subscription })
+}
+
+fn first_grants(subscription: &Subscription, variant: &Variant) -> Result<Vec<Lot>, Refusal> {
+    let Interval { start, end } = subscription.current_period;
+    let lots = (0..).zip(&variant.grants).map(|(template, grant)| {
+        let amount = i128::from(grant.amount.get()) * i128::from(subscription.quantity);
+        let amount = i64::try_from(amount).map_err(|_| crate::credits::AmountOutOfRange).and_then(Credits::new)?;
+        Ok(Lot {
+            kind: BlockKind::Plan,
+            priority: grant.priority,
+            paid: false,
+            settles_debt: true,
+            effective_at: start,
+            expires_at: (grant.interval == GrantInterval::BillingPeriod).then_some(end),
+            scope: grant.feature_keys.clone(),
+            remaining: amount,
+            held: Credits::ZERO,
+            origin: Some(Origin { subscription_id: subscription.id, template }),
+        })
+    });
+    lots.collect()
+}

@@ -1,0 +1,51 @@
+//! Subscriptions of an end user to a variant of a plan. Source: docs/subscriptions.md.
+//!
+//! A subscription lives for the billing period it was created with; at the end of that period it is over.
+
+pub(crate) mod create;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::PlanKind;
+use crate::ids::{PlanId, SubscriptionId, VariantId};
+use crate::time::Timestamp;
+
+/// Where a subscription stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubscriptionStatus {
+    /// Its period runs.
+    Active,
+    /// Its period is over.
+    Expired,
+}
+
+/// A half-open interval `[start, end)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// First instant inside.
+    pub start: Timestamp,
+    /// First instant outside.
+    pub end: Timestamp,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The plan.
+    pub plan_id: PlanId,
+    /// Base or add-on.
+    pub plan_kind: PlanKind,
+    /// The variant.
+    pub variant_id: VariantId,
+    /// The variant's version that it keeps.
+    pub variant_version: u32,
+    /// Where it stands.
+    pub status: SubscriptionStatus,
+    /// Seats; multiplies grants.
+    pub quantity: u32,
+    /// The billing period that runs.
+    pub current_period: Interval,
+}

@@ -1,0 +1,194 @@
+//! [`Timestamp`]: UTC with microseconds, and the calendar arithmetic of billing periods.
+//!
+//! Source: docs/ledger.md, "Amounts and time". Logic never reads a clock: `now` is always an argument.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::tz::TimeZone;
+use jiff::{Span, ToSpan};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Microseconds in one second.
+pub const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// An instant, in microseconds since 1970-01-01T00:00:00Z. Text form: RFC 3339 in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// Why a text is no timestamp.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a timestamp must be RFC 3339 with an offset, for example 2026-01-31T08:00:00Z, between the years 1 and 9999")]
+pub struct InvalidTimestamp;
+
+/// 0001-01-01T00:00:00Z.
+const MICROS_MIN: i64 = -62_135_596_800 * MICROS_PER_SECOND;
+/// One week before the end of the year 9999, so that every instant has a text form in any offset.
+const MICROS_MAX: i64 = 253_401_696_000 * MICROS_PER_SECOND;
+
+impl Timestamp {
+    /// The earliest instant.
+    pub const MIN: Self = Self(MICROS_MIN);
+    /// The latest instant.
+    pub const MAX: Self = Self(MICROS_MAX);
+
+    /// The instant `micros` after the epoch, if it lies between the years 1 and 9999.
+    pub const fn from_micros(micros: i64) -> Result<Self, InvalidTimestamp> {
+        if micros < MICROS_MIN || micros > MICROS_MAX {
+            return Err(InvalidTimestamp);
+        }
+        Ok(Self(micros))
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Milliseconds since the epoch, rounded down; the time part of a UUIDv7.
+    pub const fn as_millis(self) -> i64 {
+        self.0.div_euclid(1_000)
+    }
+
+    /// This instant moved by `micros`, held inside the range of timestamps.
+    pub const fn saturating_add_micros(self, micros: i64) -> Self {
+        let moved = self.0.saturating_add(micros);
+        if moved > MICROS_MAX {
+            Self::MAX
+        } else if moved < MICROS_MIN {
+            Self::MIN
+        } else {
+            Self(moved)
+        }
+    }
+
+    /// Microseconds from `earlier` to this instant; negative if it is later.
+    pub const fn micros_since(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&to_jiff(*self), f)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let parsed: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
+        Self::from_micros(parsed.as_microsecond())
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+            text.parse().map_err(D::Error::custom)
+        } else {
+            Self::from_micros(i64::deserialize(deserializer)?).map_err(D::Error::custom)
+        }
+    }
+}
+
+/// The unit of a [`Period`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeriodUnit {
+    /// 24 hours.
+    Day,
+    /// 7 days.
+    Week,
+    /// A calendar month; the anchor day is kept (31 Jan, 28 Feb, 31 Mar).
+    Month,
+    /// A calendar year; 29 Feb falls back to 28 Feb and returns.
+    Year,
+}
+
+/// A length of calendar time: `count` units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Period {
+    /// How many units, 1 to 1,000.
+    pub count: u16,
+    /// Of which length.
+    pub unit: PeriodUnit,
+}
+
+impl Period {
+    /// The end of the `index`-th period (from 0) of a series anchored at `anchor`. Counting from the anchor, not
+    /// from the last end, keeps the anchor day. Beyond the year 9999 the last timestamp.
+    pub fn end(self, anchor: Timestamp, index: u32) -> Timestamp {
+        let count = (i64::from(index) + 1) * i64::from(self.count);
+        let span = match self.unit {
+            PeriodUnit::Day => Span::new().try_days(count),
+            PeriodUnit::Week => Span::new().try_days(count.saturating_mul(7)),
+            PeriodUnit::Month => Span::new().try_months(count),
+            PeriodUnit::Year => Span::new().try_years(count),
+        };
+        let end = span.and_then(|span| to_jiff(anchor).to_zoned(TimeZone::UTC).checked_add(span));
+        end.map_or(Timestamp::MAX, |end| Timestamp(end.timestamp().as_microsecond()).min(Timestamp::MAX))
+    }
+}
+
+fn to_jiff(timestamp: Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::UNIX_EPOCH
+        .checked_add(timestamp.0.microseconds())
+        .expect("timestamps lie between the years 1 and 9999")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn text_is_rfc_3339_in_utc_with_microseconds() {
+        assert_eq!(at("2026-01-31T09:00:00.000001+01:00").to_string(), "2026-01-31T08:00:00.000001Z");
+        assert_eq!(at("1970-01-01T00:00:00Z").as_micros(), 0);
+        for bad in ["", "2026-01-31", "2026-01-31T08:00:00", "-009999-01-01T00:00:00Z", "99999-01-01T00:00:00Z", "now"]
+        {
+            assert_eq!(bad.parse::<Timestamp>(), Err(InvalidTimestamp), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_limits_have_a_text_form() {
+        for limit in [Timestamp::MIN, Timestamp::MAX] {
+            assert_eq!(at(&limit.to_string()), limit);
+        }
+    }
+
+    #[test]
+    fn months_keep_their_anchor_day() {
+        let month = Period { count: 1, unit: PeriodUnit::Month };
+        let anchor = at("2027-01-31T10:00:00Z");
+        let ends: Vec<String> = (0..3).map(|i| month.end(anchor, i).to_string()).collect();
+        assert_eq!(ends, ["2027-02-28T10:00:00Z", "2027-03-31T10:00:00Z", "2027-04-30T10:00:00Z"]);
+    }
+
+    #[test]
+    fn leap_day_years_fall_back_and_return() {
+        let year = Period { count: 1, unit: PeriodUnit::Year };
+        let anchor = at("2028-02-29T00:00:00Z");
+        assert_eq!(year.end(anchor, 0), at("2029-02-28T00:00:00Z"));
+        assert_eq!(year.end(anchor, 3), at("2032-02-29T00:00:00Z"));
+    }
+}

@@ -47,7 +47,7 @@ pub struct Decision {
     pub available: Credits,
     /// What the units would cost; metered features with a price.
     pub estimated_cost: Option<Credits>,
-    /// The balance with that cost; metered features with a price.
+    /// The balance with that cost, if that is still an amount; metered features with a price.
     pub balance_after: Option<Credits>,
     /// The most units that would be allowed now; `None` = no limit, or not metered.
     pub units_affordable: Option<Units>,

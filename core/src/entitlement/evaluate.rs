@@ -37,6 +37,8 @@ pub fn wallet_at(state: &AccountState, now: Timestamp) -> Cow<'_, Wallet<Lot>> {
 /// Answers a check.
 pub fn evaluate(state: &AccountState, catalogue: &Catalogue, request: CheckRequest<'_>, now: Timestamp) -> Decision {
     let wallet = wallet_at(state, now);
+    // A command would count from here too: an account's time never goes back.
+    let now = now.max(wallet.time);
     let base = wallet.subscriptions.iter().find(|subscription| subscription.plan_kind == PlanKind::Base);
     let totals = wallet.feature_totals(request.feature_key);
     let mut decision = Decision {
@@ -113,7 +115,7 @@ fn can_pay(
         return Reason::InsufficientCredits;
     };
     decision.estimated_cost = Some(cost);
-    decision.balance_after = Some(decision.balance - cost);
+    decision.balance_after = decision.balance.checked_add(-cost).ok();
     if cost <= spendable {
         Reason::Ok
     } else if !feature.overage_policy.allows_debt() {

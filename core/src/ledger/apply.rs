@@ -32,14 +32,17 @@ pub fn apply(
     }
     let is_new = account.version == 0 && account.seq == 0;
     let mut book = Book::open(account, request, effects);
+    if is_new {
+        book.announce(book.now(), EventKind::EndUserCreated {});
+    }
     let decided = match &request.command {
         Command::Grant(grant) => grant_block(&mut book, grant),
         Command::Usage(usage) => super::usage::record(&mut book, catalogue, usage),
         Command::Subscribe(order) => subscribe(&mut book, catalogue, order),
     };
-    if is_new && decided.is_ok() {
-        let now = book.now();
-        book.announce(now, EventKind::EndUserCreated {});
+    if is_new && decided.is_err() {
+        // Nothing is due in an account without history, so this is all that was written.
+        book.effects.events.pop();
     }
     book.close();
     let mut outcome = decided?;

@@ -33,7 +33,11 @@ pub struct Effects {
 impl Effects {
     /// Whether anything was written.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.events.is_empty() && self.subscriptions.is_empty()
+        self.written() == 0
+    }
+
+    fn written(&self) -> usize {
+        self.entries.len() + self.events.len() + self.subscriptions.len()
     }
 }
 
@@ -42,6 +46,9 @@ pub(crate) struct Book<'a> {
     pub(crate) effects: &'a mut Effects,
     pub(crate) ids: IdMint,
     pub(crate) request: &'a Request,
+    now: Timestamp,
+    /// How much `effects` held before this command.
+    written_before: usize,
 }
 
 impl<'a> Book<'a> {
@@ -50,19 +57,21 @@ impl<'a> Book<'a> {
         let now = request.now.max(account.wallet.time);
         let ids = IdMint::new(now, request.seed, account.end_user_id.bucket());
         let mut wallet = std::mem::take(&mut account.wallet);
-        let mut book = Self { account, effects, ids, request };
+        let written_before = effects.written();
+        let mut book = Self { account, effects, ids, request, now, written_before };
         advance(&mut wallet, now, |wallet, instant| book.write_instant(wallet, instant));
         book.account.wallet = wallet;
         book
     }
 
+    /// The instant of the command: the request's, or the account's time if a clock went back.
     pub(crate) fn now(&self) -> Timestamp {
-        self.account.wallet.time
+        self.now
     }
 
     /// Ends a command: the version rises if anything was written.
     pub(crate) fn close(self) {
-        if !self.effects.is_empty() {
+        if self.effects.written() > self.written_before {
             self.account.version += 1;
         }
         debug_assert_eq!(self.account.totals, self.account.wallet.totals(), "entries add up to the blocks");
@@ -81,7 +90,7 @@ impl<'a> Book<'a> {
             balance_after: account.totals.balance,
             reserved_after: account.totals.reserved,
             debt_after: account.totals.debt,
-            recorded_at: self.request.now,
+            recorded_at: self.now,
             actor: self.request.actor,
             prev_hash: account.last_hash,
             hash: Hash::ZERO,
@@ -109,11 +118,11 @@ impl<'a> Book<'a> {
         let mut wallet = std::mem::take(&mut self.account.wallet);
         let settled = wallet.settle();
         let instant = Instant { at: wallet.time, settled, ..Instant::default() };
-        self.write_instant(&wallet, instant);
+        self.write_instant(&mut wallet, instant);
         self.account.wallet = wallet;
     }
 
-    fn write_instant(&mut self, wallet: &Wallet<Block>, instant: Instant) {
+    fn write_instant(&mut self, wallet: &mut Wallet<Block>, instant: Instant) {
         let at = instant.at;
         for subscription in instant.ended {
             self.effects.subscriptions.push(subscription.clone());
@@ -121,7 +130,9 @@ impl<'a> Book<'a> {
         }
         if !instant.expired.is_empty() {
             for (index, amount) in &instant.expired {
-                let block_id = wallet.lots[*index].id;
+                let block = &mut wallet.lots[*index];
+                block.expired += *amount;
+                let block_id = block.id;
                 self.announce(at, EventKind::CreditsExpired { block_id, amount: *amount });
             }
             let allocations = allocations(wallet, instant.expired.iter().map(|(index, amount)| (*index, -*amount)));

@@ -67,7 +67,7 @@ pub(super) fn record(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) 
         cost,
         charged,
         effective_at,
-        recorded_at: book.request.now,
+        recorded_at: now,
         seq,
         totals: book.account.totals,
         version: 0,

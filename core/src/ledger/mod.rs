@@ -6,6 +6,7 @@
 //! - [`command`], [`apply`]: what can be asked, and the decision (grants and subscriptions there, usage in `usage`)
 //! - [`entry`], [`event`]: what a decision leaves behind, collected in [`book`]
 //! - [`account`]: the whole of it
+//! - [`refold`]: the whole of it again, from its entries alone
 
 pub mod account;
 pub mod advance;
@@ -15,5 +16,6 @@ pub mod book;
 pub mod command;
 pub mod entry;
 pub mod event;
+pub mod refold;
 mod usage;
 pub mod wallet;

@@ -1,1 +1,35 @@
-//! Placeholder while the workspace is laid out.
+//! The QuotaStack SDK: may this end user do this, and what did they use?
+//!
+//! ```no_run
+//! # async fn run(request_id: &str) -> Result<(), quotastack::Error> {
+//! use quotastack::{Client, Usage};
+//!
+//! let quotastack = Client::from_env()?;
+//! let check = quotastack.check_entitlement("user_123", "ai_request").await?;
+//! if check.allowed {
+//!     quotastack.record_usage("user_123", Usage::new("ai_request", 1).idempotency_key(request_id)).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Client`] has the calls of every day; [`Client::api`] has all operations, generated from the contract. Both go
+//! through one transport: it retries what is safe to retry, names every mutation so that a retry changes nothing
+//! twice, and gives up in time. It compiles for `wasm32-unknown-unknown`, where it uses `fetch`.
+
+/// All operations of the contract, generated: builders, their types, and errors as they come off the wire.
+#[path = "generated.rs"]
+#[expect(missing_docs, clippy::unwrap_used, reason = "generated from the contract, which documents every field")]
+pub mod api;
+mod client;
+mod config;
+mod error;
+mod platform;
+mod requests;
+mod transport;
+
+pub use api::types::{Block, Check, EndUserCredits, GrantReceipt, Problem, Subscription, UsageReceipt};
+pub use client::Client;
+pub use config::{ClientBuilder, ConfigError};
+pub use error::Error;
+pub use requests::{Grant, Usage};

@@ -1,0 +1,98 @@
+//! [`Client`]: the calls of every day, over the generated client.
+
+use crate::api::{self, types};
+use crate::config::{ClientBuilder, ConfigError};
+use crate::error::Error;
+use crate::requests::{Grant, Usage};
+use crate::{Check, EndUserCredits, GrantReceipt, Subscription, UsageReceipt};
+
+/// A client of one environment. Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    api: api::Client,
+}
+
+impl Client {
+    pub(crate) const fn over(api: api::Client) -> Self {
+        Self { api }
+    }
+
+    /// A client with settings of your own.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A client from `QUOTASTACK_API_KEY` and, if set, `QUOTASTACK_URL`.
+    ///
+    /// # Errors
+    /// When the key is missing, or one of them is not usable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// Every operation of the contract. Its requests take the same transport as the methods here.
+    pub const fn api(&self) -> &api::Client {
+        &self.api
+    }
+
+    /// Whether the end user may use one unit of the feature now. Reserves and records nothing.
+    ///
+    /// # Errors
+    /// A denial is an answer (`allowed: false`), not an error.
+    pub async fn check_entitlement(&self, end_user_id: &str, feature_key: &str) -> Result<Check, Error> {
+        self.check_units(end_user_id, feature_key, 1).await
+    }
+
+    /// As [`Self::check_entitlement`], for a number of units.
+    ///
+    /// # Errors
+    /// A denial is an answer (`allowed: false`), not an error.
+    pub async fn check_units(&self, end_user_id: &str, feature_key: &str, units: i64) -> Result<Check, Error> {
+        let request = self.api.check_entitlement().end_user_id(end_user_id).feature_key(feature_key).units(units);
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Records usage. Without an idempotency key one is made, which covers the retries of this call only.
+    ///
+    /// # Errors
+    /// Among others `insufficient_credits`, `overdraft_limit`, `feature_unknown`, `idempotency_conflict`.
+    pub async fn record_usage(&self, end_user_id: &str, usage: Usage) -> Result<UsageReceipt, Error> {
+        let request = self.api.record_usage().body(usage.into_event(end_user_id));
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Grants credits as one new block.
+    ///
+    /// # Errors
+    /// Among others `validation_failed`, `too_many_blocks`.
+    pub async fn grant(&self, end_user_id: &str, grant: Grant) -> Result<GrantReceipt, Error> {
+        let key = grant.idempotency_key.clone();
+        let mut request = self.api.create_grant().body(grant.into_body(end_user_id));
+        if let Some(key) = key {
+            request = request.idempotency_key(key);
+        }
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// The end user's figures and live blocks, in burn order.
+    ///
+    /// # Errors
+    /// An unknown end user has nothing, which is an answer, not an error.
+    pub async fn credits(&self, end_user_id: &str) -> Result<EndUserCredits, Error> {
+        let request =
+            self.api.get_end_user_credits().end_user_id(end_user_id).include(types::GetEndUserCreditsInclude::Blocks);
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Subscribes the end user to a variant from now on.
+    ///
+    /// # Errors
+    /// Among others `not_found`, and `invalid_transition` where a base subscription is live already.
+    pub async fn create_subscription(&self, end_user_id: &str, plan_variant_id: &str) -> Result<Subscription, Error> {
+        let request = self
+            .api
+            .create_subscription()
+            .body_map(|body| body.end_user_id(end_user_id).plan_variant_id(plan_variant_id));
+        Ok(request.send().await?.into_inner())
+    }
+}

@@ -1,0 +1,101 @@
+//! What the facade's calls take: the contract's requests without the end user, with defaults.
+
+use std::collections::BTreeMap;
+
+use crate::api::types;
+
+/// Usage to record.
+#[derive(Debug, Clone, Default)]
+pub struct Usage {
+    /// The feature that was used.
+    pub feature_key: String,
+    /// How many units.
+    pub units: i64,
+    /// The event's identity within the end user, for ever: recording it again changes nothing.
+    pub idempotency_key: Option<String>,
+    /// Stricter or other than the feature's policy, this time.
+    pub on_insufficient: Option<types::RecordUsageOnInsufficient>,
+    /// When it happened (RFC 3339); now if not given.
+    pub effective_at: Option<String>,
+    /// What else to keep with the event.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Usage {
+    /// So many units of a feature, now.
+    pub fn new(feature_key: impl Into<String>, units: i64) -> Self {
+        Self { feature_key: feature_key.into(), units, ..Self::default() }
+    }
+
+    /// Names the event, for example after the request that caused it.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn into_event(self, end_user_id: &str) -> types::RecordUsage {
+        types::RecordUsage {
+            end_user_id: end_user_id.to_owned(),
+            feature_key: self.feature_key,
+            units: self.units,
+            idempotency_key: self.idempotency_key,
+            on_insufficient: self.on_insufficient,
+            effective_at: self.effective_at,
+            properties: self.properties,
+        }
+    }
+}
+
+/// Credit to grant.
+#[derive(Debug, Clone, Default)]
+pub struct Grant {
+    /// How much.
+    pub amount: i64,
+    /// `promo` if not given.
+    pub kind: Option<types::CreateGrantKind>,
+    /// Lower burns first; 100 if not given.
+    pub priority: Option<u8>,
+    /// Usable from then on (RFC 3339); now if not given.
+    pub effective_at: Option<String>,
+    /// Unusable from then on (RFC 3339); never if not given.
+    pub expires_at: Option<String>,
+    /// What was paid and in which currency (ISO 4217); nothing if not given.
+    pub price_paid: Option<(i64, String)>,
+    /// Pays only for these features; for any if empty.
+    pub feature_keys: Vec<String>,
+    /// What else to keep with the block.
+    pub metadata: BTreeMap<String, String>,
+    /// Names the grant, so that making it again changes nothing.
+    pub idempotency_key: Option<String>,
+}
+
+impl Grant {
+    /// So much credit for any feature, from now on, for ever.
+    pub fn new(amount: i64) -> Self {
+        Self { amount, ..Self::default() }
+    }
+
+    /// Names the grant, for example after the payment behind it.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn into_body(self, end_user_id: &str) -> types::CreateGrant {
+        let (price_paid, currency) = self.price_paid.unzip();
+        types::CreateGrant {
+            end_user_id: end_user_id.to_owned(),
+            amount: self.amount,
+            kind: self.kind,
+            priority: self.priority.map(i32::from),
+            effective_at: self.effective_at,
+            expires_at: self.expires_at,
+            price_paid,
+            currency,
+            feature_keys: self.feature_keys,
+            metadata: self.metadata,
+        }
+    }
+}

@@ -1,1 +1,65 @@
-//! Placeholder while the workspace is laid out.
+//! The QuotaStack SDK for JavaScript runtimes: the Rust SDK's generated client behind one function.
+//!
+//! JSON text goes in and comes out, because every runtime parses it natively and the client carries serde anyway.
+//! The facade in `js/` gives it classes, names and types, and is the only caller. Retries, timeouts and idempotency
+//! keys are the Rust SDK's.
+
+mod failure;
+mod operations;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+
+use failure::Failure;
+
+/// Settings of a client, as the facade sends them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    api_key: String,
+    base_url: Option<String>,
+    timeout_ms: Option<u64>,
+    check_timeout_ms: Option<u64>,
+    retries_max: Option<u32>,
+}
+
+/// A client of one environment.
+#[wasm_bindgen]
+pub struct Core {
+    client: quotastack::Client,
+}
+
+#[wasm_bindgen]
+impl Core {
+    /// A client from its options as JSON. Throws a failure as JSON.
+    #[wasm_bindgen(constructor)]
+    pub fn new(options: &str) -> Result<Core, JsValue> {
+        build(options).map_err(Failure::into_js)
+    }
+
+    /// Calls an operation by its id with its arguments as JSON. The promise gives the answer as JSON, or rejects with
+    /// a failure as JSON.
+    pub async fn call(&self, operation: String, arguments: String) -> Result<String, JsValue> {
+        operations::call(self.client.api(), &operation, &arguments).await.map_err(Failure::into_js)
+    }
+}
+
+fn build(options: &str) -> Result<Core, Failure> {
+    let options: Options = serde_json::from_str(options)?;
+    let mut builder = quotastack::Client::builder().api_key(options.api_key);
+    if let Some(url) = options.base_url {
+        builder = builder.base_url(url);
+    }
+    if let Some(ms) = options.timeout_ms {
+        builder = builder.timeout(Duration::from_millis(ms));
+    }
+    if let Some(ms) = options.check_timeout_ms {
+        builder = builder.check_timeout(Duration::from_millis(ms));
+    }
+    if let Some(retries) = options.retries_max {
+        builder = builder.retries_max(retries);
+    }
+    Ok(Core { client: builder.build().map_err(quotastack::Error::from)? })
+}

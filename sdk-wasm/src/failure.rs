@@ -1,0 +1,52 @@
+//! What a failed call looks like to the facade, which makes a `QuotaStackError` of it.
+
+use quotastack::{Error, Problem};
+use serde::Serialize;
+use wasm_bindgen::JsValue;
+
+/// A failed call.
+#[derive(Serialize)]
+pub(crate) struct Failure {
+    /// The server's code, or `invalid_request`, `connection_failed`, `unreadable_answer`.
+    code: String,
+    message: String,
+    status: Option<u16>,
+    request_id: Option<String>,
+    retryable: bool,
+    /// The server's problem document.
+    problem: Option<Problem>,
+}
+
+impl Failure {
+    pub(crate) fn into_js(self) -> JsValue {
+        JsValue::from(serde_json::to_string(&self).expect("a failure is plain data"))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Api(problem) => problem.code.as_str(),
+            Error::Invalid(_) | Error::Config(_) => "invalid_request",
+            Error::Connection(_) => "connection_failed",
+            Error::Answer(_) => "unreadable_answer",
+        };
+        Self {
+            code: code.to_owned(),
+            message: match std::error::Error::source(&error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            },
+            status: error.status(),
+            request_id: error.request_id().map(str::to_owned),
+            retryable: error.is_retryable(),
+            problem: error.problem().cloned(),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Error::Invalid(error.to_string()).into()
+    }
+}

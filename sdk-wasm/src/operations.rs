@@ -1,0 +1,72 @@
+//! From an operation's id and its arguments to the generated client's call.
+
+use quotastack::Error;
+use quotastack::api::{Client, types};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::failure::Failure;
+
+/// What operations take, by the contract's names. The generated client says which of them an operation misses.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    end_user_id: Option<String>,
+    feature_key: Option<String>,
+    plan_id: Option<String>,
+    variant_id: Option<String>,
+    subscription_id: Option<String>,
+    units: Option<i64>,
+    include: Option<types::GetEndUserCreditsInclude>,
+    after_seq: Option<i64>,
+    limit: Option<i32>,
+    cursor: Option<String>,
+    idempotency_key: Option<String>,
+    body: Option<Box<RawValue>>,
+}
+
+/// One call: the named arguments, then the body's type if it has one.
+macro_rules! send {
+    ($api:ident.$operation:ident, $arguments:ident, [$($name:ident),*] $(, $body:ty)?) => {{
+        let request = $api.$operation();
+        $(let request = match $arguments.$name {
+            Some(value) => request.$name(value),
+            None => request,
+        };)*
+        $(let request = match $arguments.body {
+            Some(body) => request.body(serde_json::from_str::<$body>(body.get())?),
+            None => request,
+        };)?
+        let answer = request.send().await.map_err(Error::from)?.into_inner();
+        Ok(serde_json::to_string(&answer)?)
+    }};
+}
+
+/// The answer as JSON.
+pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Result<String, Failure> {
+    let given: Arguments = serde_json::from_str(arguments)?;
+    match operation {
+        "check_entitlement" => send!(api.check_entitlement, given, [end_user_id, feature_key, units]),
+        "check_entitlements" => send!(api.check_entitlements, given, [], types::CheckEntitlements),
+        "record_usage" => send!(api.record_usage, given, [idempotency_key], types::RecordUsage),
+        "record_usage_batch" => send!(api.record_usage_batch, given, [idempotency_key], types::RecordUsageBatch),
+        "create_grant" => send!(api.create_grant, given, [idempotency_key], types::CreateGrant),
+        "get_end_user_credits" => send!(api.get_end_user_credits, given, [end_user_id, include]),
+        "list_ledger_entries" => send!(api.list_ledger_entries, given, [end_user_id, after_seq, limit]),
+        "create_feature" => send!(api.create_feature, given, [idempotency_key], types::CreateFeature),
+        "list_features" => send!(api.list_features, given, [limit, cursor]),
+        "get_feature" => send!(api.get_feature, given, [feature_key]),
+        "create_plan" => send!(api.create_plan, given, [idempotency_key], types::CreatePlan),
+        "list_plans" => send!(api.list_plans, given, [limit, cursor]),
+        "get_plan" => send!(api.get_plan, given, [plan_id]),
+        "create_variant" => send!(api.create_variant, given, [plan_id, idempotency_key], types::CreateVariant),
+        "list_variants" => send!(api.list_variants, given, [plan_id, limit, cursor]),
+        "get_variant" => send!(api.get_variant, given, [variant_id]),
+        "create_subscription" => send!(api.create_subscription, given, [idempotency_key], types::CreateSubscription),
+        "get_subscription" => send!(api.get_subscription, given, [subscription_id]),
+        "list_subscriptions" => send!(api.list_subscriptions, given, [end_user_id, limit, cursor]),
+        "get_sandbox_clock" => send!(api.get_sandbox_clock, given, []),
+        "set_sandbox_clock" => send!(api.set_sandbox_clock, given, [idempotency_key], types::SetSandboxClock),
+        _ => Err(Error::Invalid(format!("there is no operation `{operation}`")).into()),
+    }
+}

@@ -1,0 +1,58 @@
+//! The steps of `cargo xtask test`, cheap ones first.
+
+use super::live;
+use crate::command::{cargo, run};
+use crate::{tidy, tools};
+
+/// One step.
+pub struct Step {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub run: fn() -> anyhow::Result<()>,
+}
+
+/// All of them, in order.
+pub const STEPS: [Step; 10] = [
+    Step { name: "install", what: "what this machine lacks", run: install },
+    Step { name: "fmt", what: "the code is formatted", run: fmt },
+    Step { name: "tidy", what: "layers, file lengths, the contract's coverage", run: tidy::run },
+    Step { name: "deny", what: "licences, sources and banned crates", run: deny },
+    Step { name: "clippy", what: "no warning", run: clippy },
+    Step { name: "rust", what: "tests of all crates, against a real Postgres", run: rust },
+    Step { name: "doc", what: "examples in the documentation of the code", run: doc },
+    Step { name: "wasm", what: "the npm package in its runtimes, against a real server", run: live::wasm },
+    Step { name: "examples", what: "the quick starts through a sidecar", run: live::examples },
+    Step { name: "load", what: "the benchmark's tools, for a moment", run: live::load },
+];
+
+fn install() -> anyhow::Result<()> {
+    tools::rust::ensure_wasm_target()?;
+    tools::rust::ensure_lints()?;
+    tools::node::ensure()?;
+    tools::postgres::ensure()?;
+    tools::rust::ensure_deny()
+}
+
+fn fmt() -> anyhow::Result<()> {
+    run(cargo().args(["fmt", "--all", "--", "--check"]))
+}
+
+fn deny() -> anyhow::Result<()> {
+    run(cargo().args(["deny", "--log-level", "warn", "check", "bans", "licenses", "sources"]))
+}
+
+fn clippy() -> anyhow::Result<()> {
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn rust() -> anyhow::Result<()> {
+    if tools::rust::has_nextest() {
+        return run(cargo().args(["nextest", "run", "--workspace"]));
+    }
+    println!("cargo-nextest is not installed; `cargo test` runs the same tests, slower.");
+    run(cargo().args(["test", "--workspace", "--all-targets"]))
+}
+
+fn doc() -> anyhow::Result<()> {
+    run(cargo().args(["test", "--workspace", "--doc"]))
+}

@@ -1,7 +1,8 @@
 //! Find a Postgres installation.
 //!
-//! Order: `PG_BIN`, the directories of `PATH`, then where packages put it, newest first. An existing cluster decides the major version, because
-//! Postgres cannot open the data of another one. Each candidate is tried by running it as the user that will run it later.
+//! Order: `PG_BIN`, the directories of `PATH`, then where packages put it, newest first. An existing cluster decides
+//! the major version, because Postgres cannot open the data of another one. Each candidate is tried by running it as
+//! the user that will run it later.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -29,7 +30,8 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// The first installation that can open a cluster of major version `existing`, or create a new one if there is none yet.
+    /// The first installation that can open a cluster of major version `existing`, or create a new one if there is none
+    /// yet.
     pub(super) async fn find(user: &OsUser, existing: Option<u32>) -> Result<Self, Error> {
         let pg_bin = std::env::var_os("PG_BIN").filter(|dir| !dir.is_empty());
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,11 +1,11 @@
 //! Bring a Postgres up on the claimed directory and wait until it answers.
 //!
-//! Called by the supervisor at the first start and after each death. Cancelling [`Cluster::bring_up`] is safe: the process it was
-//! waiting for stays in the caller's slot.
+//! Called by the supervisor at the first start and after each death. Cancelling [`Cluster::bring_up`] is safe: the
+//! process it was waiting for stays in the caller's slot.
 
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,12 @@ use super::postmaster::Postmaster;
 use super::private::{DATABASE, Durability, OWNER, Options};
 use super::settings::enforced;
 
-/// No answer at all on the socket for so long is a failure. "Starting up" is an answer: a recovery may take as long as it needs.
+/// No answer at all on the socket for so long is a failure. "Starting up" is an answer: a recovery may take as long as
+/// it needs.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-const LOG_TAIL_LINES: usize = 20;
+const LOG_TAIL_LINES: usize = 10;
 /// SQLSTATE `cannot_connect_now`: starting, recovering or shutting down.
 const CANNOT_CONNECT_NOW: &str = "57P03";
 
@@ -53,12 +54,12 @@ impl Cluster {
     }
 
     pub(super) fn database_url(&self) -> String {
-        let socket_dir = percent_encoded(self.place.socket_dir.as_os_str().as_bytes());
+        let socket_dir = self.place.socket_dir.display();
         format!("postgres://{OWNER}@localhost:5432/{DATABASE}?host={socket_dir}&sslmode=disable")
     }
 
-    /// Adopts the Postgres that a killed server left, if it answers; otherwise starts one. Returns when it takes connections; on an error
-    /// the process that failed, if any, is in `slot`.
+    /// Adopts the Postgres that a killed server left, if it answers; otherwise starts one. Returns when it takes
+    /// connections; on an error the process that failed, if any, is in `slot`.
     pub(super) async fn bring_up(&self, slot: &mut Option<Postmaster>) -> Result<(), Error> {
         let data = self.place.data();
         if let Some(left) = Postmaster::left_behind(&data) {
@@ -101,7 +102,8 @@ impl Cluster {
         for setting in enforced(&self.place, self.durability) {
             command.args(["-c", &setting]);
         }
-        // Its own process group: Ctrl-C in a terminal must reach the server alone, which drains before it stops Postgres.
+        // Its own process group: Ctrl-C in a terminal must reach the server alone, which drains before it stops
+        // Postgres.
         command.process_group(0).stdout(Stdio::null()).stderr(stderr);
         let child = tokio::process::Command::from(command).spawn().map_err(Error::io("run", &program))?;
         Ok(Postmaster::of_child(child, self.place.data()))
@@ -120,18 +122,27 @@ impl Cluster {
                 Answer::None => {}
             }
             tokio::select! {
-                () = postmaster.ended() => return Err(Error::Exited { log: self.last_words(), log_dir: self.place.log_dir() }),
+                () = postmaster.ended() => return Err(self.exited()),
                 () = tokio::time::sleep(PROBE_EVERY) => {}
             }
         }
     }
 
-    fn last_words(&self) -> String {
-        let text = fs::read(self.place.startup_log()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    fn exited(&self) -> Error {
+        let day_logs = fs::read_dir(self.place.log_dir()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let written_at = |path: &PathBuf| fs::metadata(path).and_then(|found| found.modified()).ok();
+        let newest = day_logs.max_by_key(written_at);
+        let log = [Some(self.place.startup_log()), newest].iter().flatten().map(|path| tail(path)).collect();
+        Error::Exited { log }
     }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
+    format!("{}:\n{}\n", log.display(), last.join("\n"))
 }
 
 async fn probe(url: &str) -> Answer {
@@ -145,17 +156,4 @@ async fn probe(url: &str) -> Answer {
         Ok(Err(sqlx::Error::Database(_))) => Answer::Ready,
         Ok(Err(_)) | Err(_) => Answer::None,
     }
-}
-
-/// Both sqlx and libpq decode `%2F`, but only one of them decodes `+`.
-fn percent_encoded(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut encoded = String::new();
-    for byte in bytes {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(*byte)),
-            _ => write!(encoded, "%{byte:02X}").expect("writing to a string cannot fail"),
-        }
-    }
-    encoded
 }

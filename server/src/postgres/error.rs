@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// No installation of a usable version was found.
     #[error(
-        "no usable Postgres found ({wanted}).\nLooked at:\n{looked_at}\nInstall one (Debian and Ubuntu: `apt-get install postgresql`; macOS: `brew install postgresql@17`), \
-         set PG_BIN to the directory that holds `postgres` and `initdb`, or set DATABASE_URL to use a Postgres of your own"
+        "no usable Postgres found ({wanted}).\nLooked at:\n{looked_at}\n\
+         Install one (Debian and Ubuntu: `apt-get install postgresql`; macOS: `brew install postgresql@17`), set \
+         PG_BIN to the directory that holds `postgres` and `initdb`, or set DATABASE_URL to use a Postgres of your own"
     )]
     NoBinaries {
         /// The version that was looked for.
@@ -18,7 +19,11 @@ pub enum Error {
         looked_at: String,
     },
     /// Another server process uses this directory.
-    #[error("{} is in use by another quotastack-server (process {holder}): stop that one or choose another directory", .data_dir.display())]
+    #[error(
+        "{} is in use by another quotastack-server (process {holder}): stop that one or choose \
+         another directory",
+        .data_dir.display()
+    )]
     InUse {
         /// The directory that is locked.
         data_dir: PathBuf,
@@ -27,11 +32,16 @@ pub enum Error {
     },
     /// The server runs as root and there is no unprivileged user for Postgres.
     #[error(
-        "Postgres refuses to run as root and this machine has neither a user `postgres` nor `nobody`: create one, or start the server as an ordinary user"
+        "Postgres refuses to run as root and this machine has neither a user `postgres` nor `nobody`: create one, \
+         or start the server as an ordinary user"
     )]
     NoOsUser,
     /// The cluster was put elsewhere and is no longer there.
-    #[error("{} says that the data are in {}, which does not exist: bring it back, or delete that file to begin with an empty database", .file.display(), .target.display())]
+    #[error(
+        "{} says that the data are in {}, which does not exist: bring it back, or delete that file to begin with \
+         an empty database",
+        .file.display(), .target.display()
+    )]
     Moved {
         /// The file that names the place.
         file: PathBuf,
@@ -39,7 +49,11 @@ pub enum Error {
         target: PathBuf,
     },
     /// The user that runs Postgres cannot enter the directory, not even the one under `/var/lib`.
-    #[error("user `{user}`, which runs Postgres, cannot enter {}: allow it (`chmod o+x` on that directory and those above it)", .path.display())]
+    #[error(
+        "user `{user}`, which runs Postgres, cannot enter {}: allow it (`chmod o+x` on that directory and those \
+         above it)",
+        .path.display()
+    )]
     Unreachable {
         /// Operating-system user name.
         user: String,
@@ -47,7 +61,11 @@ pub enum Error {
         path: PathBuf,
     },
     /// The short directory for the socket exists and belongs to somebody else.
-    #[error("{} is not a directory that only the user of Postgres can enter: remove it, or use a data directory with a shorter path", .path.display())]
+    #[error(
+        "{} is not a directory that only the user of Postgres can enter: remove it, or use a data directory with \
+         a shorter path",
+        .path.display()
+    )]
     ForeignSocketDir {
         /// The directory.
         path: PathBuf,
@@ -61,12 +79,10 @@ pub enum Error {
         output: String,
     },
     /// Postgres ended before it answered.
-    #[error("Postgres ended while it was starting; its last words (more may be in {}):\n{log}", .log_dir.display())]
+    #[error("Postgres ended while it was starting; its last words:\n{log}")]
     Exited {
-        /// The end of what Postgres wrote.
+        /// The end of each log file it may have written to.
         log: String,
-        /// Where Postgres writes its log.
-        log_dir: PathBuf,
     },
     /// Postgres runs but has not answered on its socket for too long.
     #[error("Postgres (process {pid}) has not answered on its socket for {waited_s} s")]

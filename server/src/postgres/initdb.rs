@@ -1,7 +1,8 @@
 //! Create the cluster, once, all or nothing.
 //!
-//! Everything happens in `data.new`, which becomes `data` by a rename: a set-up that was interrupted is begun again from nothing. The
-//! cluster trusts whoever reaches its socket; the 0700 directories around it decide who that is, as they do for the data themselves.
+//! Everything happens in `data.new`, which becomes `data` by a rename: a set-up that was interrupted is begun again
+//! from nothing. The cluster trusts whoever reaches its socket; the 0700 directories around it decide who that is, as
+//! they do for the data themselves.
 
 use std::fs;
 use std::io;

@@ -1,8 +1,9 @@
 //! The embedded Postgres: a private server for whoever has not set `DATABASE_URL`.
 //!
-//! [`PrivatePostgres::start`] takes a directory and gives back a connection URL; it creates the cluster on first use, keeps Postgres running
-//! until [`PrivatePostgres::stop`], and starts it again when it dies. Invariants: one server process per directory (a lock file), Postgres
-//! listens on a Unix socket only, and a durable cluster never runs without `fsync`. What operators see of it is in `docs/operations.md`.
+//! [`PrivatePostgres::start`] takes a directory and gives back a connection URL; it creates the cluster on first use,
+//! keeps Postgres running until [`PrivatePostgres::stop`], and starts it again when it dies. Invariants: one server
+//! process per directory (a lock file), Postgres listens on a Unix socket only, and a durable cluster never runs
+//! without `fsync`. What operators see of it is in `docs/operations.md`.
 //!
 //! - `private`: the public type and the supervisor behind it
 //! - `cluster`: bring a Postgres up: adopt the one a killed server left, or start one, and wait for its answer

@@ -1,8 +1,8 @@
 //! The operating-system user Postgres runs as.
 //!
-//! Postgres refuses root. Started by an ordinary user it runs as that user; started by root it runs as the owner of the existing cluster, else
-//! as `postgres`, else as `nobody`. Every program of Postgres is run through [`OsUser::command`], so that files inside the cluster are only
-//! ever written by that user.
+//! Postgres refuses root. Started by an ordinary user it runs as that user; started by root it runs as the owner of the
+//! existing cluster, else as `postgres`, else as `nobody`. Every program of Postgres is run through
+//! [`OsUser::command`], so that files inside the cluster are only ever written by that user.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown};
@@ -40,7 +40,8 @@ impl OsUser {
         CANDIDATES.iter().find_map(|name| in_passwd(&passwd, name)).ok_or(Error::NoOsUser)
     }
 
-    /// A command that runs as this user, away from any directory it may not enter and without the caller's Postgres settings.
+    /// A command that runs as this user, away from any directory it may not enter and without the caller's Postgres
+    /// settings.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -55,7 +56,8 @@ impl OsUser {
         command
     }
 
-    /// Whether this user can enter `dir`. It is tried rather than computed: access lists and security modules count too.
+    /// Whether this user can enter `dir`. It is tried rather than computed: access lists and security modules count
+    /// too.
     pub(super) fn can_enter(&self, dir: &Path) -> bool {
         if !self.change {
             return true;
@@ -69,10 +71,11 @@ impl OsUser {
     pub(super) fn create_private_dir(&self, dir: &Path) -> Result<(), Error> {
         use std::os::unix::fs::DirBuilderExt;
         match fs::DirBuilder::new().mode(0o700).create(dir) {
-            Err(exists) if exists.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(exists) if exists.kind() == std::io::ErrorKind::AlreadyExists => {}
             created => created.map_err(Error::io("create", dir))?,
         }
-        if self.change {
+        let still_of_root = fs::symlink_metadata(dir).is_ok_and(|found| found.uid() == 0);
+        if self.change && still_of_root {
             // Not `chown`: the parent may belong to that user, who must not be able to point root elsewhere.
             lchown(dir, Some(self.uid), Some(self.gid)).map_err(Error::io("change the owner of", dir))?;
         }
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_user_is_found_by_its_whole_name() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\npostgres2:x:7:8::/:/bin/sh\npostgres:x:101:104:PostgreSQL:/var/lib/postgresql:/bin/bash\n";
+        let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres2:x:7:8::/:/bin/sh\npostgres:x:101:104:,,,:/:/bin/sh\n";
         let user = in_passwd(passwd, "postgres").unwrap();
         assert_eq!((user.uid, user.gid), (101, 104));
         assert!(in_passwd(passwd, "nobody").is_none());

@@ -6,7 +6,8 @@
 //! <base>/location      instead of the rest: the base is elsewhere (see `base_for`)
 //! <base>/cluster/      0700, of the user of Postgres: data/ log/ run/ (the socket)
 //! ```
-//! The server writes beside `cluster/`, Postgres inside: as root the server never follows a path that an unprivileged user can bend.
+//! The server writes beside `cluster/`, Postgres inside: a server that runs as root never writes where
+//! an unprivileged user could lead it astray.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
@@ -23,13 +24,14 @@ const SOCKET_PATH_BYTES_MAX: usize = 103;
 const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// Where clusters lie whose directory the user of Postgres cannot reach.
 const SYSTEM_DIR: &str = "/var/lib/quotastack";
-/// Where sockets lie whose own directory has too long a path. Not `TMPDIR`: the next start must find the same place.
+/// Where sockets lie whose own directory cannot hold them. Not `TMPDIR`: the next start must find the same place.
 const SHORT_DIR: &str = "/tmp";
 
 #[derive(Debug)]
 pub(super) struct Place {
     base: PathBuf,
     pub(super) user: OsUser,
+    /// Plain characters only.
     pub(super) socket_dir: PathBuf,
     /// Closed, and with it released, when the place is dropped.
     _lock: File,
@@ -91,8 +93,8 @@ impl Drop for Place {
     }
 }
 
-/// The data directory itself, or the place that its `location` file names. The file is written on first use when the user of Postgres
-/// cannot reach the directory (root's home is closed to others).
+/// The data directory itself, or the place that its `location` file names. The file is written on first use when the
+/// user of Postgres cannot reach the directory (root's home is closed to others).
 fn base_for(data_dir: &Path) -> Result<(PathBuf, OsUser), Error> {
     let location = data_dir.join("location");
     match fs::read_to_string(&location) {
@@ -151,12 +153,18 @@ fn take_lock(base: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// `<cluster>/run`, or a short directory when the socket's path would be too long.
+/// `<cluster>/run`, or a short directory when the socket's path would be too long or not plain: Postgres and libpq take
+/// a comma for the end of a path, and in a URL most characters would need an escape that not every client undoes.
 fn socket_dir(cluster_dir: &Path, user: &OsUser) -> Result<PathBuf, Error> {
     let beside_data = cluster_dir.join("run");
     let fits = beside_data.join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_BYTES_MAX;
-    let dir =
-        if fits { beside_data } else { Path::new(SHORT_DIR).join(format!("quotastack-{}", short_hash(cluster_dir))) };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let is_plain = beside_data.as_os_str().as_bytes().iter().all(plain);
+    let dir = if fits && is_plain {
+        beside_data
+    } else {
+        Path::new(SHORT_DIR).join(format!("quotastack-{}", short_hash(cluster_dir)))
+    };
     user.create_private_dir(&dir)?;
     // Anybody may have created the name under /tmp before us.
     let found = fs::symlink_metadata(&dir).map_err(Error::io("look at", &dir))?;

@@ -1,7 +1,8 @@
 //! One Postgres process: our child, or one that a killed server left behind.
 //!
-//! Signals: SIGINT is Postgres's fast shutdown (open transactions are rolled back, a checkpoint is written), SIGQUIT its immediate one (the
-//! next start recovers). Dropping a [`Postmaster`] asks for a fast shutdown without waiting, so that no path loses a running Postgres.
+//! Signals: SIGINT is Postgres's fast shutdown (open transactions are rolled back, a checkpoint is written), SIGQUIT
+//! its immediate one (the next start recovers). Dropping a [`Postmaster`] asks for a fast shutdown without waiting, so
+//! that no path loses a running Postgres.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,7 +76,8 @@ impl Postmaster {
     fn send(&self, signal: Signal) {
         let is_ours = self.child.is_some() || is_postgres_of(self.pid, &self.data);
         if !self.ended && is_ours {
-            // The only possible answers are "no such process", which is what we want, and "not allowed", which the wait will show.
+            // The only possible answers are "no such process", which is what we want, and "not allowed", which the wait
+            // will show.
             let _ = kill_process(self.pid, signal);
         }
     }

@@ -19,13 +19,15 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A Postgres that ran for so long before it died gets a quick restart again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
-/// The backends of a Postgres that was killed a moment ago can hold its memory for some milliseconds yet, which fails a first attempt.
-const START_ATTEMPTS: u32 = 4;
+/// The backends of a Postgres that was killed a moment ago can hold its memory for some milliseconds yet, which fails a
+/// first attempt.
+const START_ATTEMPTS: u32 = 6;
 
 /// How to run the private Postgres.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Directory for this Postgres alone; created if missing. Its layout is described in `docs/operations.md`, Embedded Postgres.
+    /// Directory for this Postgres alone; created if missing. Its layout is described in `docs/operations.md`, Embedded
+    /// Postgres.
     pub data_dir: PathBuf,
     /// What a crash of the machine may lose.
     pub durability: Durability,
@@ -41,7 +43,8 @@ impl Options {
 /// What a crash of the machine may lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Nothing that was committed: `fsync`, `synchronous_commit` and `full_page_writes` are on, and no configuration file can switch them off.
+    /// Nothing that was committed: `fsync`, `synchronous_commit` and `full_page_writes` are on, and no configuration
+    /// file can switch them off.
     Full,
     /// Everything. For tests whose database nobody needs afterwards.
     Throwaway,
@@ -49,8 +52,8 @@ pub enum Durability {
 
 /// A running private Postgres. It is started again when it dies, until [`stop`](Self::stop).
 ///
-/// Dropped without `stop`, Postgres is asked to shut down but not waited for; if this process is killed, Postgres runs on and the next
-/// [`start`](Self::start) on the same directory adopts it.
+/// Dropped without `stop`, Postgres is asked to shut down but not waited for; if this process is killed, Postgres runs
+/// on and the next [`start`](Self::start) on the same directory adopts it.
 #[derive(Debug)]
 pub struct PrivatePostgres {
     database_url: String,
@@ -60,11 +63,12 @@ pub struct PrivatePostgres {
 }
 
 impl PrivatePostgres {
-    /// Starts Postgres on the directory, or adopts the one that a killed server left there. Returns when it takes connections, after its
-    /// recovery if it needs one. Must be called within a Tokio runtime.
+    /// Starts Postgres on the directory, or adopts the one that a killed server left there. Returns when it takes
+    /// connections, after its recovery if it needs one. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::InUse`] if another process holds the directory, [`Error::NoBinaries`] if Postgres is not installed, else what failed.
+    /// [`Error::InUse`] if another process holds the directory, [`Error::NoBinaries`] if Postgres is not installed,
+    /// else what failed.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let cluster = Cluster::open(&options).await?;
         let mut backoff = Backoff::new();
@@ -89,8 +93,8 @@ impl PrivatePostgres {
         Ok(Self { database_url, stop, supervisor })
     }
 
-    /// URL of the product's database over the Unix socket, as the cluster's owner (a superuser, so row-level security does not bind it).
-    /// sqlx and libpq both read it. It stays the same over restarts.
+    /// URL of the product's database over the Unix socket, as the cluster's owner (a superuser, so row-level security
+    /// does not bind it). sqlx and libpq both read it. It stays the same over restarts.
     #[must_use]
     pub fn database_url(&self) -> &str {
         &self.database_url
@@ -115,8 +119,9 @@ async fn supervise(cluster: Cluster, postmaster: Postmaster, mut stop: oneshot::
         let postmaster = slot.as_mut().expect("the process that runs is in the slot");
         tokio::select! {
             _ = &mut stop => return postmaster.stop().await,
-            () = postmaster.ended() => tracing::error!(pid = postmaster.pid(), "the private Postgres died, starting it again"),
+            () = postmaster.ended() => {}
         }
+        tracing::error!(pid = postmaster.pid(), "the private Postgres died, starting it again");
         if up_since.elapsed() > HEALTHY_AFTER {
             backoff = Backoff::new();
         }

@@ -1,7 +1,7 @@
 //! Whether a process id belongs to the Postgres of a data directory.
 //!
-//! Ids are reused: the number in a `postmaster.pid` that survived a crash may by now be any process, or a Postgres of somebody else. A
-//! process that has ended but was not reaped yet (no init in the container) counts as ended.
+//! Ids are reused: the number in a `postmaster.pid` that survived a crash may by now be any process, or a Postgres of
+//! somebody else. A process that has ended but was not reaped yet (no init in the container) counts as ended.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The configuration of a private instance.
 //!
-//! What the server relies on goes on Postgres's command line, where no file can contradict it. What an operator may want to tune is
-//! appended to `postgresql.conf` when the cluster is created, and never touched again.
+//! What the server relies on goes on Postgres's command line, where no file can contradict it. What an operator may
+//! want to tune is appended to `postgresql.conf` when the cluster is created, and never touched again.
 
 use super::place::Place;
 use super::private::Durability;
@@ -39,8 +39,7 @@ pub(super) fn enforced(place: &Place, durability: Durability) -> Vec<String> {
     vec![
         "listen_addresses=".to_owned(),
         "port=5432".to_owned(),
-        // A list in which quotes protect commas.
-        format!("unix_socket_directories=\"{}\"", place.socket_dir.display().to_string().replace('"', "\"\"")),
+        format!("unix_socket_directories={}", place.socket_dir.display()),
         "unix_socket_permissions=0700".to_owned(),
         format!("fsync={on_or_off}"),
         format!("synchronous_commit={on_or_off}"),

@@ -1,9 +1,10 @@
 //! A fresh database for each test, copied from a migrated template on one private Postgres per test run.
 //!
-//! Under nextest every test is a process of its own, so the cluster lives in a process of its own too: this binary again, running the
-//! ignored test `hold` below. The first test that needs the cluster starts the holder; each test process keeps a shared lock on `users`
-//! as long as it lives; the holder drops the databases of processes that ended, and when it gets the lock for itself for a while, it stops
-//! Postgres and removes everything. A run that was killed is cleaned up the same way, since the kernel releases the locks.
+//! Under nextest every test is a process of its own, so the cluster lives in a process of its own too: this binary
+//! again, running the ignored test `hold` below. The first test that needs the cluster starts the holder; each test
+//! process keeps a shared lock on `users` as long as it lives; the holder drops the databases of processes that ended,
+//! and when it gets the lock for itself for a while, it stops Postgres and removes everything. A run that was killed is
+//! cleaned up the same way, since the kernel releases the locks.
 
 use std::fs::{self, File};
 use std::io;

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
-/// A directory that is removed when dropped. Other users may pass through it: with a closed one, a server that runs as root puts its
-/// cluster under `/var/lib`, where nobody would clean up.
+/// A directory that is removed when dropped. Other users may pass through it: with a closed one, a server that runs as
+/// root puts its cluster under `/var/lib`, where nobody would clean up.
 pub(crate) fn scratch_dir() -> TempDir {
     let dir =
         tempfile::Builder::new().prefix("quotastack-test-").tempdir().expect("the temporary directory is writable");

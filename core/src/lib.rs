@@ -13,4 +13,6 @@ pub mod pricing;
 pub mod problem;
 pub mod state;
 pub mod subscription;
+pub mod sync;
 pub mod time;
+pub mod wire;

@@ -32,3 +32,9 @@ pub const BATCH_EVENTS_MAX: usize = 1_000;
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a catalogue.
 pub const CATALOGUE_BYTES_MAX: usize = 16 << 20;
+/// Lanes of one environment.
+pub const LANES_MAX: usize = 256;
+/// Hashes of followed accounts in one message of the link.
+pub const FOLLOW_HASHES_MAX: usize = 65_536;
+/// Bytes of one part of a catalogue on the link.
+pub const CATALOGUE_CHUNK_BYTES: usize = 256 << 10;

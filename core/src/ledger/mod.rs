@@ -3,7 +3,7 @@
 //! - [`wallet`]: credit in burn order and debts; burning and settling
 //! - [`block`]: a block, and the lot inside it
 //! - [`advance`]: what time alone does
-//! - [`command`], [`apply`]: what can be asked, and the decision (grants and subscriptions there, usage in `usage`)
+//! - [`command`], [`apply`]: what can be asked, and the decision (grants and subscriptions there, usage in [`usage`])
 //! - [`entry`], [`event`]: what a decision leaves behind, collected in [`book`]
 //! - [`account`]: the whole of it
 //! - [`refold`]: the whole of it again, from its entries alone
@@ -17,5 +17,5 @@ pub mod command;
 pub mod entry;
 pub mod event;
 pub mod refold;
-mod usage;
+pub mod usage;
 pub mod wallet;

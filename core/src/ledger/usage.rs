@@ -1,24 +1,51 @@
 //! Usage: priced first, then debited in burn order. Source: docs/ledger.md, "Usage".
+//!
+//! [`decide`] is the rule, over blocks and over published tranches alike: the ledger records what it says, a
+//! sidecar admits by it and predicts with it what the ledger will do.
 
 use crate::catalogue::{Catalogue, OveragePolicy};
 use crate::credits::Credits;
+use crate::ledger::block::HasLot;
 use crate::ledger::book::{Book, allocations};
 use crate::ledger::command::{OnInsufficient, Outcome, Refusal, Usage, UsageRecord};
 use crate::ledger::entry::{Allocation, Cause, EntryBody, EntryKind};
 use crate::ledger::event::EventKind;
+use crate::ledger::wallet::Wallet;
 use crate::limits::{AHEAD_WINDOW_MICROS, LATE_WINDOW_MICROS};
 use crate::time::Timestamp;
 
-pub(super) fn record(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) -> Result<Outcome, Refusal> {
-    let now = book.now();
+/// What an event will do to a wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// When it counts.
+    pub effective_at: Timestamp,
+    /// Its price.
+    pub cost: Credits,
+    /// What is there and will be taken.
+    pub taken: Credits,
+    /// What will be owed.
+    pub owed: Credits,
+    /// The policy that decided.
+    pub policy: OveragePolicy,
+}
+
+impl Charge {
+    /// What is taken and owed: less than `cost` only where it is capped.
+    pub fn charged(&self) -> Credits {
+        self.taken + self.owed
+    }
+}
+
+/// Prices `usage` and decides what it takes from `wallet` at the wallet's time. Changes nothing.
+pub fn decide<L: HasLot>(wallet: &Wallet<L>, catalogue: &Catalogue, usage: &Usage) -> Result<Charge, Refusal> {
     let feature_key = &usage.feature_key;
     let feature = catalogue.features.get(feature_key).ok_or_else(|| Refusal::FeatureUnknown(feature_key.clone()))?;
-    let effective_at = when(usage, now)?;
+    let effective_at = when(usage, wallet.time)?;
     let price = feature.price_at(effective_at).ok_or_else(|| Refusal::FeatureUnpriced(feature_key.clone()))?;
     let cost = price.cost_of(usage.units)?;
     let policy = policy_of(usage, feature.overage_policy)?;
 
-    let spendable = book.account.wallet.spendable(feature_key);
+    let spendable = wallet.spendable(feature_key);
     let taken = cost.min(spendable);
     let short = cost - taken;
     let owed = match policy {
@@ -26,16 +53,24 @@ pub(super) fn record(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) 
         OveragePolicy::Block => return Err(Refusal::InsufficientCredits { cost, spendable }),
         OveragePolicy::Cap => Credits::ZERO,
         OveragePolicy::Overdraft | OveragePolicy::Notify => {
-            let debt = book.account.wallet.debt_of(feature_key).checked_add(short)?;
+            let debt = wallet.debt_of(feature_key).checked_add(short)?;
             let limit = feature.overdraft_limit.filter(|_| usage.admitted_at.is_none());
             if let Some(limit) = limit.filter(|limit| debt > *limit) {
                 return Err(Refusal::OverdraftLimit { debt, limit });
             }
-            book.account.totals.debt.checked_add(short)?;
+            wallet.totals().debt.checked_add(short)?;
             short
         }
     };
-    let charged = taken + owed;
+    Ok(Charge { effective_at, cost, taken, owed, policy })
+}
+
+pub(super) fn record(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) -> Result<Outcome, Refusal> {
+    let now = book.now();
+    let charge = decide(&book.account.wallet, catalogue, usage)?;
+    let Charge { effective_at, cost, taken, owed, policy } = charge;
+    let charged = charge.charged();
+    let feature_key = &usage.feature_key;
     let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
 
     let parts = book.account.wallet.burn(feature_key, taken);

@@ -1,0 +1,571 @@
+//! The [`Machine`]: all that a sidecar decides, without disk, network and clock.
+//!
+//! The glue keeps it under one mutex, calls it with what happened, and carries out what it hands back **before it
+//! releases the mutex** where that is memory ([`Machine::take_shown`]), and after it where that is I/O:
+//! [`Machine::poll`] gives batches to send, [`Machine::take_outbox_writes`] and [`Machine::take_replica_writes`] give
+//! what to store. Checks do not come here: they read the states shown last, in the glue's own map, and only a miss
+//! there asks [`Machine::view`].
+//!
+//! Rules that the glue keeps:
+//! - An event is acknowledged when its ticket is committed durably ([`Machine::outbox_committed`]). If such a commit
+//!   fails, nothing may be acknowledged any more: exit and open again.
+//! - `now` is real server time as the sidecar knows it, and never goes back; the environment's own clock is applied
+//!   inside. Checks use `catalogue.clock.at(now)`.
+//! - Messages of one link are handed over in the order of their stream, and none after [`Machine::link_down`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::catalogue::Catalogue;
+use crate::ids::{EndUserId, LaneCount};
+use crate::ledger::command::{Refusal, Usage};
+use crate::state::AccountState;
+use crate::sync::outbox::Outbox;
+use crate::sync::overlay::{charge, effective};
+use crate::sync::record::{Admission, Meta, OutboxWrite, Record, Status, UsageAnswer};
+use crate::sync::replica::Replica;
+use crate::time::Timestamp;
+use crate::wire::{BatchAnswer, BatchReply, Cursor, Delta, EventResult, Mode, Welcome, WireError, follow_hash};
+
+pub use crate::sync::outbox::Batch;
+pub use crate::sync::replica::Held;
+
+/// The limits and the mode of a sidecar.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Which accounts it holds.
+    pub mode: Mode,
+    /// Bytes of events that wait or were refused; beyond, nothing is admitted.
+    pub outbox_bytes_max: usize,
+    /// Answered events that are kept for repeats (at most an hour); beyond, the oldest go first.
+    pub answered_kept_max: usize,
+}
+
+/// What the disk held at the start.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// The environment that the outbox belongs to.
+    pub environment: Option<String>,
+    /// All records of the outbox, in order of `seq`.
+    pub records: Vec<Record>,
+    /// Of the replica.
+    pub meta: Option<Meta>,
+    /// Of the replica ([`super::catalogue::decode`]).
+    pub catalogue: Option<Arc<Catalogue>>,
+}
+
+/// The link must be closed and opened again; nothing is lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SyncError {
+    /// The server's environment is not the one that this outbox was filled for.
+    #[error(
+        "this data directory belongs to {expected}, the key is for {found}; use a key of that environment or another data directory"
+    )]
+    WrongEnvironment {
+        /// Of the outbox.
+        expected: String,
+        /// Of the key.
+        found: String,
+    },
+    /// Too many states came that need a catalogue which did not come.
+    #[error("too many states wait for a newer catalogue")]
+    CatalogueMissing,
+    /// The server broke the protocol.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// A catalogue could not be read.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Why usage was not admitted. Nothing was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// By the ledger's rules.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The outbox is full.
+    #[error("the outbox is full: the server has not been reached for long; nothing was recorded")]
+    OutboxFull,
+    /// No state of the end user is held: fetch it first.
+    #[error("the end user's state is not known here")]
+    NoState,
+    /// Only the server can answer for this account.
+    #[error("the account is too large to be replicated")]
+    Partial,
+}
+
+/// Admitted usage.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    /// Its answer, or the first one for a repeat.
+    pub admission: Arc<Admission>,
+    /// Acknowledge it when this ticket is committed.
+    pub ticket: u64,
+    /// Whether it was admitted before under this key.
+    pub replayed: bool,
+    /// What checks must see from now on; `None` for a repeat.
+    pub state: Option<Arc<AccountState>>,
+}
+
+/// What checks must see from now on; put into the glue's map before the mutex is released.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    /// The state of an account, with pending usage taken from it.
+    State(Arc<AccountState>),
+    /// The catalogue.
+    Catalogue(Arc<Catalogue>),
+    /// Nothing is known any more: forget all states and the catalogue.
+    Reset,
+}
+
+/// One transaction of the replica file: all of it or nothing, in order of `generation`.
+#[derive(Debug)]
+pub struct ReplicaWrites {
+    /// Hand it back to [`Machine::replica_committed`].
+    pub generation: u64,
+    /// Delete everything first.
+    pub reset: bool,
+    /// States to store, and ids to remove (`None`).
+    pub accounts: Vec<(EndUserId, Option<Arc<AccountState>>)>,
+    /// The catalogue, if it changed.
+    pub catalogue: Option<Arc<Catalogue>>,
+    /// The cursor that the states lead to.
+    pub meta: Meta,
+}
+
+/// Numbers for status and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxStatus {
+    /// Events that wait for an answer.
+    pub waiting: usize,
+    /// Events that the ledger refused for good.
+    pub refused: usize,
+    /// Bytes of both.
+    pub bytes: usize,
+}
+
+/// An account with usage that is not in its state yet.
+#[derive(Debug, Default)]
+struct Account {
+    /// The state as it came; `None` until one comes.
+    base: Option<Arc<AccountState>>,
+    /// `base` with `pending` taken from it.
+    effective: Option<Arc<AccountState>>,
+    /// Events that `base` does not hold.
+    pending: BTreeSet<u64>,
+    /// The newest state that came while an event was unanswered that may be in it.
+    waiting: Option<Arc<AccountState>>,
+}
+
+/// The state of a sidecar.
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    environment: Option<String>,
+    replica: Replica,
+    outbox: Outbox,
+    accounts: HashMap<EndUserId, Account>,
+    lanes: Option<LaneCount>,
+    /// While the link is up: how many batches may be unanswered.
+    in_flight_max: Option<u16>,
+    shown: Vec<Shown>,
+}
+
+impl Machine {
+    /// Goes on from what was stored. Call [`Self::take_shown`] next.
+    pub fn open(config: Config, stored: Stored, held: Held<'_>, now: Timestamp) -> Self {
+        let Stored { environment, records, meta, catalogue } = stored;
+        let mut machine = Self {
+            config,
+            environment,
+            lanes: meta.as_ref().and_then(|meta| LaneCount::new(u16::try_from(meta.lanes.len()).ok()?)),
+            replica: Replica::open(config.mode, meta, catalogue.clone()),
+            outbox: Outbox::open(records, now),
+            accounts: HashMap::new(),
+            in_flight_max: None,
+            shown: catalogue.map(Shown::Catalogue).into_iter().collect(),
+        };
+        machine.find_pending(held);
+        machine
+    }
+
+    /// What is stored of the outbox but not in the stored states is pending.
+    fn find_pending(&mut self, held: Held<'_>) {
+        for (seq, entry) in &self.outbox.entries {
+            let id = &entry.admission.end_user_id;
+            let is_pending = match entry.status {
+                Status::Waiting => true,
+                // Whatever comes where nothing is held was read after the answer.
+                Status::Answered { stamp, .. } => held(id).is_some_and(|state| state.stamp < stamp),
+                Status::Refused { .. } => false,
+            };
+            if is_pending {
+                self.accounts.entry(id.clone()).or_default().pending.insert(*seq);
+            }
+        }
+        let ids: Vec<EndUserId> = self.accounts.keys().cloned().collect();
+        for id in ids {
+            self.accounts.get_mut(&id).expect("just listed").base = held(&id);
+            self.refresh(&id);
+        }
+    }
+
+    // The link.
+
+    /// What hello says of the replica.
+    pub fn cursor(&self) -> Option<Cursor> {
+        let epoch = self.replica.epoch?;
+        Some(Cursor { epoch, lanes: self.replica.cursor.clone() })
+    }
+
+    /// The version of the catalogue it has; 0 = none.
+    pub fn catalogue_version(&self) -> u64 {
+        self.replica.catalogue_version()
+    }
+
+    /// Hashes of the accounts it wants beside those that are stored: with these, a `Follow` is complete.
+    pub fn followed_beside_stored(&self) -> Vec<u64> {
+        self.replica.unstored().chain(self.accounts.keys()).map(follow_hash).collect()
+    }
+
+    /// The server took the sidecar in.
+    pub fn link_up(&mut self, welcome: &Welcome) -> Result<(), SyncError> {
+        match &self.environment {
+            Some(expected) if *expected != welcome.environment => {
+                return Err(SyncError::WrongEnvironment {
+                    expected: expected.clone(),
+                    found: welcome.environment.clone(),
+                });
+            }
+            Some(_) => {}
+            None => {
+                self.environment = Some(welcome.environment.clone());
+                self.outbox.write(OutboxWrite::Environment(welcome.environment.clone()));
+            }
+        }
+        let lanes = usize::from(welcome.lanes.get());
+        if welcome.resume && (self.replica.epoch, self.replica.cursor.len()) != (Some(welcome.epoch), lanes) {
+            return Err(SyncError::Protocol("a cursor of another history was taken"));
+        }
+        if !welcome.resume {
+            self.start_afresh(welcome.epoch, lanes);
+        }
+        self.lanes = Some(welcome.lanes);
+        self.outbox.route(welcome.lanes);
+        self.in_flight_max = Some(welcome.in_flight_max);
+        Ok(())
+    }
+
+    fn start_afresh(&mut self, epoch: [u8; 16], lanes: usize) {
+        let knew_another = self.replica.epoch.is_some_and(|known| known != epoch);
+        self.replica.reset(epoch, lanes);
+        self.shown.push(Shown::Reset);
+        for account in self.accounts.values_mut() {
+            (account.base, account.effective, account.waiting) = (None, None, None);
+        }
+        if knew_another {
+            for seq in self.outbox.send_answered_again() {
+                let id = self.outbox.entries[&seq].admission.end_user_id.clone();
+                self.accounts.entry(id).or_default().pending.insert(seq);
+            }
+        }
+    }
+
+    /// The link is gone: batches without an answer will be sent again.
+    pub fn link_down(&mut self) {
+        self.in_flight_max = None;
+        self.outbox.link_down();
+    }
+
+    /// A message of the stream of deltas.
+    pub fn delta(&mut self, delta: Delta, held: Held<'_>) -> Result<(), SyncError> {
+        match delta {
+            Delta::States(states) => states.into_iter().try_for_each(|state| self.offer(Arc::new(state), held)),
+            Delta::Progress { lanes, as_of } => self.replica.progress(&lanes, as_of),
+            Delta::Catalogue { version, index, count, bytes } => {
+                let Some(readable) = self.replica.catalogue_part((version, index, count), &bytes.0)? else {
+                    return Ok(());
+                };
+                self.shown.extend(self.replica.catalogue.clone().map(Shown::Catalogue));
+                readable.into_iter().try_for_each(|state| self.offer(state, held))
+            }
+        }
+    }
+
+    /// Before a fetch is sent. While it runs, states of this end user are wanted although none is held.
+    pub fn fetch_begins(&mut self, end_user_id: &EndUserId) {
+        self.replica.fetching.insert(end_user_id.clone());
+    }
+
+    /// The fetch is over: with a state, or (`None`) it failed.
+    pub fn fetched(
+        &mut self,
+        end_user_id: &EndUserId,
+        state: Option<AccountState>,
+        held: Held<'_>,
+    ) -> Result<(), SyncError> {
+        let offered = state.map_or(Ok(()), |state| self.offer(Arc::new(state), held));
+        self.replica.fetching.remove(end_user_id);
+        offered
+    }
+
+    /// Applies a state, or puts it aside.
+    fn offer(&mut self, state: Arc<AccountState>, held: Held<'_>) -> Result<(), SyncError> {
+        let id = state.end_user_id.clone();
+        if self.replica.is_behind(&state, self.lane_of(&id))? {
+            return Ok(());
+        }
+        let Some(account) = self.accounts.get_mut(&id) else {
+            let newer = match self.replica.state(&id, held) {
+                Some(known) => known.stamp < state.stamp,
+                None => self.config.mode == Mode::All || self.replica.fetching.contains(&id),
+            };
+            if newer {
+                self.replica.store(&state);
+                self.shown.push(Shown::State(state));
+            }
+            return Ok(());
+        };
+        if account.pending.iter().any(|seq| self.outbox.entries[seq].uncertain) {
+            // It may or may not hold those events: only their answer tells.
+            if account.waiting.as_ref().is_none_or(|waiting| waiting.stamp < state.stamp) {
+                account.waiting = Some(state);
+            }
+        } else if account.base.as_ref().is_none_or(|base| base.stamp < state.stamp) {
+            self.replica.store(&state);
+            account.base = Some(state);
+            self.refresh(&id);
+        }
+        Ok(())
+    }
+
+    /// Drops from `pending` what is over, and computes what checks see. An account without pending usage is an
+    /// ordinary one again.
+    fn refresh(&mut self, id: &EndUserId) {
+        let Some(account) = self.accounts.get_mut(id) else { return };
+        let base_stamp = account.base.as_ref().map(|base| base.stamp);
+        account.pending.retain(|seq| match &self.outbox.entries[seq].status {
+            Status::Waiting => true,
+            Status::Answered { stamp, .. } => base_stamp.is_none_or(|base| base < *stamp),
+            Status::Refused { .. } => false,
+        });
+        account.effective = match (&account.base, &self.replica.catalogue) {
+            (Some(base), Some(catalogue)) => {
+                let pending = account.pending.iter().map(|seq| &self.outbox.entries[seq].admission.usage);
+                Some(effective(base, catalogue, pending))
+            }
+            (base, _) => base.clone(),
+        };
+        self.shown.extend(account.effective.clone().map(Shown::State));
+        if account.pending.is_empty() && account.waiting.is_none() {
+            self.accounts.remove(id);
+        }
+    }
+
+    fn lane_of(&self, id: &EndUserId) -> usize {
+        self.lanes.map_or(0, |lanes| usize::from(lanes.lane_of(id.bucket())))
+    }
+
+    // Batches.
+
+    /// Batches that are due, and when to ask again if nothing happens before.
+    pub fn poll(&mut self, now: Timestamp) -> (Vec<Batch>, Option<Timestamp>) {
+        let (replica, accounts) = (&self.replica, &self.accounts);
+        self.outbox.prune(self.config.answered_kept_max, now, |seq, admission| {
+            let id = &admission.end_user_id;
+            let is_pending = accounts.get(id).is_some_and(|account| account.pending.contains(&seq));
+            !is_pending && replica.is_durable(id)
+        });
+        match self.in_flight_max {
+            Some(in_flight_max) => self.outbox.poll(usize::from(in_flight_max), now),
+            None => (Vec::new(), None),
+        }
+    }
+
+    /// The reply to a batch. Replies to batches of an earlier link are ignored.
+    pub fn answered(&mut self, batch: u64, reply: BatchReply, held: Held<'_>, now: Timestamp) -> Result<(), SyncError> {
+        match reply {
+            BatchReply::Busy { delay_ms } => {
+                self.outbox.again(batch, i64::from(delay_ms) * 1_000, now);
+                Ok(())
+            }
+            BatchReply::Answer(answer) => self.take_answer(batch, answer, held, now),
+        }
+    }
+
+    /// The batch's stream broke, the link did not: the batch is sent again after a while.
+    pub fn batch_failed(&mut self, batch: u64, now: Timestamp) {
+        const DELAY_MICROS: i64 = 1_000_000;
+        self.outbox.again(batch, DELAY_MICROS, now);
+    }
+
+    fn take_answer(
+        &mut self,
+        batch: u64,
+        answer: BatchAnswer,
+        held: Held<'_>,
+        now: Timestamp,
+    ) -> Result<(), SyncError> {
+        let Some(seqs) = self.outbox.land(batch) else { return Ok(()) };
+        let stamps: HashMap<&EndUserId, u64> =
+            answer.states.iter().map(|state| (&state.end_user_id, state.stamp)).collect();
+        let stamp_of = |seq: &u64| stamps.get(&self.outbox.entries[seq].admission.end_user_id).copied();
+        let seqs_with_stamps: Vec<(u64, Option<u64>)> = seqs.iter().map(|seq| (*seq, stamp_of(seq))).collect();
+        if answer.results.len() != seqs.len() || seqs_with_stamps.iter().any(|(_, stamp)| stamp.is_none()) {
+            self.outbox.put_back(&seqs);
+            return Err(SyncError::Protocol("an answer that does not fit its batch"));
+        }
+        let mut ids = BTreeSet::new();
+        for ((seq, stamp), result) in seqs_with_stamps.into_iter().zip(answer.results) {
+            ids.insert(self.outbox.entries[&seq].admission.end_user_id.clone());
+            match (result, stamp) {
+                (EventResult::Recorded { .. }, stamp) => {
+                    let stamp = stamp.expect("checked above");
+                    self.outbox.settle(seq, Status::Answered { at: now, stamp });
+                }
+                (EventResult::Refused { code, detail }, _) => {
+                    self.outbox.settle(seq, Status::Refused { at: now, code, detail });
+                }
+                (EventResult::Failed, _) => self.outbox.defer(seq, now),
+            }
+        }
+        // State and pending usage change in one step: the states are offered before anything is shown.
+        let mut offered = Ok(());
+        for state in answer.states {
+            offered = offered.and(self.offer(Arc::new(state), held));
+        }
+        for id in ids {
+            let waiting = self.accounts.get_mut(&id).and_then(|account| account.waiting.take());
+            self.refresh(&id);
+            if let Some(state) = waiting {
+                offered = offered.and(self.offer(state, held));
+            }
+        }
+        offered
+    }
+
+    // Usage and checks.
+
+    /// Admits usage by the ledger's rules over the state that checks see. `usage` is without `admitted_at`.
+    pub fn admit(
+        &mut self,
+        end_user_id: &EndUserId,
+        usage: Usage,
+        held: Held<'_>,
+        now: Timestamp,
+    ) -> Result<Admitted, NotAdmitted> {
+        if let Some((admission, ticket)) = self.outbox.find(end_user_id, &usage.key) {
+            if admission.usage.fingerprint() != usage.fingerprint() {
+                return Err(Refusal::IdempotencyConflict.into());
+            }
+            return Ok(Admitted { admission, ticket, replayed: true, state: None });
+        }
+        let state = self.view(end_user_id, held).ok_or(NotAdmitted::NoState)?;
+        let catalogue = self.replica.catalogue.as_ref().ok_or(NotAdmitted::NoState)?;
+        if state.partial {
+            return Err(NotAdmitted::Partial);
+        }
+        let mut after = AccountState::clone(&state);
+        let charge = charge(&mut after.wallet, catalogue, &usage, catalogue.clock.at(now))?;
+        let answer = UsageAnswer { cost: charge.cost, charged: charge.charged(), totals: after.wallet.totals() };
+        let usage = Usage { admitted_at: Some(after.wallet.time), ..usage };
+        let admission = Arc::new(Admission { end_user_id: end_user_id.clone(), usage, answer });
+        if self.outbox.is_full(&admission, self.config.outbox_bytes_max) {
+            return Err(NotAdmitted::OutboxFull);
+        }
+        let (seq, ticket) = self.outbox.admit(Arc::clone(&admission), now);
+        let account = self.accounts.entry(end_user_id.clone()).or_default();
+        account.base.get_or_insert(state);
+        account.pending.insert(seq);
+        let after = Arc::new(after);
+        account.effective = Some(Arc::clone(&after));
+        Ok(Admitted { admission, ticket, replayed: false, state: Some(after) })
+    }
+
+    /// What a check of this end user reads; `None` if nothing is held.
+    pub fn view(&self, end_user_id: &EndUserId, held: Held<'_>) -> Option<Arc<AccountState>> {
+        match self.accounts.get(end_user_id) {
+            Some(account) => account.effective.clone(),
+            None => self.replica.state(end_user_id, held),
+        }
+    }
+
+    /// Forgets an account that was not used for long. False if it has pending usage or is being fetched.
+    pub fn forget(&mut self, end_user_id: &EndUserId) -> bool {
+        let is_free = !self.accounts.contains_key(end_user_id) && !self.replica.fetching.contains(end_user_id);
+        if is_free {
+            self.replica.remove(end_user_id);
+        }
+        is_free
+    }
+
+    /// Makes everything admitted so far due at once, and names its last event for [`Self::is_answered`].
+    pub fn flush(&mut self) -> u64 {
+        self.outbox.flush()
+    }
+
+    /// Whether the server has answered every event up to this one.
+    pub fn is_answered(&self, event: u64) -> bool {
+        self.outbox.first_waiting().is_none_or(|first| first > event)
+    }
+
+    // What to show and to store.
+
+    /// What checks must see from now on, in order.
+    pub fn take_shown(&mut self) -> Vec<Shown> {
+        std::mem::take(&mut self.shown)
+    }
+
+    /// Changes of the outbox for one durable commit, and the ticket that it fulfils.
+    pub fn take_outbox_writes(&mut self) -> Option<(u64, Vec<OutboxWrite>)> {
+        self.outbox.take_writes()
+    }
+
+    /// The outbox is durable up to this ticket.
+    pub fn outbox_committed(&mut self, ticket: u64) {
+        self.outbox.committed(ticket);
+    }
+
+    /// Changes of the replica for one transaction; `None` while one is under way.
+    pub fn take_replica_writes(&mut self) -> Option<ReplicaWrites> {
+        let waiting = self.accounts.values().filter_map(|account| account.waiting.as_ref());
+        let lanes = self.lanes;
+        let lane_of = |id: &EndUserId| lanes.map_or(0, |lanes| usize::from(lanes.lane_of(id.bucket())));
+        self.replica.take_writes(waiting, lane_of)
+    }
+
+    /// The transaction is visible to readers of the file; with `durable`, it and all before it survive a crash.
+    pub fn replica_committed(&mut self, generation: u64, durable: bool) {
+        self.replica.committed(generation, durable);
+    }
+
+    /// Changes of states that are not stored yet: stop reading deltas when there are too many.
+    pub fn replica_backlog(&self) -> usize {
+        self.replica.backlog()
+    }
+
+    /// When everything shown was known to be the newest; `None` until the first load is complete. Staleness counts
+    /// from it.
+    pub const fn as_of(&self) -> Option<Timestamp> {
+        self.replica.as_of
+    }
+
+    /// Numbers of the outbox.
+    pub const fn outbox_status(&self) -> OutboxStatus {
+        OutboxStatus { waiting: self.outbox.waiting, refused: self.outbox.refused, bytes: self.outbox.bytes }
+    }
+
+    /// When the oldest event that waits was admitted, in the environment's time.
+    pub fn oldest_waiting(&self) -> Option<Timestamp> {
+        self.outbox.entries[&self.outbox.first_waiting()?].admission.usage.admitted_at
+    }
+
+    /// Refused events, with code and detail.
+    pub fn refused(&self) -> impl Iterator<Item = (u64, &Admission, &str, &str)> {
+        self.outbox.entries.iter().filter_map(|(seq, entry)| match &entry.status {
+            Status::Refused { code, detail, .. } => Some((*seq, &*entry.admission, code.as_str(), detail.as_str())),
+            Status::Waiting | Status::Answered { .. } => None,
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! What usage that is not yet in a state will take from it: burned from the tranches at the events' own times.
+//!
+//! The same rule as the ledger's ([`decide`]), so that base state + pending usage is what the ledger will publish,
+//! if nothing else happens to the account.
+
+use std::sync::Arc;
+
+use crate::catalogue::Catalogue;
+use crate::ledger::advance::advance;
+use crate::ledger::block::Lot;
+use crate::ledger::command::{Refusal, Usage};
+use crate::ledger::usage::{Charge, decide};
+use crate::ledger::wallet::Wallet;
+use crate::state::AccountState;
+use crate::time::Timestamp;
+
+/// Decides `usage` at `now` and takes what it costs.
+pub(crate) fn charge(
+    wallet: &mut Wallet<Lot>,
+    catalogue: &Catalogue,
+    usage: &Usage,
+    now: Timestamp,
+) -> Result<Charge, Refusal> {
+    advance(wallet, now, |_, _| {});
+    let charge = decide(wallet, catalogue, usage)?;
+    wallet.burn(&usage.feature_key, charge.taken);
+    if charge.owed.is_positive() {
+        // The ledger has not numbered the entry yet: such a debt is the youngest.
+        wallet.owe(&usage.feature_key, charge.owed, u64::MAX);
+    }
+    Ok(charge)
+}
+
+/// `base` with `pending` taken from it, in order.
+pub(crate) fn effective<'a>(
+    base: &Arc<AccountState>,
+    catalogue: &Catalogue,
+    pending: impl Iterator<Item = &'a Usage>,
+) -> Arc<AccountState> {
+    let mut pending = pending.peekable();
+    if pending.peek().is_none() || base.partial {
+        return Arc::clone(base);
+    }
+    let mut state = AccountState::clone(base);
+    for usage in pending {
+        let at = usage.admitted_at.unwrap_or(state.wallet.time);
+        // What the ledger will refuse takes nothing.
+        let _refused = charge(&mut state.wallet, catalogue, usage, at);
+    }
+    Arc::new(state)
+}

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::credits::{AmountOutOfRange, Credits};
-use crate::ids::{BlockId, EventId};
+use crate::ids::BlockId;
 use crate::ledger::account::Account;
 use crate::ledger::advance::{Instant, advance};
 use crate::ledger::block::Block;
@@ -103,7 +103,7 @@ impl<'a> Book<'a> {
     }
 
     pub(crate) fn announce(&mut self, at: Timestamp, kind: EventKind) {
-        let id = EventId::from_uuid(self.ids.next_uuid());
+        let id = self.ids.next_event_id();
         self.effects.events.push(Event { id, at, kind });
     }
 

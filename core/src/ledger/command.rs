@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::OveragePolicy;
 use crate::credits::{AmountOutOfRange, Credits, Units};
-use crate::ids::{Bucket, FeatureKey, IdempotencyKey, UsageId, VariantId, uuid_v7};
+use crate::ids::{Bucket, EventId, FeatureKey, IdempotencyKey, UsageId, VariantId, uuid_v7};
 use crate::ledger::block::{Block, BlockKind};
 use crate::ledger::entry::{Actor, Allocation};
 use crate::ledger::wallet::Totals;
@@ -287,27 +287,40 @@ impl Refusal {
     }
 }
 
-/// Mints the ids of one command from its seed, the same ones at every run.
+/// Mints the ids of one command from its seed, the same ones at every run. Events have a series of their own: what
+/// time did before the command announces some of them, and that may differ between two runs.
 #[derive(Debug)]
 pub struct IdMint {
     now: Timestamp,
     seed: [u8; 16],
     bucket: Bucket,
-    count: u32,
+    things: u32,
+    events: u32,
 }
 
 impl IdMint {
     /// A mint for a command of an account in `bucket`.
     pub const fn new(now: Timestamp, seed: [u8; 16], bucket: Bucket) -> Self {
-        Self { now, seed, bucket, count: 0 }
+        Self { now, seed, bucket, things: 0, events: 0 }
     }
 
-    /// The next id.
+    /// The next id of a block or a subscription.
     pub fn next_uuid(&mut self) -> uuid::Uuid {
-        let mut input = [0; 20];
+        self.things += 1;
+        self.mint(b't', self.things)
+    }
+
+    /// The next id of an event.
+    pub fn next_event_id(&mut self) -> EventId {
+        self.events += 1;
+        EventId::from_uuid(self.mint(b'e', self.events))
+    }
+
+    fn mint(&self, series: u8, count: u32) -> uuid::Uuid {
+        let mut input = [0; 21];
         input[..16].copy_from_slice(&self.seed);
-        input[16..].copy_from_slice(&self.count.to_be_bytes());
-        self.count += 1;
+        input[16] = series;
+        input[17..].copy_from_slice(&count.to_be_bytes());
         let mut random = [0; 10];
         random.copy_from_slice(&blake3::hash(&input).as_bytes()[..10]);
         uuid_v7(self.now, random, Some(self.bucket))

@@ -1,0 +1,269 @@
+//! The shared cases of docs/cases, through `ledger::apply`: once as written, once with every write sent twice.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use quotastack_core::catalogue::{Catalogue, OveragePolicy};
+use quotastack_core::credits::Credits;
+use quotastack_core::ids::BlockId;
+use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::command::{Command, OnInsufficient, Outcome, Refusal};
+use quotastack_core::ledger::entry::{Hash, verify_chain};
+use quotastack_core::state::AccountState;
+use quotastack_core::time::Timestamp;
+
+use crate::support::{Story, at, catalogue, credits, feature_key, grant, metered, price_from, usage};
+
+const CASES: &str = include_str!("../../../docs/cases/ledger.json");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    format: u32,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    id: String,
+    about: String,
+    #[serde(rename = "source")]
+    _source: Option<String>,
+    #[serde(default)]
+    features: BTreeMap<String, FeatureSpec>,
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct FeatureSpec {
+    cost: Option<i64>,
+    per_units: Option<i64>,
+    overage_policy: Option<OveragePolicy>,
+    overdraft_limit: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    at: Offset,
+    grant: Option<GrantStep>,
+    #[serde(rename = "use")]
+    usage: Option<UseStep>,
+    #[serde(default)]
+    expect: Expect,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantStep {
+    #[serde(rename = "as")]
+    name: String,
+    amount: i64,
+    priority: Option<u8>,
+    effective: Option<Offset>,
+    expires: Option<Offset>,
+    #[serde(default)]
+    paid: bool,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UseStep {
+    key: String,
+    units: i64,
+    feature: Option<String>,
+    on_insufficient: Option<OnInsufficient>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    ok: Option<bool>,
+    error: Option<String>,
+    balance: Option<i64>,
+    reserved: Option<i64>,
+    available: Option<i64>,
+    debt: Option<i64>,
+    #[serde(default)]
+    blocks: BTreeMap<String, i64>,
+}
+
+/// `90s`, `5m`, `1h`, `30d` after the start of the case.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(try_from = "String")]
+struct Offset(Timestamp);
+
+impl TryFrom<String> for Offset {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let (count, unit) = text.split_at(text.len() - 1);
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return Err(format!("{text} is no offset")),
+        };
+        let count: i64 = count.parse().map_err(|_| format!("{text} is no offset"))?;
+        Ok(Self(at(count * seconds)))
+    }
+}
+
+#[test]
+fn every_case_holds_as_written() {
+    run_all(1);
+}
+
+#[test]
+fn every_case_holds_with_every_write_sent_twice() {
+    run_all(2);
+}
+
+fn run_all(sendings: u32) {
+    let cases: Cases = serde_json::from_str(CASES).unwrap();
+    assert_eq!(cases.format, 1);
+    assert!(cases.cases.len() >= 27, "cases went missing");
+    for case in &cases.cases {
+        Run::new(case).all_steps(case, sendings);
+    }
+}
+
+struct Run {
+    story: Story,
+    blocks: BTreeMap<String, BlockId>,
+}
+
+impl Run {
+    fn new(case: &Case) -> Self {
+        Self { story: Story::new(catalogue_of(case)), blocks: BTreeMap::new() }
+    }
+
+    fn all_steps(mut self, case: &Case, sendings: u32) {
+        for (index, step) in case.steps.iter().enumerate() {
+            let place = format!("{} step {} ({})", case.id, index + 1, case.about);
+            let outcome = self.send(step);
+            for _ in 1..sendings {
+                self.send_again(step, outcome.as_ref(), &place);
+            }
+            check_outcome(&step.expect, outcome.as_ref(), &place);
+            self.check_account(&step.expect, step.at.0, &place);
+        }
+        let account = &self.story.account;
+        verify_chain(account.id, (0, Hash::ZERO, Credits::ZERO), &self.story.effects.entries).unwrap();
+        assert_eq!(account.seq, self.story.effects.entries.len() as u64, "{}", case.id);
+    }
+
+    fn send(&mut self, step: &Step) -> Option<Result<Outcome, Refusal>> {
+        let outcome = self.story.apply(step.at.0, command_of(step)?);
+        if let (Some(given), Ok(Outcome::Granted { block, .. })) = (&step.grant, &outcome) {
+            assert!(self.blocks.insert(given.name.clone(), block.id).is_none());
+        }
+        Some(outcome)
+    }
+
+    /// The same write again: the same result, and nothing moves. (That a repeated grant is one grant is the work of
+    /// the API's `Idempotency-Key`, above the core.)
+    fn send_again(&mut self, step: &Step, first: Option<&Result<Outcome, Refusal>>, place: &str) {
+        let Some(command) = command_of(step) else { return };
+        let first = first.expect("a step with a command has an outcome");
+        if matches!(first, Ok(Outcome::Granted { .. })) {
+            return;
+        }
+        let before = (self.story.account.clone(), self.story.effects.clone());
+        let again = self.story.apply(step.at.0, command);
+        assert_eq!(before, (self.story.account.clone(), self.story.effects.clone()), "{place}");
+        match (first, again) {
+            (Ok(Outcome::Used { record, .. }), Ok(Outcome::Used { record: repeated, replayed: true })) => {
+                assert_eq!(*record, repeated, "{place}");
+            }
+            (Err(first), Err(again)) => assert_eq!(*first, again, "{place}"),
+            (first, again) => panic!("{place}: {first:?}, then {again:?}"),
+        }
+    }
+
+    /// Reads the account as any reader does, from the ledger's blocks and from what is published of them.
+    fn check_account(&self, expect: &Expect, now: Timestamp, place: &str) {
+        let account = &self.story.account;
+        let mut wallet = account.wallet.clone();
+        advance(&mut wallet, now, |_, _| {});
+        let mut published = AccountState::publish(account, 1, &self.story.catalogue).wallet;
+        advance(&mut published, now, |_, _| {});
+        let totals = wallet.totals();
+        assert_eq!(published.totals(), totals, "{place}");
+
+        let amounts = [
+            ("balance", expect.balance, totals.balance),
+            ("reserved", expect.reserved, totals.reserved),
+            ("available", expect.available, totals.available),
+            ("debt", expect.debt, totals.debt),
+        ];
+        for (name, expected, found) in amounts {
+            assert!(expected.is_none_or(|amount| amount == found.get()), "{place}: {name} {expected:?}, not {found:?}");
+        }
+        for (name, expected) in &expect.blocks {
+            let block = wallet.lots.iter().find(|block| block.id == self.blocks[name]).unwrap();
+            assert_eq!(block.lot.free(), credits(*expected), "{place}: block {name}");
+        }
+        for block in &wallet.lots {
+            let lot = &block.lot;
+            assert!(
+                Credits::ZERO <= lot.held && lot.held <= lot.remaining && lot.remaining <= block.original,
+                "{place}"
+            );
+        }
+    }
+}
+
+fn check_outcome(expect: &Expect, outcome: Option<&Result<Outcome, Refusal>>, place: &str) {
+    let Some(outcome) = outcome else {
+        assert!(expect.ok.is_none() && expect.error.is_none(), "{place}: nothing was sent");
+        return;
+    };
+    // A step that says nothing of its outcome is one that works.
+    assert_eq!(outcome.is_ok(), expect.ok.unwrap_or(true), "{place}: {outcome:?}");
+    let error = match outcome {
+        Err(refusal) => Some(refusal.code().as_str()),
+        Ok(Outcome::Used { replayed: true, .. }) => Some("replayed"),
+        Ok(_) => None,
+    };
+    if expect.error.is_some() || outcome.is_ok() {
+        assert_eq!(error, expect.error.as_deref(), "{place}");
+    }
+}
+
+fn catalogue_of(case: &Case) -> Catalogue {
+    let mut built = catalogue([("f", metered(OveragePolicy::Block, None))]);
+    if !case.features.is_empty() {
+        built.features.clear();
+    }
+    for (key, spec) in &case.features {
+        let policy = spec.overage_policy.unwrap_or(OveragePolicy::Block);
+        let mut feature = metered(policy, spec.overdraft_limit);
+        feature.prices = vec![price_from(Timestamp::MIN, spec.cost.unwrap_or(1), spec.per_units.unwrap_or(1))];
+        built.features.insert(feature_key(key), feature);
+    }
+    built
+}
+
+fn command_of(step: &Step) -> Option<Command> {
+    if let Some(given) = &step.grant {
+        let mut command = grant(given.amount);
+        command.priority = given.priority.unwrap_or(command.priority);
+        command.effective_at = given.effective.map(|offset| offset.0);
+        command.expires_at = given.expires.map(|offset| offset.0);
+        command.paid = given.paid;
+        command.feature_keys = given.features.iter().map(|key| feature_key(key)).collect();
+        command.feature_keys.sort();
+        return Some(Command::Grant(command));
+    }
+    step.usage.as_ref().map(|used| {
+        let mut command = usage(&used.key, used.feature.as_deref().unwrap_or("f"), used.units);
+        command.on_insufficient = used.on_insufficient;
+        Command::Usage(command)
+    })
+}

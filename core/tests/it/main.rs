@@ -1,0 +1,19 @@
+//! Tests of the pure rules, in one binary.
+//!
+//! - `cases`: the shared cases of docs/cases
+//! - `time_table`, `subscribe_table`, `decision_table`: bank statements and answers, one line per step
+//! - `golden`: bytes that may never change
+//! - `edges`: the ends of every range
+//! - `refold`: what a verifier finds in tampered histories
+//! - `properties`: random histories against the naive ledger of `model`
+
+mod cases;
+mod decision_table;
+mod edges;
+mod golden;
+mod model;
+mod properties;
+mod refold;
+mod subscribe_table;
+mod support;
+mod time_table;

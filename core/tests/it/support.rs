@@ -1,0 +1,196 @@
+//! Short words for the things that tests talk about.
+
+use std::collections::BTreeMap;
+
+use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::credits::{Credits, Units};
+use quotastack_core::ids::{AccountId, EndUserId, FeatureKey, IdempotencyKey, KeyId, UsageId, uuid_v7};
+use quotastack_core::ledger::account::Account;
+use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::apply::apply;
+use quotastack_core::ledger::block::BlockKind;
+use quotastack_core::ledger::book::Effects;
+use quotastack_core::ledger::command::{Command, Grant, Outcome, Refusal, Request, Usage, UsageRecord};
+use quotastack_core::ledger::entry::{Actor, Entry};
+use quotastack_core::ledger::refold::Refold;
+use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
+
+/// 2027-01-01T00:00:00Z: where every story starts.
+pub(crate) const START_SECONDS: i64 = 1_798_761_600;
+
+/// The instant `seconds` after the start of the story.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros((START_SECONDS + seconds) * MICROS_PER_SECOND).unwrap()
+}
+
+fn seconds(at: Timestamp) -> i64 {
+    at.as_micros() / MICROS_PER_SECOND - START_SECONDS
+}
+
+pub(crate) fn credits(amount: i64) -> Credits {
+    Credits::new(amount).unwrap()
+}
+
+pub(crate) fn units(count: i64) -> Units {
+    Units::new(count).unwrap()
+}
+
+pub(crate) fn feature_key(text: &str) -> FeatureKey {
+    FeatureKey::new(text).unwrap()
+}
+
+pub(crate) fn new_account() -> Account {
+    let id = AccountId::from_uuid(uuid_v7(at(0), [7; 10], Some(1)));
+    Account::new(id, EndUserId::new("user_123").unwrap())
+}
+
+/// A metered feature: 1 credit per unit since ever, on for everybody.
+pub(crate) fn metered(overage_policy: OveragePolicy, overdraft_limit: Option<i64>) -> Feature {
+    Feature {
+        kind: FeatureKind::Metered,
+        default: Access { enabled: true, value: None },
+        prices: vec![price_from(Timestamp::MIN, 1, 1)],
+        overage_policy,
+        overdraft_limit: overdraft_limit.map(credits),
+        offline: OfflinePolicy::AllowUntilStale,
+    }
+}
+
+pub(crate) fn price_from(effective_from: Timestamp, cost: i64, per_units: i64) -> PriceVersion {
+    PriceVersion { effective_from, price: Price::PerUnit { cost: credits(cost), per_units: units(per_units) } }
+}
+
+pub(crate) fn catalogue<const N: usize>(features: [(&str, Feature); N]) -> Catalogue {
+    let features = features.into_iter().map(|(key, feature)| (feature_key(key), feature)).collect();
+    Catalogue { version: 1, features, ..Catalogue::default() }
+}
+
+/// A free, never-ending grant of `amount` from now on.
+pub(crate) fn grant(amount: i64) -> Grant {
+    Grant {
+        kind: BlockKind::Promo,
+        amount: credits(amount),
+        priority: 100,
+        effective_at: None,
+        expires_at: None,
+        paid: false,
+        settles_debt: true,
+        feature_keys: Vec::new(),
+    }
+}
+
+/// Usage now, under the feature's own policy. The id is the key's.
+pub(crate) fn usage(key: &str, feature: &str, count: i64) -> Usage {
+    let mut random = [0; 10];
+    random.iter_mut().zip(key.bytes()).for_each(|(to, byte)| *to = byte);
+    Usage {
+        id: UsageId::from_uuid(uuid_v7(at(0), random, Some(1))),
+        key: IdempotencyKey::new(key).unwrap(),
+        feature_key: feature_key(feature),
+        units: units(count),
+        properties: BTreeMap::new(),
+        effective_at: None,
+        on_insufficient: None,
+        admitted_at: None,
+    }
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor::Key(KeyId::from_uuid(uuid_v7(at(0), [5; 10], None)))
+}
+
+/// A command at `now`, as the `number`th of its history.
+pub(crate) fn request(now: Timestamp, number: u8, command: Command) -> Request {
+    Request { now, actor: actor(), seed: [number; 16], command }
+}
+
+/// One account with all it has written, as a server would keep it.
+#[derive(Debug, Clone)]
+pub(crate) struct Story {
+    pub(crate) account: Account,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) effects: Effects,
+    pub(crate) recorded: BTreeMap<IdempotencyKey, UsageRecord>,
+    commands: u8,
+}
+
+impl Story {
+    pub(crate) fn new(catalogue: Catalogue) -> Self {
+        let (effects, recorded) = (Effects::default(), BTreeMap::new());
+        Self { account: new_account(), catalogue, effects, recorded, commands: 0 }
+    }
+
+    /// Applies a command at `now` and checks what holds after every command.
+    pub(crate) fn apply(&mut self, now: Timestamp, command: impl Into<Sent>) -> Result<Outcome, Refusal> {
+        let Sent(command) = command.into();
+        let known = match &command {
+            Command::Usage(usage) => self.recorded.get(&usage.key),
+            _ => None,
+        };
+        self.commands = self.commands.wrapping_add(1);
+        let request = request(now, self.commands, command);
+        let outcome = apply(&mut self.account, &self.catalogue, &request, known, &mut self.effects);
+        if let Ok(Outcome::Used { record, replayed: false }) = &outcome {
+            self.recorded.insert(record.key.clone(), record.clone());
+        }
+        self.verify();
+        outcome
+    }
+
+    /// A refused command at `now`: it leaves nothing but what time alone did.
+    pub(crate) fn touch(&mut self, now: Timestamp) {
+        assert!(matches!(self.apply(now, usage("touch", "ghost", 1)), Err(Refusal::FeatureUnknown(_))));
+    }
+
+    /// Balance and debt, as any reader finds them at `now`.
+    pub(crate) fn read(&self, now: Timestamp) -> (i64, i64) {
+        let mut wallet = self.account.wallet.clone();
+        advance(&mut wallet, now, |_, _| {});
+        let totals = wallet.totals();
+        (totals.balance.get(), totals.debt.get())
+    }
+
+    /// All entries, one line each: `10s usage -5 = 95`, with the open debt where there is some.
+    pub(crate) fn statement(&self) -> Vec<String> {
+        let line = |entry: &Entry| {
+            let kind = serde_json::to_value(entry.body.kind).unwrap();
+            let (when, kind) = (seconds(entry.body.effective_at), kind.as_str().unwrap().to_owned());
+            let debt =
+                if entry.debt_after.is_zero() { String::new() } else { format!(", owes {}", entry.debt_after.get()) };
+            format!("{when}s {kind} {:+} = {}{debt}", entry.body.amount.get(), entry.balance_after.get())
+        };
+        self.effects.entries.iter().map(line).collect()
+    }
+
+    /// The entries alone rebuild the account, and its totals are what its wallet holds.
+    pub(crate) fn verify(&self) {
+        let mut refold = Refold::new(self.account.id);
+        for entry in &self.effects.entries {
+            refold.push(entry).unwrap();
+        }
+        refold.compare(&self.account).unwrap();
+        assert_eq!(self.account.totals, self.account.wallet.totals());
+    }
+}
+
+/// Anything that can be sent as a command.
+pub(crate) struct Sent(Command);
+
+impl From<Grant> for Sent {
+    fn from(grant: Grant) -> Self {
+        Self(Command::Grant(grant))
+    }
+}
+
+impl From<Usage> for Sent {
+    fn from(usage: Usage) -> Self {
+        Self(Command::Usage(usage))
+    }
+}
+
+impl From<Command> for Sent {
+    fn from(command: Command) -> Self {
+        Self(command)
+    }
+}

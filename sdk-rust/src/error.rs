@@ -65,7 +65,7 @@ impl From<Raw<Problem>> for Error {
             Raw::ErrorResponse(problem) => Self::Api(Box::new(problem.into_inner())),
             Raw::InvalidRequest(reason) => Self::Invalid(reason),
             Raw::CommunicationError(error) | Raw::ResponseBodyError(error) | Raw::InvalidUpgrade(error) => {
-                if error.is_builder() { Self::Invalid(error.to_string()) } else { Self::Connection(error) }
+                if error.is_builder() { Self::Invalid(with_cause(&error)) } else { Self::Connection(error) }
             }
             Raw::InvalidResponsePayload(_, error) => Self::Answer(error.to_string()),
             Raw::UnexpectedResponse(response) => Self::Answer(format!("unexpected status {}", response.status())),
@@ -75,5 +75,13 @@ impl From<Raw<Problem>> for Error {
                 Err(_) => Self::Answer(text),
             },
         }
+    }
+}
+
+/// reqwest says "builder error" and keeps what is wrong for the cause.
+fn with_cause(error: &reqwest::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

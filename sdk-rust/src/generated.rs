@@ -4939,7 +4939,7 @@ impl ClientInfo<crate::transport::Transport> for Client {
 }
 impl ClientHooks<crate::transport::Transport> for &Client {}
 impl Client {
-    #[doc = "Grant credits\n\nOne grant is one block, never merged with another. Free credit first pays the debts it may pay. An account\ncomes into being with its first grant or usage.\n\n\nSends a `POST` request to `/v1/credits/grants`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_grant()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Grant credits\n\nOne grant is one block, never merged with another. Free credit first pays the debts it may pay. An account\ncomes into being with its first grant or usage.\n\n\nSends a `POST` request to `/v1/credits/grants`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_grant()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn create_grant(&self) -> builder::CreateGrant<'_> {
         builder::CreateGrant::new(self)
     }
@@ -4963,7 +4963,7 @@ impl Client {
     pub fn list_features(&self) -> builder::ListFeatures<'_> {
         builder::ListFeatures::new(self)
     }
-    #[doc = "Create a feature\n\nA `metered` feature is paid with credits, a `boolean` one is on or off, a `config` one has a JSON value. A\nmetered feature without a price cannot be charged.\n\n\nSends a `POST` request to `/v1/features`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_feature()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Create a feature\n\nA `metered` feature is paid with credits, a `boolean` one is on or off, a `config` one has a JSON value. A\nmetered feature without a price cannot be charged.\n\n\nSends a `POST` request to `/v1/features`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_feature()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn create_feature(&self) -> builder::CreateFeature<'_> {
         builder::CreateFeature::new(self)
     }
@@ -4975,7 +4975,7 @@ impl Client {
     pub fn list_plans(&self) -> builder::ListPlans<'_> {
         builder::ListPlans::new(self)
     }
-    #[doc = "Create a plan\n\nA plan is a name for its variants. An end user has at most one live subscription to a `base` plan.\n\nSends a `POST` request to `/v1/plans`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_plan()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Create a plan\n\nA plan is a name for its variants. An end user has at most one live subscription to a `base` plan.\n\nSends a `POST` request to `/v1/plans`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_plan()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn create_plan(&self) -> builder::CreatePlan<'_> {
         builder::CreatePlan::new(self)
     }
@@ -4987,7 +4987,7 @@ impl Client {
     pub fn list_variants(&self) -> builder::ListVariants<'_> {
         builder::ListVariants::new(self)
     }
-    #[doc = "Create a variant of a plan\n\nWhat subscribers get: a billing period, credit grants, and entitlements. The features it names must exist.\n\n\nSends a `POST` request to `/v1/plans/{plan_id}/variants`\n\nArguments:\n- `plan_id`: The plan.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_variant()\n    .plan_id(plan_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Create a variant of a plan\n\nWhat subscribers get: a billing period, credit grants, and entitlements. The features it names must exist.\n\n\nSends a `POST` request to `/v1/plans/{plan_id}/variants`\n\nArguments:\n- `plan_id`: The plan.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_variant()\n    .plan_id(plan_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn create_variant(&self) -> builder::CreateVariant<'_> {
         builder::CreateVariant::new(self)
     }
@@ -4995,7 +4995,7 @@ impl Client {
     pub fn get_sandbox_clock(&self) -> builder::GetSandboxClock<'_> {
         builder::GetSandboxClock::new(self)
     }
-    #[doc = "Set the sandbox's clock\n\nEither `now` or `advance_seconds`. The clock goes forward only (its own present is allowed) and stands there.\nWhat becomes due holds for every reader from then on.\n\n\nSends a `POST` request to `/v1/sandbox/clock`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.set_sandbox_clock()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Set the sandbox's clock\n\nEither `now` or `advance_seconds`. The clock goes forward only (its own present is allowed) and stands there.\nWhat becomes due holds for every reader from then on.\n\n\nSends a `POST` request to `/v1/sandbox/clock`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.set_sandbox_clock()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn set_sandbox_clock(&self) -> builder::SetSandboxClock<'_> {
         builder::SetSandboxClock::new(self)
     }
@@ -5003,7 +5003,7 @@ impl Client {
     pub fn list_subscriptions(&self) -> builder::ListSubscriptions<'_> {
         builder::ListSubscriptions::new(self)
     }
-    #[doc = "Subscribe an end user to a variant\n\nOpens the first billing period and makes its grants, in one transaction. An end user has at most one live\nsubscription to a base plan.\n\n\nSends a `POST` request to `/v1/subscriptions`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_subscription()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Subscribe an end user to a variant\n\nOpens the first billing period and makes its grants, in one transaction. An end user has at most one live\nsubscription to a base plan.\n\n\nSends a `POST` request to `/v1/subscriptions`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_subscription()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn create_subscription(&self) -> builder::CreateSubscription<'_> {
         builder::CreateSubscription::new(self)
     }
@@ -5011,11 +5011,11 @@ impl Client {
     pub fn get_subscription(&self) -> builder::GetSubscription<'_> {
         builder::GetSubscription::new(self)
     }
-    #[doc = "Record usage\n\nPrices the event and debits it in burn order. Usage records work that was done: it is refused only for its\nidentity, its price and missing credit, never for an entitlement. An event's identity is the end user and its\nidempotency key (`idempotency_key`, or the header, which means the same), for ever. Without a key, every\nrequest is an event of its own.\n\n\nSends a `POST` request to `/v1/usage`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Record usage\n\nPrices the event and debits it in burn order. Usage records work that was done: it is refused only for its\nidentity, its price and missing credit, never for an entitlement. An event's identity is the end user and its\nidempotency key (`idempotency_key`, or the header, which means the same), for ever. Without a key, every\nrequest is an event of its own.\n\n\nSends a `POST` request to `/v1/usage`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn record_usage(&self) -> builder::RecordUsage<'_> {
         builder::RecordUsage::new(self)
     }
-    #[doc = "Record up to 1,000 events\n\nEach event is decided on its own, in order; one refusal does not stop the others. An event without a key of its\nown gets the header's, as `{key}/{index}`.\n\n\nSends a `POST` request to `/v1/usage/batch`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage_batch()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Record up to 1,000 events\n\nEach event is decided on its own, in order; one refusal does not stop the others. An event without a key of its\nown gets the header's, as `{key}/{index}`.\n\n\nSends a `POST` request to `/v1/usage/batch`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage_batch()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn record_usage_batch(&self) -> builder::RecordUsageBatch<'_> {
         builder::RecordUsageBatch::new(self)
     }

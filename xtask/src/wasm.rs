@@ -9,10 +9,12 @@ mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
+pub(crate) use runtimes::test;
+
+use crate::command::{cargo, program, run as run_program};
 use crate::paths;
 
 /// What to do after building.
@@ -24,7 +26,7 @@ pub(crate) struct Args {
     /// A running server or sidecar.
     #[arg(long, env = "QUOTASTACK_URL")]
     url: Option<String>,
-    /// A key of it with the scope `full`.
+    /// A key of it with the scope `full`, best of the sandbox: the clock is tested there.
     #[arg(long, env = "QUOTASTACK_KEY", hide_env_values = true)]
     key: Option<String>,
 }
@@ -33,7 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tarball = build()?;
     if let (true, Some(url), Some(key)) = (args.test, &args.url, &args.key) {
-        runtimes::test(&tarball, url, key)?;
+        test(&tarball, url, key)?;
     }
     Ok(())
 }
@@ -45,28 +47,27 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         fs::remove_dir_all(&package)?;
     }
     copy_files(&paths::root().join("sdk-wasm/js"), &package)?;
-    run_command(
-        Command::new(env!("CARGO"))
-            .current_dir(paths::root())
+    run_program(
+        cargo()
             .args(["build", "--quiet", "--package", "quotastack-wasm", "--lib", "--profile", "wasm"])
             .args(["--target", "wasm32-unknown-unknown"]),
     )?;
-    run_command(
-        Command::new(tools::wasm_bindgen()?)
+    run_program(
+        program(tools::wasm_bindgen()?)
             .args(["--target", "web", "--no-typescript", "--out-dir"])
             .arg(&package)
             .arg(paths::target().join("wasm32-unknown-unknown/wasm/quotastack_wasm.wasm")),
     )?;
     let module = package.join("quotastack_wasm_bg.wasm");
     // Features come from the module's own list: naming more would make a module that workerd refuses.
-    run_command(tools::wasm_opt()?.arg("-Oz").arg(&module).arg("-o").arg(&module))?;
+    run_program(tools::wasm_opt()?.arg("-Oz").arg(&module).arg("-o").arg(&module))?;
     let tarball = pack(&package)?;
     println!("{}: {} bytes; the module in it: {} bytes", tarball.display(), size(&tarball)?, size(&module)?);
     Ok(tarball)
 }
 
 fn pack(package: &Path) -> anyhow::Result<PathBuf> {
-    run_command(Command::new("npm").current_dir(package).args(["pack", "--silent", "--pack-destination", ".."]))?;
+    run_program(program("npm").current_dir(package).args(["pack", "--silent", "--pack-destination", ".."]))?;
     let packed = paths::root().join(format!("sdk-wasm/quotastack-{}.tgz", env!("CARGO_PKG_VERSION")));
     let tarball = paths::root().join("sdk-wasm/quotastack.tgz");
     fs::rename(&packed, &tarball).with_context(|| format!("npm pack left no {}", packed.display()))?;
@@ -83,15 +84,6 @@ fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
         let entry = entry?;
         fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
-/// Runs a command to its end; anything but success is an error that shows the command.
-fn run_command(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("starting {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
     }
     Ok(())
 }

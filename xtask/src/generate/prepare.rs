@@ -12,8 +12,22 @@ use super::contract::{is_service, operations, reachable, resolve, schema_name};
 
 /// Keywords that only a validating server or a reader of the document needs.
 const STRIPPED: [&str; 16] = [
-    "default", "example", "exclusiveMaximum", "exclusiveMinimum", "headers", "maxItems", "maxLength", "maxProperties",
-    "maximum", "minItems", "minLength", "minProperties", "minimum", "multipleOf", "pattern", "uniqueItems",
+    "default",
+    "example",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "headers",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "pattern",
+    "uniqueItems",
 ];
 
 /// The prepared document.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::run_command;
+use crate::command::{cargo, program, run};
 use crate::paths;
 
 const BINARYEN: &str = "binaryen@132.0.0";
@@ -16,21 +16,21 @@ pub(super) fn wasm_bindgen() -> anyhow::Result<PathBuf> {
     let version = locked_version("wasm-bindgen")?;
     let root = paths::target().join("tools");
     let tool = root.join("bin/wasm-bindgen");
-    let installed = Command::new(&tool).arg("--version").output();
-    if !installed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == format!("wasm-bindgen {version}")) {
+    let installed = program(&tool).arg("--version").output();
+    if !installed
+        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == format!("wasm-bindgen {version}"))
+    {
         println!("installing wasm-bindgen-cli {version} (once, some minutes)");
-        run_command(
-            Command::new(env!("CARGO"))
-                .args(["install", "wasm-bindgen-cli", "--quiet", "--force", "--version", &version, "--root"])
-                .arg(&root),
-        )?;
+        run(cargo()
+            .args(["install", "wasm-bindgen-cli", "--quiet", "--force", "--version", &version, "--root"])
+            .arg(&root))?;
     }
     Ok(tool)
 }
 
 /// wasm-opt, as a Node program.
 pub(super) fn wasm_opt() -> anyhow::Result<Command> {
-    let mut command = Command::new("node");
+    let mut command = program("node");
     command.arg(npm_tool(BINARYEN)?.join("binaryen/bin/wasm-opt"));
     Ok(command)
 }
@@ -42,11 +42,14 @@ pub(super) fn npm_tool(package: &str) -> anyhow::Result<PathBuf> {
     if !done.exists() {
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("package.json"), "{\"private\":true}")?;
-        run_command(
-            Command::new("npm")
-                .current_dir(&folder)
-                .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", package]),
-        )?;
+        run(program("npm").current_dir(&folder).args([
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            package,
+        ]))?;
         fs::write(done, "")?;
     }
     Ok(folder.join("node_modules"))

@@ -63,6 +63,9 @@ enum Op {
     },
 }
 
+/// What the model answers: for usage the charge and whether it is a repeat, or the code of a refusal.
+type Answer = Result<Option<(i64, bool)>, &'static str>;
+
 const SCOPES: [&[&str]; 4] = [&[], &["blocked"], &["endless", "limited"], &["capped", "endless"]];
 const KINDS: [BlockKind; 3] = [BlockKind::Promo, BlockKind::Topup, BlockKind::Adjustment];
 
@@ -183,7 +186,7 @@ impl World {
         Ok(())
     }
 
-    fn grant(&mut self, op: &Op) -> (Command, Result<Option<(i64, bool)>, &'static str>) {
+    fn grant(&mut self, op: &Op) -> (Command, Answer) {
         let Op::Grant { amount, priority, start, length, flags, scope, kind } = op else { unreachable!() };
         let [paid, settles_debt] = *flags;
         let now = self.clock.max(self.model.now);
@@ -214,7 +217,7 @@ impl World {
         (Command::Grant(command), self.model.grant(self.clock, block).map(|()| None))
     }
 
-    fn record(&mut self, op: &Op) -> (Command, Result<Option<(i64, bool)>, &'static str>) {
+    fn record(&mut self, op: &Op) -> (Command, Answer) {
         let Op::Use { key, feature, units, asked, back, admitted } = op else { unreachable!() };
         let now = self.clock.max(self.model.now);
         let event = ModelUse {

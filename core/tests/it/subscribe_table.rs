@@ -72,7 +72,7 @@ fn the_first_period_opens_and_grants_per_seat() {
         assert_eq!((origin.subscription_id, origin.template), (created.id, template));
         assert_eq!((block.lot.kind, block.lot.priority), (BlockKind::Plan, 50));
     }
-    assert_eq!(story.account.wallet.subscriptions, [created.clone()]);
+    assert_eq!(story.account.wallet.subscriptions, std::slice::from_ref(&created));
     assert_eq!(story.effects.subscriptions, [created]);
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use crate::{paths, tools};
 
 /// A program that starts in the repository's root and finds our tools.
-pub fn program(name: impl AsRef<OsStr>) -> Command {
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     command.current_dir(paths::root()).env("PATH", search_path()).stdin(Stdio::null());
     if env::var_os("PG_BIN").is_none()
@@ -23,12 +23,12 @@ pub fn program(name: impl AsRef<OsStr>) -> Command {
 }
 
 /// The cargo that runs us.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// Runs to the end with our terminal; anything but success is an error that names the command.
-pub fn run(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = line(command);
     println!("$ {line}");
     let status = command.status().with_context(|| format!("`{line}` does not start"))?;
@@ -39,11 +39,11 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// Runs to the end and gives back what it printed; its errors go to our terminal.
-pub fn output(command: &mut Command) -> anyhow::Result<String> {
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let line = line(command);
-    let output =
-        command.stderr(Stdio::inherit()).output().with_context(|| format!("`{line}` does not start"))?;
-    let text = String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed something else than text"))?;
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("`{line}` does not start"))?;
+    let text =
+        String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed something else than text"))?;
     if !output.status.success() {
         bail!("`{line}` failed ({}): {text}", output.status);
     }
@@ -51,7 +51,7 @@ pub fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Whether a command exists and succeeds. What it prints is thrown away.
-pub fn succeeds(command: &mut Command) -> bool {
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 

@@ -1,7 +1,16 @@
 //! What a contributor types: `cargo xtask <command>`.
 
+mod bench;
+mod command;
+mod demo;
 mod generate;
+mod load;
 mod paths;
+mod stack;
+mod table;
+mod test;
+mod tidy;
+mod tools;
 mod wasm;
 
 use clap::{Parser, Subcommand};
@@ -15,6 +24,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the whole loop on this machine and show it.
+    Demo(demo::Args),
+    /// Check everything that CI checks.
+    Test(test::Args),
+    /// Measure.
+    Bench(bench::Args),
+    /// Check the rules that no compiler holds.
+    Tidy,
     /// Write sdk-rust/src/generated.rs from openapi.yaml.
     Generate,
     /// Build the npm package of sdk-wasm, and test it where a server runs.
@@ -23,6 +40,13 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => {
+            test::run(&args);
+            Ok(())
+        }
+        Command::Bench(args) => bench::run(&args),
+        Command::Tidy => tidy::run(),
         Command::Generate => generate::run(),
         Command::Wasm(args) => wasm::run(&args),
     }

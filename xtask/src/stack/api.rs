@@ -10,25 +10,25 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 /// One base URL with one key.
-pub struct Api {
+pub(crate) struct Api {
     client: Client<HttpConnector, Full<Bytes>>,
     base_url: String,
     key: String,
 }
 
 impl Api {
-    pub fn new(base_url: &str, key: &str) -> Self {
+    pub(crate) fn new(base_url: &str, key: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { client, base_url: base_url.trim_end_matches('/').to_owned(), key: key.to_owned() }
     }
 
     /// The answer's JSON; an error status is an error that shows the answer.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
     /// The answer's JSON; an error status is an error that shows the answer.
-    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.send(Method::POST, path, serde_json::to_vec(body)?.into()).await
     }
 
@@ -51,6 +51,6 @@ impl Api {
 }
 
 /// The string at `field` of an answer.
-pub fn text<'a>(answer: &'a Value, field: &str) -> anyhow::Result<&'a str> {
+pub(crate) fn text<'a>(answer: &'a Value, field: &str) -> anyhow::Result<&'a str> {
     answer[field].as_str().with_context(|| format!("no text `{field}` in {answer}"))
 }

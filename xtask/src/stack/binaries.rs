@@ -5,41 +5,32 @@ use std::path::PathBuf;
 use crate::command::{cargo, run};
 use crate::paths;
 
-/// How the programs are built.
-#[derive(Clone, Copy)]
-pub enum Profile {
-    /// With the tests: nothing is built twice.
-    Dev,
-    /// For numbers.
-    Release,
-}
-
 /// Programs that were built.
-pub struct Binaries {
+pub(crate) struct Binaries {
     dir: PathBuf,
 }
 
 impl Binaries {
-    /// Builds the given packages.
-    pub fn build(profile: Profile, packages: &[&str]) -> anyhow::Result<Self> {
+    /// The programs of the tests. All targets of all packages, because that is what the tests have built already: any
+    /// other choice has other features in the dependencies and builds those again.
+    pub(crate) fn dev() -> anyhow::Result<Self> {
+        run(cargo().args(["build", "--workspace", "--all-targets"]))?;
+        Ok(Self { dir: paths::target().join("debug") })
+    }
+
+    /// The programs of some packages, for numbers.
+    pub(crate) fn release(packages: &[&str]) -> anyhow::Result<Self> {
         let mut build = cargo();
-        build.arg("build");
-        let dir = match profile {
-            Profile::Dev => "debug",
-            Profile::Release => {
-                build.arg("--release");
-                "release"
-            }
-        };
+        build.args(["build", "--release"]);
         for package in packages {
             build.args(["--package", package]);
         }
         run(&mut build)?;
-        Ok(Self { dir: paths::target().join(dir) })
+        Ok(Self { dir: paths::target().join("release") })
     }
 
     /// The path of a program.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }

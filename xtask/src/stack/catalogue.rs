@@ -6,17 +6,20 @@ use super::Api;
 use super::api::text;
 
 /// The subscriber of the quick start.
-pub const END_USER: &str = "user_123";
+pub(crate) const END_USER: &str = "user_123";
 /// The feature of the quick start; one unit costs one credit.
-pub const FEATURE: &str = "ai_request";
+pub(crate) const FEATURE: &str = "ai_request";
 /// What a billing period grants.
-pub const GRANTED: i64 = 50_000;
+pub(crate) const GRANTED: i64 = 50_000;
 
 /// Creates feature, plan and variant, and gives back the variant's id.
-pub async fn create(api: &Api) -> anyhow::Result<String> {
+pub(crate) async fn create(api: &Api) -> anyhow::Result<String> {
     let price = json!({ "type": "per_unit", "cost": 1, "per_units": 1 });
-    api.post("/v1/features", &json!({ "feature_key": FEATURE, "name": "AI request", "kind": "metered", "price": price }))
-        .await?;
+    api.post(
+        "/v1/features",
+        &json!({ "feature_key": FEATURE, "name": "AI request", "kind": "metered", "price": price }),
+    )
+    .await?;
     let plan = api.post("/v1/plans", &json!({ "name": "Pro", "kind": "base" })).await?;
     let variant = json!({
         "name": "monthly",
@@ -30,7 +33,7 @@ pub async fn create(api: &Api) -> anyhow::Result<String> {
 }
 
 /// Subscribes an end user.
-pub async fn subscribe(api: &Api, end_user_id: &str, variant_id: &str) -> anyhow::Result<()> {
+pub(crate) async fn subscribe(api: &Api, end_user_id: &str, variant_id: &str) -> anyhow::Result<()> {
     api.post("/v1/subscriptions", &json!({ "end_user_id": end_user_id, "plan_variant_id": variant_id })).await?;
     Ok(())
 }

@@ -13,8 +13,8 @@ mod catalogue;
 mod running;
 mod service;
 
-pub use api::Api;
-pub use binaries::{Binaries, Profile};
-pub use catalogue::{END_USER, FEATURE, GRANTED, create, subscribe};
-pub use running::Stack;
-pub use service::Service;
+pub(crate) use api::Api;
+pub(crate) use binaries::Binaries;
+pub(crate) use catalogue::{END_USER, FEATURE, GRANTED, create, subscribe};
+pub(crate) use running::Stack;
+pub(crate) use service::Service;

@@ -11,35 +11,35 @@ use crate::command::program;
 
 /// What the server's ready line says.
 #[derive(Deserialize)]
-pub struct ServerReady {
-    pub http: String,
-    pub quic: String,
-    pub ca_file: PathBuf,
-    pub database_url: String,
-    pub live_key: String,
-    pub sandbox_key: String,
-    pub admin_key: String,
+pub(crate) struct ServerReady {
+    pub(crate) http: String,
+    pub(crate) quic: String,
+    pub(crate) ca_file: PathBuf,
+    pub(crate) database_url: String,
+    pub(crate) live_key: String,
+    pub(crate) sandbox_key: String,
+    pub(crate) admin_key: String,
 }
 
 /// What the sidecar's ready line says.
 #[derive(Deserialize)]
-pub struct SidecarReady {
-    pub http: String,
-    pub uds: PathBuf,
+pub(crate) struct SidecarReady {
+    pub(crate) http: String,
+    pub(crate) uds: PathBuf,
 }
 
 /// A server with its private Postgres, and perhaps a sidecar. Stop it with [`Stack::stop`].
-pub struct Stack {
+pub(crate) struct Stack {
     server_service: Service,
     sidecar_service: Service,
-    pub server: ServerReady,
-    pub sidecar: SidecarReady,
+    pub(crate) server: ServerReady,
+    pub(crate) sidecar: SidecarReady,
     dir: TempDir,
 }
 
 impl Stack {
     /// Starts both on free ports.
-    pub async fn start(binaries: &Binaries) -> anyhow::Result<Self> {
+    pub(crate) async fn start(binaries: &Binaries) -> anyhow::Result<Self> {
         let dir = directory()?;
         let (server_service, server) = start_server(binaries, dir.path()).await?;
         match start_sidecar(binaries, dir.path(), &server).await {
@@ -53,22 +53,22 @@ impl Stack {
     }
 
     /// The server's REST API with a live key of all scopes.
-    pub fn api(&self) -> Api {
+    pub(crate) fn api(&self) -> Api {
         Api::new(&self.server.http, &self.server.live_key)
     }
 
     /// The same API through the sidecar.
-    pub fn api_through_sidecar(&self) -> Api {
+    pub(crate) fn api_through_sidecar(&self) -> Api {
         Api::new(&self.sidecar.http, &self.server.live_key)
     }
 
     /// Where logs and sockets lie.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// Stops the sidecar, then the server and its Postgres, and removes their data.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let sidecar = self.sidecar_service.stop().await;
         let server = self.server_service.stop().await;
         sidecar.and(server)

@@ -20,7 +20,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const LOG_TAIL_LINES: usize = 30;
 
 /// A running process. It must be stopped with [`Service::stop`]; dropped, it is killed and leaves its children.
-pub struct Service {
+pub(crate) struct Service {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -28,7 +28,7 @@ pub struct Service {
 
 impl Service {
     /// Starts a program, its log in `NAME.log` of the directory, and waits for its ready line.
-    pub async fn start<Ready: DeserializeOwned>(
+    pub(crate) async fn start<Ready: DeserializeOwned>(
         name: &'static str,
         command: std::process::Command,
         dir: &Path,
@@ -47,7 +47,8 @@ impl Service {
         match service.ready().await {
             Ok(ready) => Ok((service, ready)),
             Err(error) => {
-                let error = error.context(format!("{name} did not become ready; its log ends:\n{}", service.log_tail()));
+                let error =
+                    error.context(format!("{name} did not become ready; its log ends:\n{}", service.log_tail()));
                 // The first error is the one worth reading.
                 let _ = service.stop().await;
                 Err(error)
@@ -67,7 +68,7 @@ impl Service {
     }
 
     /// Sends SIGTERM and waits for an orderly end.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(pid) = self.child.id() {
             let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has a positive id")?;
             kill_process(pid, Signal::TERM)?;
@@ -76,7 +77,11 @@ impl Service {
             Ok(status) => status?,
             Err(_) => {
                 self.child.kill().await?;
-                bail!("{} did not end {STOP_TIMEOUT:?} after SIGTERM and was killed; its log ends:\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} did not end {STOP_TIMEOUT:?} after SIGTERM and was killed; its log ends:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
         };
         if !status.success() {

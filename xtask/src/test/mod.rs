@@ -8,4 +8,4 @@ mod live;
 mod runner;
 mod steps;
 
-pub use runner::{Args, run};
+pub(crate) use runner::{Args, run};

@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 use super::steps::{STEPS, Step};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Only these steps, in their usual order; all of them by default.
     #[arg(value_parser = STEPS.map(|step| step.name))]
     steps: Vec<String>,
 }
 
-/// Fails after the first step that fails.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let steps: Vec<&Step> = STEPS
-        .iter()
-        .filter(|step| args.steps.is_empty() || args.steps.iter().any(|name| name == step.name))
-        .collect();
+/// Ends the process with 1 after the first step that fails.
+pub(crate) fn run(args: &Args) {
+    let steps: Vec<&Step> =
+        STEPS.iter().filter(|step| args.steps.is_empty() || args.steps.iter().any(|name| name == step.name)).collect();
     let mut report: Vec<String> = Vec::new();
     let mut failure = None;
     for (index, step) in steps.iter().enumerate() {
@@ -42,7 +40,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         // Everything is said; the closing line stays the last one.
         std::process::exit(1);
     }
-    Ok(())
 }
 
 fn minutes(time: Duration) -> String {

@@ -5,14 +5,14 @@ use crate::command::{cargo, run};
 use crate::{tidy, tools};
 
 /// One step.
-pub struct Step {
-    pub name: &'static str,
-    pub what: &'static str,
-    pub run: fn() -> anyhow::Result<()>,
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) run: fn() -> anyhow::Result<()>,
 }
 
 /// All of them, in order.
-pub const STEPS: [Step; 10] = [
+pub(crate) const STEPS: [Step; 9] = [
     Step { name: "install", what: "what this machine lacks", run: install },
     Step { name: "fmt", what: "the code is formatted", run: fmt },
     Step { name: "tidy", what: "layers, file lengths, the contract's coverage", run: tidy::run },
@@ -21,8 +21,11 @@ pub const STEPS: [Step; 10] = [
     Step { name: "rust", what: "tests of all crates, against a real Postgres", run: rust },
     Step { name: "doc", what: "examples in the documentation of the code", run: doc },
     Step { name: "wasm", what: "the npm package in its runtimes, against a real server", run: live::wasm },
-    Step { name: "examples", what: "the quick starts through a sidecar", run: live::examples },
-    Step { name: "load", what: "the benchmark's tools, for a moment", run: live::load },
+    Step {
+        name: "demo",
+        what: "both quick starts through a sidecar; the latencies are a debug build's",
+        run: live::demo,
+    },
 ];
 
 fn install() -> anyhow::Result<()> {

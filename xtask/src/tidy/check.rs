@@ -5,7 +5,7 @@ use anyhow::bail;
 use super::{contract, files, rules, tree};
 
 /// Fails with every finding.
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     let findings = findings()?;
     if findings.is_empty() {
         println!("tidy: nothing to mend");

@@ -9,12 +9,13 @@ use super::tree::File;
 const ROUTES: &[&str] = &["server/src/http"];
 const TESTS: &[&str] = &["server/tests", "sidecar/tests", "sdk-rust/tests", "sdk-wasm/tests"];
 
-pub fn check(files: &[File]) -> anyhow::Result<Vec<String>> {
+pub(crate) fn check(files: &[File]) -> anyhow::Result<Vec<String>> {
     let contract = files.iter().find(|file| file.path == "openapi.yaml").context("openapi.yaml is gone")?;
     let contract: Value = serde_yaml_ng::from_str(&contract.text).context("openapi.yaml")?;
     let mut findings = Vec::new();
     for (path, item) in contract["paths"].as_object().context("openapi.yaml has no paths")? {
-        for id in item.as_object().into_iter().flatten().filter_map(|(_, operation)| operation["operationId"].as_str()) {
+        for id in item.as_object().into_iter().flatten().filter_map(|(_, operation)| operation["operationId"].as_str())
+        {
             if !any(files, ROUTES, |text| text.contains(&format!("\"{path}\""))) {
                 findings.push(format!("openapi.yaml: {id}: route \"{path}\" in {}", ROUTES.join(" or ")));
             }

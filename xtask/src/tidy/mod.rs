@@ -15,4 +15,4 @@ mod rules;
 mod source;
 mod tree;
 
-pub use check::run;
+pub(crate) use check::run;

@@ -83,7 +83,7 @@ const RULES: [Rule; 8] = [
     },
 ];
 
-pub fn check(files: &[File]) -> anyhow::Result<Vec<String>> {
+pub(crate) fn check(files: &[File]) -> anyhow::Result<Vec<String>> {
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| file.is_own_rust()) {
         let rules: Vec<&Rule> =
@@ -136,7 +136,10 @@ mod tests {
     #[test]
     fn a_path_that_only_looks_alike_is_free() {
         assert!(findings("server/src/app/a.rs", "use crate::https::Server; // crate::http").is_empty());
-        assert!(findings("core/src/a.rs", "use std::time::Duration; const A: u8 = 1; fn f(t: ((u8, u8),)) -> u8 { t.0.1 }").is_empty());
+        assert!(
+            findings("core/src/a.rs", "use std::time::Duration; const A: u8 = 1; fn f(t: ((u8, u8),)) -> u8 { t.0.1 }")
+                .is_empty()
+        );
     }
 
     #[test]

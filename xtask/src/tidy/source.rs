@@ -7,15 +7,15 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// A name that a file uses, with the line it is on.
 #[derive(Debug, PartialEq)]
-pub struct Name {
+pub(crate) struct Name {
     /// A whole path such as `crate::app::App`, also when it was written as `use crate::{app::{App}, ..}`; a macro as
     /// `todo!`; an attribute as `#[ignore`; a number with a fraction as `1.5`.
-    pub text: String,
-    pub line: usize,
+    pub(crate) text: String,
+    pub(crate) line: usize,
 }
 
 /// Every name in a file.
-pub fn names(code: &str) -> anyhow::Result<Vec<Name>> {
+pub(crate) fn names(code: &str) -> anyhow::Result<Vec<Name>> {
     let tokens = TokenStream::from_str(code).map_err(|error| anyhow!("not Rust: {error}"))?;
     let mut walk = Walk { names: Vec::new() };
     walk.stream(tokens, "");
@@ -109,7 +109,10 @@ mod tests {
 
     #[test]
     fn comments_and_strings_are_no_names() {
-        assert_eq!(texts("// crate::http\n/// f64\nconst A: &str = \"crate::http 1.5\";"), ["#[doc", "doc", "const", "A", "str"]);
+        assert_eq!(
+            texts("// crate::http\n/// f64\nconst A: &str = \"crate::http 1.5\";"),
+            ["#[doc", "doc", "const", "A", "str"]
+        );
     }
 
     #[test]

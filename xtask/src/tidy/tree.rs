@@ -6,31 +6,31 @@ use crate::command::{output, program};
 use crate::paths;
 
 /// One text file.
-pub struct File {
+pub(crate) struct File {
     /// From the repository's root, with `/`.
-    pub path: String,
-    pub text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl File {
     /// Rust that a person wrote.
-    pub fn is_own_rust(&self) -> bool {
+    pub(crate) fn is_own_rust(&self) -> bool {
         self.path.ends_with(".rs") && !self.is_generated()
     }
 
     /// Rust that a program wrote.
-    pub fn is_generated(&self) -> bool {
+    pub(crate) fn is_generated(&self) -> bool {
         self.path.ends_with("/generated.rs")
     }
 
     /// Whether the file lies in one of the folders.
-    pub fn is_in(&self, folders: &[&str]) -> bool {
+    pub(crate) fn is_in(&self, folders: &[&str]) -> bool {
         folders.iter().any(|folder| self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
     }
 }
 
 /// Reads them all. Files that are not text are left out, and so are those that are deleted but not yet committed so.
-pub fn read() -> anyhow::Result<Vec<File>> {
+pub(crate) fn read() -> anyhow::Result<Vec<File>> {
     let list = output(program("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]))
         .context("git lists the files of the repository")?;
     let root = paths::root();

@@ -7,20 +7,20 @@
 //!
 //! Our own copies lie under `target/tools`, nothing else of the machine is touched except by `apt-get` as root.
 
-pub mod node;
-pub mod postgres;
-pub mod rust;
+pub(crate) mod node;
+pub(crate) mod postgres;
+pub(crate) mod rust;
 
 use std::path::PathBuf;
 
 use crate::paths;
 
 /// Where our own copies of tools lie.
-pub fn dir() -> PathBuf {
+pub(crate) fn dir() -> PathBuf {
     paths::target().join("tools")
 }
 
 /// The programs among them.
-pub fn bin() -> PathBuf {
+pub(crate) fn bin() -> PathBuf {
     dir().join("bin")
 }

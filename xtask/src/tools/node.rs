@@ -8,7 +8,7 @@ use crate::command::{output, program};
 const MAJOR_MIN: u32 = 20;
 
 /// Fails with what to do if `node` or `npm` is missing or too old.
-pub fn ensure() -> anyhow::Result<()> {
+pub(crate) fn ensure() -> anyhow::Result<()> {
     let version = output(program("node").arg("--version"))
         .with_context(|| format!("install Node {MAJOR_MIN} or newer (Debian: apt-get install nodejs npm)"))?;
     output(program("npm").arg("--version")).context("install npm (Debian: apt-get install npm)")?;

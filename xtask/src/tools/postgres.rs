@@ -18,7 +18,7 @@ const BUNDLED_VERSION: &str = "17.10.0-beta.17";
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
 
 /// Installs Postgres unless the server will find one.
-pub fn ensure() -> anyhow::Result<()> {
+pub(crate) fn ensure() -> anyhow::Result<()> {
     if found() || bundled_bin().is_some() {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub fn ensure() -> anyhow::Result<()> {
 }
 
 /// The directory of the programs that we fetched, if we did.
-pub fn bundled_bin() -> Option<PathBuf> {
+pub(crate) fn bundled_bin() -> Option<PathBuf> {
     let bin = package_dir()?.join("native/bin");
     bin.join("postgres").exists().then_some(bin)
 }
@@ -42,7 +42,8 @@ pub fn bundled_bin() -> Option<PathBuf> {
 fn found() -> bool {
     let packages = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];
     let versions = packages.into_iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();
-    env::var_os("PG_BIN").map(PathBuf::from)
+    env::var_os("PG_BIN")
+        .map(PathBuf::from)
         .into_iter()
         .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()))
         .chain(versions.map(|version| version.path().join("bin")))

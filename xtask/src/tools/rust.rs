@@ -10,7 +10,7 @@ use crate::command::{cargo, output, program, run, succeeds};
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// The standard library for WebAssembly.
-pub fn ensure_wasm_target() -> anyhow::Result<()> {
+pub(crate) fn ensure_wasm_target() -> anyhow::Result<()> {
     let sysroot = output(program("rustc").args(["--print", "sysroot"]))?;
     if Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).exists() {
         return Ok(());
@@ -21,7 +21,7 @@ pub fn ensure_wasm_target() -> anyhow::Result<()> {
 }
 
 /// clippy and rustfmt.
-pub fn ensure_lints() -> anyhow::Result<()> {
+pub(crate) fn ensure_lints() -> anyhow::Result<()> {
     if succeeds(cargo().args(["clippy", "--version"])) && succeeds(cargo().args(["fmt", "--version"])) {
         return Ok(());
     }
@@ -32,12 +32,12 @@ pub fn ensure_lints() -> anyhow::Result<()> {
 
 /// Whether `cargo nextest` is installed. It is not worth its own build on a machine that lacks it: `cargo test` runs
 /// the same tests.
-pub fn has_nextest() -> bool {
+pub(crate) fn has_nextest() -> bool {
     succeeds(cargo().args(["nextest", "--version"]))
 }
 
 /// cargo-deny, built into our own directory.
-pub fn ensure_deny() -> anyhow::Result<()> {
+pub(crate) fn ensure_deny() -> anyhow::Result<()> {
     if succeeds(cargo().args(["deny", "--version"])) {
         return Ok(());
     }

@@ -1,0 +1,91 @@
+//! Medians of rounds, on the terminal and as JSON.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::machine::{self, Machine};
+use super::rounds::Round;
+use crate::paths;
+use crate::table::{factor, micros, table};
+
+/// Prints the medians and keeps every round.
+pub(crate) fn report(rounds: &[Round]) -> anyhow::Result<()> {
+    let machine = machine::describe();
+    println!("\n{}", describe(&machine, rounds));
+    println!("\nA check through the sidecar, beside a bare server that answers `ok` (medians)\n\n{}", checks(rounds));
+    println!("\nFrom a committed grant to the sidecar's changed answer (medians)\n\n{}", lag(rounds));
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let dir = paths::target().join("bench");
+    std::fs::create_dir_all(&dir)?;
+    let file = dir.join(format!("{seconds}.json"));
+    let document = json!({ "taken_at_unix": seconds, "machine": machine, "rounds": rounds });
+    std::fs::write(&file, serde_json::to_string_pretty(&document)?)
+        .with_context(|| format!("writing {}", file.display()))?;
+    println!("\nEvery round: {}", file.display());
+    Ok(())
+}
+
+fn describe(machine: &Machine, rounds: &[Round]) -> String {
+    let loads: Vec<&str> = rounds.iter().map(|round| round.load_average_before.as_str()).collect();
+    let dirty = if machine.dirty { " with changes" } else { "" };
+    format!(
+        "{} cores, {}; commit {}{dirty}; load average before each round: {}",
+        machine.cores,
+        machine.cpu,
+        machine.commit,
+        loads.join(", ")
+    )
+}
+
+fn checks(rounds: &[Round]) -> String {
+    let rows: Vec<_> = (0..rounds[0].checks.len())
+        .map(|index| {
+            let of = |value: fn(&super::rounds::CheckRow) -> u64| {
+                median(rounds.iter().map(|round| value(&round.checks[index])))
+            };
+            let row = &rounds[0].checks[index];
+            let (bare_p50, p50) = (of(|row| row.bare.latencies.p50_ns), of(|row| row.sidecar.latencies.p50_ns));
+            [
+                row.transport.to_owned(),
+                row.connections.to_string(),
+                micros(bare_p50),
+                micros(p50),
+                factor(p50 * 1_000 / bare_p50.max(1)),
+                micros(of(|row| row.bare.latencies.p99_ns)),
+                micros(of(|row| row.sidecar.latencies.p99_ns)),
+                of(|row| row.bare.requests_per_second).to_string(),
+                of(|row| row.sidecar.requests_per_second).to_string(),
+            ]
+        })
+        .collect();
+    table(
+        ["transport", "conns", "bare p50", "check p50", "ratio", "bare p99", "check p99", "bare req/s", "check req/s"],
+        &rows,
+    )
+}
+
+fn lag(rounds: &[Round]) -> String {
+    let p50 = median(rounds.iter().map(|round| round.grant_lag.p50_ns));
+    let p99 = median(rounds.iter().map(|round| round.grant_lag.p99_ns));
+    let grants = rounds[0].grant_lag.count;
+    table(["grants a round", "p50", "p99"], &[[grants.to_string(), micros(p50), micros(p99)]])
+}
+
+/// The middle one; of an even number the lower of the two.
+fn median(values: impl Iterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable();
+    values[(values.len() - 1) / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_median_is_a_value_that_was_measured() {
+        assert_eq!(super::median([3, 1, 2].into_iter()), 2);
+        assert_eq!(super::median([4, 1].into_iter()), 1);
+        assert_eq!(super::median([7].into_iter()), 7);
+    }
+}

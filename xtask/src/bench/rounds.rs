@@ -1,0 +1,108 @@
+//! What is measured, in which order.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{machine, report};
+use crate::load::{self, BareReady, Checks, Latencies};
+use crate::stack::{self, Binaries, END_USER, Stack};
+use crate::tools;
+
+const CONNECTIONS: [usize; 3] = [1, 8, 32];
+/// Gets the grants of the lag measurement.
+const LAG_USER: &str = "user_lag";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// One short round: whether it works, not what it says.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How long and how often.
+struct Effort {
+    rounds: usize,
+    duration: Duration,
+    grants: usize,
+}
+
+/// Checks at one transport and number of connections.
+#[derive(Serialize)]
+pub(crate) struct CheckRow {
+    pub(crate) transport: &'static str,
+    pub(crate) connections: usize,
+    /// The bare server that answers `ok`.
+    pub(crate) bare: Checks,
+    pub(crate) sidecar: Checks,
+}
+
+/// Everything once.
+#[derive(Serialize)]
+pub(crate) struct Round {
+    pub(crate) load_average_before: String,
+    pub(crate) checks: Vec<CheckRow>,
+    /// From a committed grant to the sidecar's changed answer.
+    pub(crate) grant_lag: Latencies,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    tools::postgres::ensure()?;
+    let binaries = Binaries::release(&["quotastack-server", "quotastack-sidecar", "xtask-load"])?;
+    let effort = if args.quick {
+        Effort { rounds: 1, duration: Duration::from_millis(500), grants: 50 }
+    } else {
+        Effort { rounds: 3, duration: Duration::from_secs(3), grants: 200 }
+    };
+    let rounds = measure(&binaries, &effort)?;
+    report::report(&rounds)
+}
+
+#[tokio::main]
+async fn measure(binaries: &Binaries, effort: &Effort) -> anyhow::Result<Vec<Round>> {
+    let stack = Stack::start(binaries).await?;
+    let result = on_stack(binaries, effort, &stack).await;
+    // The first error is the one worth reading.
+    let stopped = stack.stop().await;
+    let rounds = result?;
+    stopped?;
+    Ok(rounds)
+}
+
+async fn on_stack(binaries: &Binaries, effort: &Effort, stack: &Stack) -> anyhow::Result<Vec<Round>> {
+    let variant = stack::create(&stack.api()).await?;
+    for end_user in [END_USER, LAG_USER] {
+        stack::subscribe(&stack.api(), end_user, &variant).await?;
+    }
+    let (service, bare) = load::serve(binaries, stack.dir()).await?;
+    let rounds = (0..effort.rounds)
+        .map(|index| {
+            println!("round {} of {}", index + 1, effort.rounds);
+            round(binaries, effort, stack, &bare)
+        })
+        .collect();
+    // It has no orderly end: it answers until it is killed.
+    drop(service);
+    rounds
+}
+
+fn round(binaries: &Binaries, effort: &Effort, stack: &Stack, bare: &BareReady) -> anyhow::Result<Round> {
+    let load_average_before = machine::load_average();
+    let path = load::check_path(END_USER);
+    let transports = [
+        ("TCP", bare.http.clone(), stack.sidecar.http.clone()),
+        ("Unix socket", load::unix(&bare.uds), load::unix(&stack.sidecar.uds)),
+    ];
+    let mut checks = Vec::new();
+    for (transport, bare, sidecar) in &transports {
+        for connections in CONNECTIONS {
+            checks.push(CheckRow {
+                transport,
+                connections,
+                bare: load::checks(binaries, bare, "/", "ok", connections, effort.duration)?,
+                sidecar: load::checks(binaries, sidecar, &path, "\"allowed\":true", connections, effort.duration)?,
+            });
+        }
+    }
+    Ok(Round { load_average_before, checks, grant_lag: load::lag(binaries, stack, LAG_USER, effort.grants)? })
+}

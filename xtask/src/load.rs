@@ -1,0 +1,88 @@
+//! What `xtask-load` measures, as values. It runs as a process of its own, built like what it measures.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::command::{output, program};
+use crate::stack::{Binaries, FEATURE, Service, Stack};
+
+/// Latencies of answers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Latencies {
+    pub(crate) count: u64,
+    pub(crate) p50_ns: u64,
+    pub(crate) p99_ns: u64,
+    pub(crate) max_ns: u64,
+}
+
+/// Checks in a closed loop.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Checks {
+    #[serde(flatten)]
+    pub(crate) latencies: Latencies,
+    pub(crate) requests_per_second: u64,
+}
+
+/// Path and query of a check.
+pub(crate) fn check_path(end_user_id: &str) -> String {
+    format!("/v1/entitlements/check?end_user_id={end_user_id}&feature_key={FEATURE}")
+}
+
+/// How a Unix socket is named as a target.
+pub(crate) fn unix(path: &Path) -> String {
+    format!("unix:{}", path.display())
+}
+
+/// One GET over and over.
+pub(crate) fn checks(
+    binaries: &Binaries,
+    target: &str,
+    path: &str,
+    expect: &str,
+    connections: usize,
+    duration: Duration,
+) -> anyhow::Result<Checks> {
+    let (connections, duration_ms) = (connections.to_string(), duration.as_millis().to_string());
+    measure(
+        binaries,
+        &["checks", "--target", target, "--path", path, "--expect", expect]
+            .into_iter()
+            .chain(["--connections", &connections, "--duration-ms", &duration_ms])
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// From a committed grant to the sidecar's changed answer.
+pub(crate) fn lag(binaries: &Binaries, stack: &Stack, end_user_id: &str, grants: usize) -> anyhow::Result<Latencies> {
+    let (sidecar, grants) = (unix(&stack.sidecar.uds), grants.to_string());
+    measure(
+        binaries,
+        &["lag", "--server", &stack.server.http, "--sidecar", &sidecar, "--key", &stack.server.live_key]
+            .into_iter()
+            .chain(["--end-user-id", end_user_id, "--feature-key", FEATURE, "--grants", &grants])
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Where the bare server listens.
+#[derive(Deserialize)]
+pub(crate) struct BareReady {
+    pub(crate) http: String,
+    pub(crate) uds: std::path::PathBuf,
+}
+
+/// Starts the bare server.
+pub(crate) async fn serve(binaries: &Binaries, dir: &Path) -> anyhow::Result<(Service, BareReady)> {
+    let mut command = program(binaries.path("xtask-load"));
+    command.arg("serve").arg("--uds").arg(dir.join("bare.sock"));
+    Service::start("bare", command, dir).await
+}
+
+fn measure<Measured: DeserializeOwned>(binaries: &Binaries, args: &[&str]) -> anyhow::Result<Measured> {
+    let line = output(program(binaries.path("xtask-load")).args(args))?;
+    serde_json::from_str(&line).with_context(|| format!("xtask-load answered {line}"))
+}

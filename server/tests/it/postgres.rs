@@ -238,9 +238,10 @@ async fn as_root_a_closed_directory_gets_its_cluster_elsewhere_and_says_where() 
 }
 
 #[tokio::test]
-async fn each_test_database_is_fresh() {
+async fn each_test_database_is_migrated_and_fresh() {
     let (one, other) = tokio::join!(fresh_database(), fresh_database());
     assert_ne!(one.url, other.url);
+    assert_eq!(ask(&one.url, "select to_regclass('lanes')::text").await.unwrap(), "lanes");
     run(&one.url, "create table mine (x int)").await;
     assert_eq!(ask(&one.url, "select to_regclass('mine')::text").await.unwrap(), "mine");
     assert_eq!(ask(&other.url, "select coalesce(to_regclass('mine')::text, 'none')").await.unwrap(), "none");

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quotastack_server::postgres::{Durability, Error, Options, PrivatePostgres};
+use quotastack_server::store::migrate;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
@@ -198,7 +199,7 @@ async fn prepare_template(owner: &mut PgConnection, owner_url: &str) {
     for sql in [format!("drop database if exists {TEMPLATE} with (force)"), format!("create database {TEMPLATE}")] {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *owner).await.expect("the template is created");
     }
-    let _template_url = of_database(owner_url, TEMPLATE);
+    migrate::run(&of_database(owner_url, TEMPLATE)).await.expect("the migrations run on an empty database");
 }
 
 fn publish(dir: &Path, url: &str) {

@@ -8,7 +8,7 @@ use progenitor_client::{ClientHooks, OperationInfo, RequestBuilderExt, encode_pa
 #[allow(clippy::all)]
 pub mod types {
     #[doc = "Whether a feature is given, and with which value."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Access {
         #[doc = "On or off."]
         pub enabled: bool,
@@ -21,7 +21,7 @@ pub mod types {
         }
     }
     #[doc = "What holds where no plan names the feature. Left out, a metered feature is on and any other is off."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct AccessInput {
         #[doc = "On or off."]
@@ -36,7 +36,7 @@ pub mod types {
         }
     }
     #[doc = "The figures of an account."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Account {
         #[doc = "Balance less reserved."]
         pub available: i64,
@@ -55,7 +55,7 @@ pub mod types {
         }
     }
     #[doc = "The part of a change that fell on one block."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Allocation {
         #[doc = "The part. Of usage: what the block paid. Of a ledger entry: what the block got, below 0 what it gave."]
         pub amount: i64,
@@ -68,7 +68,7 @@ pub mod types {
         }
     }
     #[doc = "The length of a billing period."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct BillingPeriod {
         #[doc = "How many."]
         pub count: i32,
@@ -81,7 +81,7 @@ pub mod types {
         }
     }
     #[doc = "The length of a billing period. Months keep their anchor day; all in UTC."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct BillingPeriodInput {
         #[doc = "How many."]
@@ -143,7 +143,7 @@ pub mod types {
         }
     }
     #[doc = "One grant."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Block {
         #[doc = "Usable from then on."]
         pub effective_at: ::std::string::String,
@@ -173,7 +173,7 @@ pub mod types {
         }
     }
     #[doc = "What an end user may do with a feature now. `balance`, `reserved` and `available` are those of the blocks that\nmay pay for this feature.\n"]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Check {
         #[doc = "The answer."]
         pub allowed: bool,
@@ -221,7 +221,7 @@ pub mod types {
         }
     }
     #[doc = "Checks to answer together."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CheckEntitlements {
         #[doc = "The checks."]
@@ -233,7 +233,7 @@ pub mod types {
         }
     }
     #[doc = "One check of a batch."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CheckRequest {
         #[doc = "Your own id of an end user; 1 to 256 bytes of UTF-8 without control characters."]
@@ -250,7 +250,7 @@ pub mod types {
         }
     }
     #[doc = "Answers in the order asked."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct CheckResults {
         #[doc = "The answers."]
         pub results: ::std::vec::Vec<Check>,
@@ -261,7 +261,7 @@ pub mod types {
         }
     }
     #[doc = "A feature to create."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreateFeature {
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
@@ -465,7 +465,7 @@ pub mod types {
         }
     }
     #[doc = "Credit to grant."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreateGrant {
         #[doc = "How much."]
@@ -547,7 +547,7 @@ pub mod types {
         }
     }
     #[doc = "A plan to create."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreatePlan {
         #[doc = "The kind of plan."]
@@ -598,7 +598,7 @@ pub mod types {
         }
     }
     #[doc = "A subscription to create."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreateSubscription {
         #[doc = "Your own id of an end user; 1 to 256 bytes of UTF-8 without control characters."]
@@ -618,7 +618,7 @@ pub mod types {
         }
     }
     #[doc = "A variant to create."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreateVariant {
         #[doc = "Credit is granted first and used then."]
@@ -682,7 +682,7 @@ pub mod types {
         }
     }
     #[doc = "The figures of an end user's account."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct EndUserCredits {
         #[doc = "Balance less reserved."]
         pub available: i64,
@@ -710,7 +710,7 @@ pub mod types {
         }
     }
     #[doc = "A feature that subscribers may use."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Entitlement {
         #[doc = "On or off."]
         pub enabled: bool,
@@ -725,7 +725,7 @@ pub mod types {
         }
     }
     #[doc = "A feature that subscribers may use."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct EntitlementInput {
         #[doc = "On or off."]
@@ -743,7 +743,7 @@ pub mod types {
         }
     }
     #[doc = "A feature."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Feature {
         #[doc = "When it was created."]
         pub created_at: ::std::string::String,
@@ -772,7 +772,7 @@ pub mod types {
         }
     }
     #[doc = "A page of features."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct FeatureList {
         #[doc = "The page."]
         pub data: ::std::vec::Vec<Feature>,
@@ -822,7 +822,7 @@ pub mod types {
         }
     }
     #[doc = "The new block and the account after it."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct GrantReceipt {
         pub account: Account,
         pub block: Block,
@@ -833,7 +833,7 @@ pub mod types {
         }
     }
     #[doc = "Credit that subscribers are given."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct GrantTemplate {
         #[doc = "How much per unit of quantity."]
         pub amount: i64,
@@ -850,7 +850,7 @@ pub mod types {
         }
     }
     #[doc = "Credit that subscribers are given."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct GrantTemplateInput {
         #[doc = "There are no caps yet."]
@@ -916,7 +916,7 @@ pub mod types {
         }
     }
     #[doc = "A half-open interval [start, end)."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Interval {
         #[doc = "First instant outside."]
         pub end: ::std::string::String,
@@ -929,7 +929,7 @@ pub mod types {
         }
     }
     #[doc = "One change of an account."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct LedgerEntry {
         #[doc = "The blocks it fell on."]
         pub allocations: ::std::vec::Vec<Allocation>,
@@ -964,7 +964,7 @@ pub mod types {
         }
     }
     #[doc = "A page of ledger entries."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct LedgerEntryList {
         #[doc = "The page."]
         pub data: ::std::vec::Vec<LedgerEntry>,
@@ -978,7 +978,7 @@ pub mod types {
         }
     }
     #[doc = "A plan."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Plan {
         #[doc = "When it was created."]
         pub created_at: ::std::string::String,
@@ -995,7 +995,7 @@ pub mod types {
         }
     }
     #[doc = "A page of plans."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct PlanList {
         #[doc = "The page."]
         pub data: ::std::vec::Vec<Plan>,
@@ -1009,7 +1009,7 @@ pub mod types {
         }
     }
     #[doc = "A price in force; null = none."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Price {
         #[doc = "Credits for `per_units` units."]
         pub cost: i64,
@@ -1025,7 +1025,7 @@ pub mod types {
         }
     }
     #[doc = "The price of a feature; an event's cost is ceil(units * cost / per_units)."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct PriceInput {
         #[doc = "Credits for `per_units` units."]
@@ -1079,7 +1079,7 @@ pub mod types {
         }
     }
     #[doc = "An error (RFC 9457)."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Problem {
         #[doc = "Stable; one of `x-error-codes`, to which later versions add."]
         pub code: ::std::string::String,
@@ -1104,7 +1104,7 @@ pub mod types {
         }
     }
     #[doc = "One place of a request that is not valid."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct ProblemField {
         #[doc = "What is wrong there."]
         pub detail: ::std::string::String,
@@ -1117,7 +1117,7 @@ pub mod types {
         }
     }
     #[doc = "A usage event."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct RecordUsage {
         #[doc = "When it happened; null = now. At most 35 days back and 5 minutes ahead."]
@@ -1145,7 +1145,7 @@ pub mod types {
         }
     }
     #[doc = "Usage events to record."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct RecordUsageBatch {
         #[doc = "The events, decided in this order."]
@@ -1205,7 +1205,7 @@ pub mod types {
         }
     }
     #[doc = "The clock of the sandbox environment."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct SandboxClock {
         #[doc = "What time it is there."]
         pub now: ::std::string::String,
@@ -1218,7 +1218,7 @@ pub mod types {
         }
     }
     #[doc = "Exactly one of the two."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct SetSandboxClock {
         #[doc = "How far to go forward."]
@@ -1234,7 +1234,7 @@ pub mod types {
         }
     }
     #[doc = "An end user's subscription to a variant."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Subscription {
         #[doc = "When it is set to end early; null = not."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
@@ -1269,7 +1269,7 @@ pub mod types {
         }
     }
     #[doc = "A page of subscriptions."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct SubscriptionList {
         #[doc = "The page."]
         pub data: ::std::vec::Vec<Subscription>,
@@ -1283,7 +1283,7 @@ pub mod types {
         }
     }
     #[doc = "What an event cost and what is left."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct UsageReceipt {
         #[doc = "The blocks that paid; null from a sidecar, which leaves that to the server."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
@@ -1307,7 +1307,7 @@ pub mod types {
         }
     }
     #[doc = "What became of one event of a batch."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct UsageResult {
         #[doc = "The error code when refused."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
@@ -1330,7 +1330,7 @@ pub mod types {
         }
     }
     #[doc = "Results in the order of the events."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct UsageResults {
         #[doc = "The results."]
         pub results: ::std::vec::Vec<UsageResult>,
@@ -1341,7 +1341,7 @@ pub mod types {
         }
     }
     #[doc = "A variant of a plan."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Variant {
         #[doc = "Credit is granted first and used then."]
         pub billing_mode: ::std::string::String,
@@ -1367,7 +1367,7 @@ pub mod types {
         }
     }
     #[doc = "A page of variants."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug)]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct VariantList {
         #[doc = "The page."]
         pub data: ::std::vec::Vec<Variant>,

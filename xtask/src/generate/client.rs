@@ -28,6 +28,7 @@ fn generate() -> anyhow::Result<String> {
     let mut settings = GenerationSettings::new();
     settings
         .with_interface(InterfaceStyle::Builder)
+        .with_derive("PartialEq")
         .with_inner_type("crate::transport::Transport".parse().expect("a path is Rust"))
         .with_map_type("::std::collections::BTreeMap");
     let tokens = Generator::new(&settings).generate_tokens(&document).context("generating the client")?;

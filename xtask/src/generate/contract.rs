@@ -60,3 +60,25 @@ pub(crate) fn reachable<'a>(document: &'a Value, node: &'a Value, names: &mut st
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The facade is written by hand; an operation that it lacks would be missed by nobody else.
+    #[test]
+    fn every_operation_is_a_method_in_javascript() {
+        let file = |path: &str| std::fs::read_to_string(paths::root().join("sdk-wasm").join(path)).unwrap();
+        let (core, facade, types) = (file("src/operations.rs"), file("js/client.js"), file("js/index.d.ts"));
+        for (_, _, operation) in operations(&read().unwrap()).filter(|(_, _, operation)| !is_service(operation)) {
+            let id = operation["operationId"].as_str().unwrap();
+            let mut words = id.split('_').map(str::to_owned);
+            let first = words.next().unwrap();
+            let method = words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..]);
+            assert!(core.contains(&format!("\"{id}\" => send!(api.{id},")), "src/operations.rs lacks {id}");
+            assert!(facade.contains(&format!("#call(\"{id}\"")), "js/client.js lacks {id}");
+            assert!(facade.contains(&format!("  {method}(")), "js/client.js lacks {method}");
+            assert!(types.contains(&format!("  {method}(")), "js/index.d.ts lacks {method}");
+        }
+    }
+}

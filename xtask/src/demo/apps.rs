@@ -1,5 +1,6 @@
 //! The two quick starts, run as anybody would run them: two variables in the environment and nothing else.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -20,6 +21,11 @@ impl Apps {
     pub(crate) fn prepare() -> anyhow::Result<Self> {
         wasm::build()?;
         let js = paths::root().join("examples/quickstart-js");
+        // npm keeps an installed tarball of the same name and version, also when its contents are others.
+        let installed = js.join("node_modules");
+        if installed.exists() {
+            fs::remove_dir_all(installed)?;
+        }
         let mut install = program("npm");
         install.args(["install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&js);
         run(&mut install)?;

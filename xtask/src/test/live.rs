@@ -3,12 +3,12 @@
 use crate::stack::{Binaries, Stack};
 use crate::{demo, wasm};
 
-/// The npm package in each runtime, against a server.
+/// The npm package in each runtime, against a server. In the sandbox, whose clock is tested too.
 #[tokio::main]
 pub(crate) async fn wasm() -> anyhow::Result<()> {
     let tarball = wasm::build()?;
     let stack = Stack::start(&Binaries::dev()?).await?;
-    let result = wasm::test(&tarball, &stack.server.http, &stack.server.live_key);
+    let result = wasm::test(&tarball, &stack.server.http, &stack.server.sandbox_key);
     // The first error is the one worth reading.
     result.and(stack.stop().await)
 }

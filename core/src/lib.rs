@@ -3,6 +3,7 @@
 //! No I/O, no async, no clock, no randomness, no floats: time, ids and seeds are arguments. Start with
 //! [`ledger`] (what the numbers mean), [`entitlement`] (may this user do this?) and [`state`] (what is published).
 
+pub mod api;
 pub mod catalogue;
 pub mod credits;
 pub mod entitlement;

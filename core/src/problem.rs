@@ -37,6 +37,8 @@ pub enum Code {
     FeatureUnpriced,
     /// The account has too many live blocks.
     TooManyBlocks,
+    /// The operation exists for sandbox keys only.
+    SandboxOnly,
     /// The body is too large.
     PayloadTooLarge,
     /// No room to queue, or no answer in time; nothing was done.
@@ -51,7 +53,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -68,6 +70,7 @@ impl Code {
         Self::FeatureUnknown,
         Self::FeatureUnpriced,
         Self::TooManyBlocks,
+        Self::SandboxOnly,
         Self::PayloadTooLarge,
         Self::Overloaded,
         Self::OutboxFull,
@@ -96,6 +99,7 @@ impl Code {
             Self::FeatureUnknown => ("feature_unknown", 409, "Unknown feature"),
             Self::FeatureUnpriced => ("feature_unpriced", 409, "The feature has no price"),
             Self::TooManyBlocks => ("too_many_blocks", 409, "Too many live blocks"),
+            Self::SandboxOnly => ("sandbox_only", 409, "Only in the sandbox"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The request body is too large"),
             Self::Overloaded => ("overloaded", 503, "Overloaded"),
             Self::OutboxFull => ("outbox_full", 503, "The outbox is full"),

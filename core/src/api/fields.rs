@@ -1,0 +1,74 @@
+//! Single fields of requests: what they may hold, and what a caller is told otherwise.
+
+use std::collections::BTreeMap;
+
+use crate::api::problem::Problem;
+use crate::credits::{AmountOutOfRange, Credits, Units};
+use crate::ids::{EndUserId, FeatureKey, IdempotencyKey, InvalidText};
+use crate::limits::{PAIR_KEY_BYTES_MAX, PAIR_VALUE_BYTES_MAX, PAIRS_MAX};
+use crate::problem::Code;
+
+const TOO_LARGE: &str = "must be at most 9007199254740991 (2^53 - 1)";
+
+/// An end user's id.
+pub fn end_user_id(text: &str, pointer: &str) -> Result<EndUserId, Problem> {
+    EndUserId::new(text).map_err(|error| invalid_text(error, pointer))
+}
+
+/// A feature key.
+pub fn feature_key(text: &str, pointer: &str) -> Result<FeatureKey, Problem> {
+    FeatureKey::new(text).map_err(|error| invalid_text(error, pointer))
+}
+
+/// An idempotency key.
+pub fn idempotency_key(text: &str, pointer: &str) -> Result<IdempotencyKey, Problem> {
+    IdempotencyKey::new(text).map_err(|error| invalid_text(error, pointer))
+}
+
+/// The `Idempotency-Key` header, as its bytes.
+pub fn idempotency_header(value: Option<&[u8]>) -> Result<Option<IdempotencyKey>, Problem> {
+    let text = |value| std::str::from_utf8(value).unwrap_or_default();
+    value.map(|value| idempotency_key(text(value), "header:Idempotency-Key")).transpose()
+}
+
+/// A count of units: below 0 it is a mistake, above 2^53 - 1 out of range.
+pub fn units(units: i64, pointer: &str) -> Result<Units, Problem> {
+    Units::new(units).map_err(|AmountOutOfRange| out_of(units, pointer))
+}
+
+/// An amount of 0 or more.
+pub fn amount(amount: i64, pointer: &str) -> Result<Credits, Problem> {
+    let checked = Credits::new(amount).ok().filter(|amount| *amount >= Credits::ZERO);
+    checked.ok_or_else(|| out_of(amount, pointer))
+}
+
+/// String pairs: metadata, or properties of an event.
+pub fn pairs(pairs: &BTreeMap<String, String>, pointer: &str) -> Result<(), Problem> {
+    if pairs.len() > PAIRS_MAX {
+        return Err(Problem::invalid(pointer, "has at most 50 pairs"));
+    }
+    let fits = |(name, value): (&String, &String)| {
+        (1..=PAIR_KEY_BYTES_MAX).contains(&name.len())
+            && value.len() <= PAIR_VALUE_BYTES_MAX
+            // Postgres cannot store it.
+            && !name.contains('\0')
+            && !value.contains('\0')
+    };
+    if pairs.iter().all(fits) {
+        Ok(())
+    } else {
+        Err(Problem::invalid(pointer, "names have 1 to 64 bytes, values at most 512, none of them the character NUL"))
+    }
+}
+
+fn invalid_text(error: InvalidText, pointer: &str) -> Problem {
+    Problem::invalid(pointer, error.to_string())
+}
+
+fn out_of(number: i64, pointer: &str) -> Problem {
+    if number < 0 {
+        Problem::invalid(pointer, "must be 0 or more")
+    } else {
+        Problem::at(Code::AmountOutOfRange, pointer, TOO_LARGE)
+    }
+}

@@ -1,0 +1,289 @@
+//! Changes of the catalogue: features, plans, variants, and the sandbox clock. One at a time per environment; each
+//! gives the catalogue its next version, which readers and sidecars then follow.
+
+use std::time::Duration;
+
+use quotastack_core::catalogue::{Clock, Feature, PlanKind, Variant};
+use quotastack_core::ids::{FeatureKey, PlanId, VariantId, uuid_v7};
+use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::app::auth::Principal;
+use crate::app::clock;
+use crate::app::error::AppError;
+use crate::app::idempotency::RequestIdentity;
+use crate::app::root::App;
+use crate::store::features::FeatureRow;
+use crate::store::keys::Environment;
+use crate::store::plans::{PlanRow, VariantRow};
+use crate::store::tx::{Tx, is_duplicate_of, is_retryable};
+use crate::store::types::EnvironmentId;
+
+/// How often a change is tried while the database is contended.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// A change that can be asked for.
+#[derive(Debug, Clone)]
+pub enum CatalogueChange {
+    /// Create a feature.
+    CreateFeature {
+        /// Its key.
+        feature_key: FeatureKey,
+        /// Its name.
+        name: String,
+        /// Its rules.
+        feature: Feature,
+    },
+    /// Create a plan.
+    CreatePlan {
+        /// Its name.
+        name: String,
+        /// Base or add-on.
+        kind: PlanKind,
+    },
+    /// Create a variant of a plan.
+    CreateVariant {
+        /// Its name.
+        name: String,
+        /// Its rules; `plan_kind` and `version` are set from the plan.
+        variant: Variant,
+    },
+    /// Set the sandbox clock.
+    SetClock(ClockSetting),
+}
+
+/// How the sandbox clock is to be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockSetting {
+    /// This far ahead of where it stands.
+    Advance(i64),
+    /// To this instant, not before its own present.
+    To(Timestamp),
+    /// Let it run on from where it stands.
+    Follow,
+}
+
+/// What a change came to: the name of what was made. Stored as the answer to a repeated request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Changed {
+    /// A feature was created.
+    Feature(FeatureKey),
+    /// A plan was created.
+    Plan(PlanId),
+    /// A variant was created.
+    Variant(VariantId),
+    /// The clock was set.
+    Clock {
+        /// The environment's present with it.
+        now: Timestamp,
+        /// Whether it runs.
+        running: bool,
+    },
+}
+
+impl App {
+    /// Carries out a change, or finds that it was carried out before (`true`).
+    pub async fn change_catalogue(
+        &self,
+        principal: &Principal,
+        change: &CatalogueChange,
+        identity: Option<RequestIdentity>,
+    ) -> Result<(Changed, bool), AppError> {
+        let identity = identity.unwrap_or_else(|| RequestIdentity::unique(clock::random()));
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.change_once(principal, change, identity).await {
+                Err(Failure::Database(error)) if is_retryable(&error) && attempt < ATTEMPTS_MAX => {
+                    tokio::time::sleep(Duration::from_millis(u64::from(attempt) * 10)).await;
+                }
+                Err(Failure::Database(error)) => return Err(error.into()),
+                Err(Failure::Refused(error)) => return Err(error),
+                Ok(done) => return Ok(done),
+            }
+        }
+    }
+
+    async fn change_once(
+        &self,
+        principal: &Principal,
+        change: &CatalogueChange,
+        identity: RequestIdentity,
+    ) -> Result<(Changed, bool), Failure> {
+        let id = principal.environment_id;
+        let environment = self.environment(id).await.map_err(Failure::Refused)?;
+        let mut tx = self.store.begin(id).await?;
+        // Locks the environment's row, so that changes come one after the other.
+        tx.bump_catalogue(id).await?;
+        if let Some((request_hash, answer)) = tx.find_catalogue_request(id, &identity.key_hash).await? {
+            if request_hash != identity.request_hash {
+                return Err(Failure::Refused(AppError::KeyReused));
+            }
+            let answer = serde_json::from_value(answer).map_err(|error| AppError::Internal(Box::new(error)));
+            return Ok((answer.map_err(Failure::Refused)?, true));
+        }
+        let now = clock::now();
+        let changed = apply_change(&mut tx, principal, change, now).await?;
+        let answer = serde_json::to_value(&changed).expect("an answer has a JSON form");
+        tx.insert_catalogue_request(id, &identity.key_hash, &identity.request_hash, &answer, now).await?;
+        tx.commit().await?;
+        let mut tx = self.store.begin_snapshot(id).await?;
+        environment.handle.current_catalogue(&mut tx).await?;
+        tx.commit().await?;
+        Ok((changed, false))
+    }
+
+    /// One feature.
+    pub async fn feature(&self, id: EnvironmentId, key: &FeatureKey) -> Result<FeatureRow, AppError> {
+        let mut tx = self.store.begin(id).await?;
+        let found = tx.find_feature(id, key).await?;
+        found.ok_or_else(|| AppError::NotFound(format!("there is no feature {key}")))
+    }
+
+    /// Up to `limit` features after `after`, in order of their keys.
+    pub async fn features(&self, id: EnvironmentId, after: &str, limit: i64) -> Result<Vec<FeatureRow>, AppError> {
+        Ok(self.store.begin(id).await?.list_features(id, after, limit).await?)
+    }
+
+    /// One plan.
+    pub async fn plan(&self, id: EnvironmentId, plan_id: PlanId) -> Result<PlanRow, AppError> {
+        let mut tx = self.store.begin(id).await?;
+        tx.find_plan(id, plan_id).await?.ok_or_else(|| no_plan(plan_id))
+    }
+
+    /// Up to `limit` plans after `after`, oldest first.
+    pub async fn plans(&self, id: EnvironmentId, after: Option<PlanId>, limit: i64) -> Result<Vec<PlanRow>, AppError> {
+        Ok(self.store.begin(id).await?.list_plans(id, after, limit).await?)
+    }
+
+    /// The latest version of a variant.
+    pub async fn variant(&self, id: EnvironmentId, variant_id: VariantId) -> Result<VariantRow, AppError> {
+        let mut tx = self.store.begin(id).await?;
+        let found = tx.find_variant(id, variant_id).await?;
+        found.ok_or_else(|| AppError::NotFound(format!("there is no plan variant {variant_id}")))
+    }
+
+    /// Up to `limit` variants of a plan after `after`, oldest first.
+    pub async fn variants(
+        &self,
+        id: EnvironmentId,
+        plan_id: PlanId,
+        after: Option<VariantId>,
+        limit: i64,
+    ) -> Result<Vec<VariantRow>, AppError> {
+        self.plan(id, plan_id).await?;
+        Ok(self.store.begin(id).await?.list_variants(id, plan_id, after, limit).await?)
+    }
+
+    /// The environment's present, and whether its clock runs.
+    pub async fn clock(&self, id: EnvironmentId) -> Result<(Timestamp, bool), AppError> {
+        let (_, clock) = self.store.begin(id).await?.catalogue_head(id).await?;
+        Ok((clock.at(clock::now()), !matches!(clock, Clock::Standing(_))))
+    }
+}
+
+/// Why a change was not carried out.
+enum Failure {
+    Database(sqlx::Error),
+    Refused(AppError),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+async fn apply_change(
+    tx: &mut Tx,
+    principal: &Principal,
+    change: &CatalogueChange,
+    now: Timestamp,
+) -> Result<Changed, Failure> {
+    let id = principal.environment_id;
+    match change {
+        CatalogueChange::CreateFeature { feature_key, name, feature } => {
+            let row = FeatureRow {
+                feature_key: feature_key.clone(),
+                name: name.clone(),
+                created_at: now,
+                feature: feature.clone(),
+            };
+            match tx.insert_feature(id, &row).await {
+                Err(error) if is_duplicate_of(&error, "features_pkey") => {
+                    Err(Failure::Refused(AppError::AlreadyExists(format!("there is a feature {feature_key} already"))))
+                }
+                Err(error) => Err(error.into()),
+                Ok(()) => Ok(Changed::Feature(feature_key.clone())),
+            }
+        }
+        CatalogueChange::CreatePlan { name, kind } => {
+            let plan_id = PlanId::from_uuid(uuid_v7(now, clock::random(), None));
+            tx.insert_plan(id, &PlanRow { plan_id, name: name.clone(), kind: *kind, created_at: now }).await?;
+            Ok(Changed::Plan(plan_id))
+        }
+        CatalogueChange::CreateVariant { name, variant } => {
+            let plan = tx.find_plan(id, variant.plan_id).await?;
+            let plan = plan.ok_or_else(|| Failure::Refused(no_plan(variant.plan_id)))?;
+            refuse_unknown_features(tx, id, variant).await?;
+            let variant_id = VariantId::from_uuid(uuid_v7(now, clock::random(), None));
+            let variant = Variant { plan_kind: plan.kind, version: 1, ..variant.clone() };
+            let row = VariantRow { variant_id, name: name.clone(), created_at: now, variant };
+            tx.insert_variant(id, &row).await?;
+            Ok(Changed::Variant(variant_id))
+        }
+        CatalogueChange::SetClock(setting) => set_clock(tx, principal, *setting, now).await,
+    }
+}
+
+async fn refuse_unknown_features(tx: &mut Tx, id: EnvironmentId, variant: &Variant) -> Result<(), Failure> {
+    let granted = variant.grants.iter().enumerate().flat_map(|(index, grant)| {
+        grant.feature_keys.iter().map(move |key| (format!("/grants/{index}/feature_keys"), key))
+    });
+    let entitled = variant.entitlements.keys().map(|key| ("/entitlements".to_owned(), key));
+    for (pointer, key) in granted.chain(entitled) {
+        if tx.find_feature(id, key).await?.is_none() {
+            let detail = format!("there is no feature {key}; create it first");
+            return Err(Failure::Refused(AppError::invalid(pointer, detail)));
+        }
+    }
+    Ok(())
+}
+
+async fn set_clock(
+    tx: &mut Tx,
+    principal: &Principal,
+    setting: ClockSetting,
+    real: Timestamp,
+) -> Result<Changed, Failure> {
+    if principal.environment == Environment::Live {
+        let detail = "the clock can only be set in the sandbox environment; use a qs_sandbox_ key";
+        return Err(Failure::Refused(AppError::invalid("", detail)));
+    }
+    let (_, before) = tx.catalogue_head(principal.environment_id).await?;
+    let present = before.at(real);
+    let backwards = |pointer: &str| {
+        let detail = format!("the sandbox clock only goes forward; it stands at {present}");
+        Failure::Refused(AppError::invalid(pointer, detail))
+    };
+    let set = match setting {
+        ClockSetting::Advance(seconds) => {
+            let micros = seconds.checked_mul(MICROS_PER_SECOND).filter(|micros| *micros >= 0);
+            let micros = micros.ok_or_else(|| backwards("/advance_seconds"))?;
+            Clock::Standing(present.saturating_add_micros(micros))
+        }
+        ClockSetting::To(at) if at < present => return Err(backwards("/now")),
+        ClockSetting::To(at) => Clock::Standing(at),
+        ClockSetting::Follow => match present.micros_since(real) {
+            0 => Clock::Real,
+            ahead => Clock::Ahead(ahead),
+        },
+    };
+    tx.set_clock(principal.environment_id, set).await?;
+    Ok(Changed::Clock { now: set.at(real), running: !matches!(set, Clock::Standing(_)) })
+}
+
+fn no_plan(plan_id: PlanId) -> AppError {
+    AppError::NotFound(format!("there is no plan {plan_id}"))
+}

@@ -1,0 +1,120 @@
+//! What the server keeps in memory of an environment: its lanes, the rings of recent states, the catalogue.
+//!
+//! All of it can be dropped and read again; the database is the truth.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use quotastack_core::catalogue::Catalogue;
+use quotastack_core::ids::{Bucket, LaneCount};
+
+use crate::app::feed::Feed;
+use crate::app::writer::LaneWriter;
+use crate::store::tx::{Store, Tx};
+use crate::store::types::{EnvironmentId, LaneId};
+
+/// One lane.
+#[derive(Debug, Clone, Copy)]
+pub struct Lane {
+    /// Its id, unique over the whole database.
+    pub lane_id: LaneId,
+}
+
+/// An environment in memory.
+#[derive(Debug)]
+pub struct EnvironmentHandle {
+    /// Its surrogate.
+    pub id: EnvironmentId,
+    /// Its lanes by number.
+    pub lanes: Vec<Lane>,
+    /// Recent states, for sessions.
+    pub feed: Feed,
+    catalogue: RwLock<Arc<Catalogue>>,
+}
+
+impl EnvironmentHandle {
+    /// How many lanes there are.
+    pub fn lane_count(&self) -> LaneCount {
+        let count = u16::try_from(self.lanes.len()).ok().and_then(LaneCount::new);
+        count.expect("an environment has a power of two of lanes")
+    }
+
+    /// The lane of a bucket.
+    pub fn lane_of(&self, bucket: Bucket) -> (u16, LaneId) {
+        let number = self.lane_count().lane_of(bucket);
+        (number, self.lanes[usize::from(number)].lane_id)
+    }
+
+    /// The catalogue as last seen.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue.read())
+    }
+
+    /// The catalogue of this version, which the transaction has just read; loads it if it is not the one at hand.
+    pub async fn catalogue_at(&self, tx: &mut Tx, version: u64) -> sqlx::Result<Arc<Catalogue>> {
+        let known = self.catalogue();
+        if known.version == version {
+            return Ok(known);
+        }
+        let loaded = Arc::new(tx.load_catalogue(self.id).await?);
+        let mut kept = self.catalogue.write();
+        if loaded.version > kept.version {
+            *kept = Arc::clone(&loaded);
+            self.feed.catalogue_changed();
+        }
+        Ok(loaded)
+    }
+
+    /// The catalogue as the database has it now.
+    pub async fn current_catalogue(&self, tx: &mut Tx) -> sqlx::Result<Arc<Catalogue>> {
+        let (version, _) = tx.catalogue_head(self.id).await?;
+        self.catalogue_at(tx, version).await
+    }
+}
+
+/// The environments that this server has met since it started.
+#[derive(Debug, Default)]
+pub struct Environments {
+    open: tokio::sync::Mutex<HashMap<EnvironmentId, Arc<OpenEnvironment>>>,
+}
+
+/// An environment with its writers.
+#[derive(Debug)]
+pub struct OpenEnvironment {
+    /// What is kept of it.
+    pub handle: Arc<EnvironmentHandle>,
+    /// A writer per lane.
+    pub writers: Vec<LaneWriter>,
+}
+
+impl Environments {
+    /// The environment, read and its writers started at the first call.
+    pub async fn open(&self, store: &Store, id: EnvironmentId) -> sqlx::Result<Arc<OpenEnvironment>> {
+        let mut open = self.open.lock().await;
+        if let Some(environment) = open.get(&id) {
+            return Ok(Arc::clone(environment));
+        }
+        let mut tx = store.begin_snapshot(id).await?;
+        let lanes = tx.list_lanes(id).await?;
+        let catalogue = tx.load_catalogue(id).await?;
+        tx.commit().await?;
+        let positions: Vec<u64> = lanes.iter().map(|(_, feed_seq)| *feed_seq).collect();
+        let handle = Arc::new(EnvironmentHandle {
+            id,
+            lanes: lanes.into_iter().map(|(lane_id, _)| Lane { lane_id }).collect(),
+            feed: Feed::new(&positions),
+            catalogue: RwLock::new(Arc::new(catalogue)),
+        });
+        let writers =
+            (0..).take(positions.len()).map(|lane| LaneWriter::start(store.clone(), Arc::clone(&handle), lane));
+        let environment = Arc::new(OpenEnvironment { writers: writers.collect(), handle });
+        open.insert(id, Arc::clone(&environment));
+        Ok(environment)
+    }
+
+    /// Those that were opened so far.
+    pub async fn all(&self) -> Vec<Arc<OpenEnvironment>> {
+        self.open.lock().await.values().cloned().collect()
+    }
+}

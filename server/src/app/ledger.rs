@@ -1,0 +1,160 @@
+//! Reading accounts: checks, balances, blocks, entries, subscriptions. Each in one snapshot, with time applied.
+
+use std::sync::Arc;
+
+use quotastack_core::catalogue::Catalogue;
+use quotastack_core::entitlement::decision::Decision;
+use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
+use quotastack_core::ids::{EndUserId, SubscriptionId};
+use quotastack_core::ledger::account::Account;
+use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::block::Block;
+use quotastack_core::ledger::entry::Entry;
+use quotastack_core::state::AccountState;
+use quotastack_core::subscription::{Subscription, SubscriptionStatus};
+use quotastack_core::time::Timestamp;
+
+use crate::app::clock;
+use crate::app::error::AppError;
+use crate::app::root::App;
+use crate::store::accounts::BlockNotes;
+use crate::store::types::EnvironmentId;
+
+/// Blocks in one answer.
+const BLOCKS_MAX: i64 = 10_000;
+
+/// The state of an end user with what is needed to read it.
+#[derive(Debug, Clone)]
+pub struct StateRead {
+    /// The state; stamp 0 where nothing was ever written.
+    pub state: AccountState,
+    /// The catalogue of the same snapshot.
+    pub catalogue: Arc<Catalogue>,
+    /// The environment's present.
+    pub now: Timestamp,
+    /// When the snapshot was taken, in real time.
+    pub as_of: Timestamp,
+}
+
+impl StateRead {
+    /// Answers a check.
+    pub fn check(&self, request: CheckRequest<'_>) -> Decision {
+        evaluate(&self.state, &self.catalogue, request, self.now)
+    }
+}
+
+/// An account as a reader sees it.
+#[derive(Debug, Clone)]
+pub struct AccountRead {
+    /// With time applied up to `now`.
+    pub account: Account,
+    /// All of its blocks, newest first, with what people attached to them; only if asked for.
+    pub blocks: Vec<(Block, BlockNotes)>,
+    /// The environment's present.
+    pub now: Timestamp,
+}
+
+impl App {
+    /// The state of an end user.
+    pub async fn state(&self, id: EnvironmentId, end_user_id: &EndUserId) -> Result<StateRead, AppError> {
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let as_of = clock::now();
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let catalogue = environment.handle.current_catalogue(&mut tx).await?;
+        let state = tx.state_of(lane_id, end_user_id, &catalogue).await?;
+        tx.commit().await?;
+        let state = state.unwrap_or_else(|| AccountState::unknown(end_user_id.clone()));
+        let now = catalogue.clock.at(as_of).max(state.wallet.time);
+        Ok(StateRead { state, catalogue, now, as_of })
+    }
+
+    /// The account of an end user, if anything was ever written for them.
+    pub async fn account(
+        &self,
+        id: EnvironmentId,
+        end_user_id: &EndUserId,
+        with_blocks: bool,
+    ) -> Result<Option<AccountRead>, AppError> {
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let catalogue = environment.handle.current_catalogue(&mut tx).await?;
+        let found = tx.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?.remove(end_user_id);
+        let Some((mut account, _)) = found else { return Ok(None) };
+        let mut blocks = if with_blocks { tx.list_blocks(lane_id, account.id, BLOCKS_MAX).await? } else { Vec::new() };
+        tx.commit().await?;
+        let now = catalogue.clock.at(clock::now()).max(account.wallet.time);
+        advance(&mut account.wallet, now, |wallet, instant| {
+            for (index, amount) in instant.expired {
+                wallet.lots[index].expired += amount;
+            }
+        });
+        account.totals = account.wallet.totals();
+        for (block, _) in &mut blocks {
+            if let Some(live) = account.wallet.lots.iter().find(|live| live.id == block.id) {
+                block.clone_from(live);
+            }
+        }
+        Ok(Some(AccountRead { account, blocks, now }))
+    }
+
+    /// Up to `limit` entries of an end user after `after_seq`.
+    pub async fn entries(
+        &self,
+        id: EnvironmentId,
+        end_user_id: &EndUserId,
+        after_seq: u64,
+        limit: i64,
+    ) -> Result<Vec<Entry>, AppError> {
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let found = tx.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?.remove(end_user_id);
+        let Some((account, _)) = found else { return Ok(Vec::new()) };
+        Ok(tx.list_entries(lane_id, account.id, after_seq, limit).await?)
+    }
+
+    /// A subscription and whose it is, as it stands now.
+    pub async fn subscription(
+        &self,
+        id: EnvironmentId,
+        subscription_id: SubscriptionId,
+    ) -> Result<Option<(EndUserId, Subscription)>, AppError> {
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(subscription_id.bucket());
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let catalogue = environment.handle.current_catalogue(&mut tx).await?;
+        let now = catalogue.clock.at(clock::now());
+        let found = tx.find_subscription(lane_id, subscription_id).await?;
+        Ok(found.map(|(end_user_id, subscription)| (end_user_id, at(subscription, now))))
+    }
+
+    /// Up to `limit` subscriptions of an end user after `after`, oldest first, as they stand now.
+    pub async fn subscriptions(
+        &self,
+        id: EnvironmentId,
+        end_user_id: &EndUserId,
+        after: Option<SubscriptionId>,
+        limit: i64,
+    ) -> Result<Vec<Subscription>, AppError> {
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let catalogue = environment.handle.current_catalogue(&mut tx).await?;
+        let now = catalogue.clock.at(clock::now());
+        let found = tx.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?.remove(end_user_id);
+        let Some((account, _)) = found else { return Ok(Vec::new()) };
+        let subscriptions = tx.list_subscriptions(lane_id, account.id, after, limit).await?;
+        Ok(subscriptions.into_iter().map(|subscription| at(subscription, now)).collect())
+    }
+}
+
+/// A stored subscription as it stands at `now`, also if its end has not been written yet.
+fn at(subscription: Subscription, now: Timestamp) -> Subscription {
+    if subscription.current_period.end <= now {
+        Subscription { status: SubscriptionStatus::Expired, ..subscription }
+    } else {
+        subscription
+    }
+}

@@ -1,0 +1,28 @@
+//! What the server does, without HTTP and without SQL: it owns transactions, the clock and the lane writers.
+//!
+//! - [`App`]: the whole, handed to [`crate::http`] and [`crate::sync`]
+//! - [`auth`], [`secret`]: keys, scopes, principals
+//! - [`environment`]: what is kept in memory of an environment: lanes, writers, rings, the cached catalogue
+//! - [`writer`], [`decide`]: group commit: many commands of a lane in one transaction, and the pure part of it
+//! - [`feed`]: the rings that sessions read, kept up with the database
+//! - [`idempotency`]: what makes a repeated request the same one
+//! - [`catalogue`]: changes of features, plans, variants and the sandbox clock
+//! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
+//! - [`operator`]: tenants and keys for the operator's commands
+//! - [`clock`], [`error`]
+
+pub mod auth;
+pub mod catalogue;
+pub mod clock;
+pub mod decide;
+pub mod environment;
+pub mod error;
+pub mod feed;
+pub mod idempotency;
+pub mod ledger;
+pub mod operator;
+mod root;
+pub mod secret;
+pub mod writer;
+
+pub use root::{App, AppConfig, Carried, submission};

@@ -1,0 +1,152 @@
+//! [`App`]: everything the server does, in one value that HTTP and the link share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quotastack_core::ids::EndUserId;
+use quotastack_core::ledger::command::{Command, Outcome, Request};
+use quotastack_core::ledger::entry::Actor;
+use secrecy::SecretString;
+
+use crate::app::auth::{Authenticator, Principal};
+use crate::app::clock;
+use crate::app::decide::{Decided, Submission};
+use crate::app::environment::{Environments, OpenEnvironment};
+use crate::app::error::AppError;
+use crate::app::feed;
+use crate::app::idempotency::RequestIdentity;
+use crate::app::writer::Written;
+use crate::store::accounts::BlockNotes;
+use crate::store::tx::Store;
+use crate::store::types::EnvironmentId;
+
+/// How long a write may wait for its turn.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How an [`App`] is set up.
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    /// Where Postgres is; its login must be a member of `quotastack_app`.
+    pub database_url: String,
+    /// Connections at most.
+    pub connections_max: u32,
+}
+
+/// The server without HTTP and without SQL.
+#[derive(Debug)]
+pub struct App {
+    pub(super) store: Store,
+    authenticator: Authenticator,
+    environments: Arc<Environments>,
+    poller: tokio::task::JoinHandle<()>,
+}
+
+/// What came of a write over REST.
+#[derive(Debug, Clone)]
+pub struct Carried {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether an earlier request with the same key did it.
+    pub replayed: bool,
+    /// The lane it was written in.
+    pub lane: u16,
+    /// The account's place in the lane's feed with it.
+    pub stamp: u64,
+}
+
+impl App {
+    /// Connects, and starts to follow the feed. Does not fail while the database is away.
+    pub fn start(config: &AppConfig) -> sqlx::Result<Arc<Self>> {
+        let store = Store::connect(&config.database_url, config.connections_max)?;
+        let environments = Arc::new(Environments::default());
+        let poller = tokio::spawn(feed::poll(store.clone(), Arc::clone(&environments)));
+        Ok(Arc::new(Self { store, authenticator: Authenticator::default(), environments, poller }))
+    }
+
+    /// Whether the database answers.
+    pub async fn is_ready(&self) -> bool {
+        let answer = async { self.store.begin_without_environment().await?.commit().await };
+        matches!(tokio::time::timeout(Duration::from_secs(2), answer).await, Ok(Ok(())))
+    }
+
+    /// Stops following the feed and closes the connections after their transactions.
+    pub async fn stop(&self) {
+        self.poller.abort();
+        self.store.close().await;
+    }
+
+    /// The principal of a secret, if it is a valid key now.
+    pub async fn authenticate(&self, presented: Option<&SecretString>) -> Result<Principal, AppError> {
+        self.authenticator.authenticate(&self.store, presented).await
+    }
+
+    /// What is kept in memory of an environment.
+    pub async fn environment(&self, id: EnvironmentId) -> Result<Arc<OpenEnvironment>, AppError> {
+        Ok(self.environments.open(&self.store, id).await?)
+    }
+
+    /// Has commands of one lane carried out in order, each answered on its own.
+    pub async fn write_lane(
+        &self,
+        id: EnvironmentId,
+        lane: u16,
+        commands: Vec<Submission>,
+    ) -> Result<Written, AppError> {
+        let environment = self.environment(id).await?;
+        environment.writers[usize::from(lane)].write(commands, WRITE_PATIENCE).await
+    }
+
+    /// Has one command carried out.
+    pub async fn write(
+        &self,
+        principal: &Principal,
+        end_user_id: EndUserId,
+        command: Command,
+        identity: Option<RequestIdentity>,
+        notes: Option<BlockNotes>,
+    ) -> Result<Carried, AppError> {
+        let environment = self.environment(principal.environment_id).await?;
+        let (lane, _) = environment.handle.lane_of(end_user_id.bucket());
+        let submission = submission(principal, end_user_id.clone(), command, identity, notes);
+        let written = environment.writers[usize::from(lane)].write(vec![submission], WRITE_PATIENCE).await?;
+        let decided = written.results.into_iter().next().expect("a job has a result per command");
+        let stamp = written.states.get(&end_user_id).map_or(0, |state| state.stamp);
+        let (outcome, replayed) = decided.into_result()?;
+        Ok(Carried { outcome, replayed, lane, stamp })
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.poller.abort();
+    }
+}
+
+impl Decided {
+    /// The outcome and whether it is a repeat, or the error that the caller is told.
+    pub fn into_result(self) -> Result<(Outcome, bool), AppError> {
+        match self {
+            Self::Done { outcome, replayed } => Ok((outcome, replayed)),
+            Self::Refused(refusal) => Err(AppError::Refused(refusal)),
+            Self::KeyReused => Err(AppError::KeyReused),
+            Self::Failed => Err(AppError::Internal("a command fails alone".into())),
+        }
+    }
+}
+
+/// A command of `principal`, with everything fixed that a repeated run must find unchanged.
+pub fn submission(
+    principal: &Principal,
+    end_user_id: EndUserId,
+    command: Command,
+    identity: Option<RequestIdentity>,
+    notes: Option<BlockNotes>,
+) -> Submission {
+    let seed = clock::random();
+    let identity = match command {
+        Command::Usage(_) => None,
+        _ => Some(identity.unwrap_or(RequestIdentity::unique(seed))),
+    };
+    let request = Request { now: clock::now(), actor: Actor::Key(principal.key_id), seed, command };
+    Submission { end_user_id, request, identity, notes }
+}

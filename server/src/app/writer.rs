@@ -1,0 +1,267 @@
+//! Group commit: the writer of a lane runs the commands that wait as one transaction.
+//!
+//! Whatever changes an account goes through here, over REST or from a sidecar. A busy lane gets bigger batches, not
+//! longer queues. The transaction can be run again after any failure, also when the answer to COMMIT was lost:
+//! every command carries its identity and is found by it. A batch that fails for another reason is halved until the
+//! culprit is alone. Source: docs/architecture.md, "How a write goes".
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, histogram};
+use quotastack_core::ids::EndUserId;
+use quotastack_core::limits::BATCH_EVENTS_MAX;
+use quotastack_core::state::AccountState;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::app::clock;
+use crate::app::decide::{Decided, Decisions, Loaded, Submission, decide};
+use crate::app::environment::EnvironmentHandle;
+use crate::app::error::AppError;
+use crate::store::batch::BatchPlace;
+use crate::store::tx::{Store, Tx, is_retryable};
+use crate::store::types::LaneId;
+use crate::store::usage::key_hash;
+use quotastack_core::ledger::command::Command;
+
+/// Jobs that wait for one lane.
+const QUEUE_MAX: usize = 4_096;
+/// Commands in one transaction, but for a job that has more by itself.
+const BATCH_COMMANDS_MAX: usize = BATCH_EVENTS_MAX;
+/// How often a transaction is tried while the database is away or contended.
+const ATTEMPTS_MAX: u32 = 12;
+/// The longest pause between two attempts.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// How far the database's clock may be from ours while we write.
+const CLOCK_SKEW_MAX_MICROS: i64 = 1_000_000;
+
+/// Commands that are answered together.
+struct Job {
+    commands: Vec<Submission>,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Written, AppError>>,
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub struct Written {
+    /// One per command, in order.
+    pub results: Vec<Decided>,
+    /// The lane's place in the feed with the job's last commit.
+    pub feed_seq: u64,
+    /// The states of the job's end users as of that commit; absent for those that nothing was ever written for.
+    pub states: HashMap<EndUserId, Arc<AccountState>>,
+}
+
+/// The way to a lane's writer.
+#[derive(Debug, Clone)]
+pub struct LaneWriter {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl LaneWriter {
+    /// Starts the writer of a lane; it ends when the last handle is dropped and the queue is empty.
+    pub fn start(store: Store, environment: Arc<EnvironmentHandle>, lane: u16) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let lane_id = environment.lanes[usize::from(lane)].lane_id;
+        tokio::spawn(Writer { store, environment, lane, lane_id }.run(queue));
+        Self { jobs }
+    }
+
+    /// Has the commands, all of this lane, carried out in order. Refused with `overloaded` before anything ran if
+    /// the queue is full or they would wait longer than `patience`.
+    pub async fn write(&self, commands: Vec<Submission>, patience: Duration) -> Result<Written, AppError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { commands, deadline: Instant::now() + patience, reply };
+        self.jobs.try_send(job).map_err(|_| AppError::Overloaded)?;
+        answer.await.unwrap_or(Err(AppError::Unavailable))
+    }
+}
+
+struct Writer {
+    store: Store,
+    environment: Arc<EnvironmentHandle>,
+    lane: u16,
+    lane_id: LaneId,
+}
+
+/// Why a run of a batch failed.
+enum RunError {
+    /// Running it again may succeed.
+    Transient(sqlx::Error),
+    /// It will fail again.
+    Permanent(String),
+    /// The database's clock and ours disagree.
+    ClockSkew(i64),
+}
+
+impl From<sqlx::Error> for RunError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_retryable(&error) { Self::Transient(error) } else { Self::Permanent(error.to_string()) }
+    }
+}
+
+impl Writer {
+    async fn run(self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.recv().await {
+            let mut commands = first.commands.len();
+            let mut jobs = vec![first];
+            while commands < BATCH_COMMANDS_MAX
+                && let Ok(next) = queue.try_recv()
+            {
+                commands += next.commands.len();
+                jobs.push(next);
+            }
+            self.write_jobs(jobs).await;
+        }
+    }
+
+    async fn write_jobs(&self, jobs: Vec<Job>) {
+        let started = Instant::now();
+        let (mut commands, mut replies) = (Vec::new(), Vec::new());
+        for job in jobs {
+            if job.deadline < started {
+                // The caller may be gone; then nobody misses the answer.
+                let _ = job.reply.send(Err(AppError::Overloaded));
+            } else {
+                replies.push((job.commands.len(), job.reply));
+                commands.extend(job.commands);
+            }
+        }
+        let done = self.write_halving(&commands).await;
+        let mut results = done.results.into_iter();
+        let mut named = commands.iter().map(|command| &command.end_user_id);
+        for (count, reply) in replies {
+            let results: Option<Vec<Decided>> = results.by_ref().take(count).collect();
+            let end_users: Vec<&EndUserId> = named.by_ref().take(count).collect();
+            let answer = results.ok_or(AppError::Unavailable).map(|results| Written {
+                results,
+                feed_seq: done.feed_seq,
+                states: end_users
+                    .into_iter()
+                    .filter_map(|name| Some((name.clone(), Arc::clone(done.states.get(name)?))))
+                    .collect(),
+            });
+            let _ = reply.send(answer);
+        }
+        counter!("quotastack_writer_batches_total").increment(1);
+        counter!("quotastack_writer_commands_total").increment(commands.len() as u64);
+        histogram!("quotastack_writer_batch_seconds").record(started.elapsed());
+    }
+
+    /// Writes all commands in one transaction; where it fails for good, in halves, until the culprit is alone.
+    async fn write_halving(&self, commands: &[Submission]) -> Done {
+        let mut done = Done::default();
+        let mut work = vec![commands];
+        while let Some(part) = work.pop() {
+            match self.write_retrying(part).await {
+                Ok((decisions, states)) => {
+                    done.feed_seq = decisions.feed_seq;
+                    done.results.extend(decisions.results.into_iter().map(Some));
+                    done.states.extend(states);
+                }
+                Err(RunError::Permanent(reason)) if part.len() > 1 => {
+                    tracing::warn!(lane = self.lane, commands = part.len(), reason, "a batch failed; halving it");
+                    let (first, second) = part.split_at(part.len() / 2);
+                    work.push(second);
+                    work.push(first);
+                }
+                Err(RunError::Permanent(reason)) => {
+                    tracing::error!(lane = self.lane, reason, "a command fails alone and was not carried out");
+                    counter!("quotastack_writer_poison_total").increment(1);
+                    done.results.push(Some(Decided::Failed));
+                }
+                Err(RunError::Transient(error)) => {
+                    tracing::error!(lane = self.lane, %error, "the database did not answer; giving up on a batch");
+                    done.results.extend(part.iter().map(|_| None));
+                }
+                Err(RunError::ClockSkew(micros)) => {
+                    tracing::error!(lane = self.lane, micros, "the database's clock differs from ours; not writing");
+                    done.results.extend(part.iter().map(|_| None));
+                }
+            }
+        }
+        done
+    }
+
+    async fn write_retrying(
+        &self,
+        commands: &[Submission],
+    ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), RunError> {
+        let mut attempt = 0;
+        loop {
+            match self.write_once(commands).await {
+                Err(RunError::Transient(error)) if attempt + 1 < ATTEMPTS_MAX => {
+                    tracing::warn!(lane = self.lane, attempt, %error, "a transaction failed; running it again");
+                    counter!("quotastack_writer_retries_total").increment(1);
+                    tokio::time::sleep(backoff(attempt)).await;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn write_once(
+        &self,
+        commands: &[Submission],
+    ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), RunError> {
+        let mut tx = self.store.begin(self.environment.id).await?;
+        let loaded = self.load(&mut tx, commands).await?;
+        let (catalogue, from) = (Arc::clone(&loaded.catalogue), loaded.feed_seq);
+        let decisions = catch_unwind(AssertUnwindSafe(|| decide(loaded, commands)))
+            .map_err(|_| RunError::Permanent("the rules panicked".to_owned()))?;
+        if !decisions.is_empty() {
+            let place = BatchPlace { environment_id: self.environment.id, lane_id: self.lane_id, now: decisions.now };
+            tx.write_batch(place, &decisions.batch()).await?;
+            tx.update_lane(self.lane_id, decisions.feed_seq, decisions.now).await?;
+            tx.commit().await?;
+        }
+        let states = decisions.states(&catalogue);
+        self.environment.feed.publish(self.lane, from, decisions.feed_seq, states.values());
+        Ok((decisions, states))
+    }
+
+    async fn load(&self, tx: &mut Tx, commands: &[Submission]) -> Result<Loaded, RunError> {
+        let before = clock::now();
+        let lane = tx.lock_lane(self.lane_id).await?;
+        let skew = lane.database_now.micros_since(before);
+        let waited = clock::now().micros_since(before);
+        if skew < -CLOCK_SKEW_MAX_MICROS || skew > waited + CLOCK_SKEW_MAX_MICROS {
+            return Err(RunError::ClockSkew(skew));
+        }
+        let catalogue = self.environment.catalogue_at(tx, lane.catalogue_version).await?;
+        let mut end_users: Vec<EndUserId> = commands.iter().map(|command| command.end_user_id.clone()).collect();
+        end_users.sort_unstable();
+        end_users.dedup();
+        let accounts = tx.load_accounts(self.lane_id, &end_users).await?;
+        let usage_keys: Vec<_> = commands
+            .iter()
+            .filter_map(|command| match &command.request.command {
+                Command::Usage(usage) => Some((accounts.get(&command.end_user_id)?.0.id, key_hash(&usage.key))),
+                _ => None,
+            })
+            .collect();
+        let known_usage = tx.load_known_usage(self.lane_id, &usage_keys).await?;
+        let request_keys: Vec<_> =
+            commands.iter().filter_map(|command| command.identity.map(|identity| identity.key_hash)).collect();
+        let requests = tx.load_requests(self.lane_id, &request_keys).await?;
+        Ok(Loaded { catalogue, feed_seq: lane.feed_seq, last_now: lane.last_now, accounts, known_usage, requests })
+    }
+}
+
+/// What came of a batch: `None` where the outcome is not known.
+#[derive(Default)]
+struct Done {
+    results: Vec<Option<Decided>>,
+    feed_seq: u64,
+    states: HashMap<EndUserId, Arc<AccountState>>,
+}
+
+/// Doubling from 2 ms, with full jitter.
+fn backoff(attempt: u32) -> Duration {
+    let ceiling = BACKOFF_MAX.min(Duration::from_millis(2) * 2u32.pow(attempt.min(10)));
+    ceiling * u32::from(u8::from_be_bytes(clock::random())) / 255
+}

@@ -1,0 +1,239 @@
+//! Accounts as the rules see them: the row, its live blocks and its live subscriptions.
+
+use std::collections::HashMap;
+
+use quotastack_core::ids::{AccountId, BlockId, EndUserId, FeatureKey, SubscriptionId};
+use quotastack_core::ledger::account::Account;
+use quotastack_core::ledger::block::{Block, Lot, Origin};
+use quotastack_core::ledger::entry::Hash;
+use quotastack_core::ledger::wallet::{Debt, Totals, Wallet};
+use quotastack_core::subscription::Subscription;
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::store::tx::Tx;
+use crate::store::types::{LaneId, Ts, bytes, credits, end_user_id, from_json, named, unsigned};
+
+/// What people attach to a block; the rules never look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct BlockNotes {
+    /// What was paid for it, in the currency's smallest unit.
+    pub price_paid: Option<i64>,
+    /// ISO 4217.
+    pub currency: Option<String>,
+    /// The caller's own.
+    pub metadata: std::collections::BTreeMap<String, String>,
+}
+
+macro_rules! select_accounts {
+    ($condition:literal) => {
+        concat!(
+            "select account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt,
+               lifetime_granted, lifetime_consumed, debts, feed_seq
+             from accounts join feed using (lane_id, account_id) where lane_id = $1 and ",
+            $condition
+        )
+    };
+}
+
+impl Tx {
+    /// The accounts of these end users that exist, ready for commands, each with its place in the lane's feed.
+    pub async fn load_accounts(
+        &mut self,
+        lane_id: LaneId,
+        end_users: &[EndUserId],
+    ) -> sqlx::Result<HashMap<EndUserId, (Account, u64)>> {
+        let names: Vec<&str> = end_users.iter().map(EndUserId::as_str).collect();
+        let rows = sqlx::query(select_accounts!("end_user_id = any ($2)"))
+            .bind(lane_id.0)
+            .bind(names)
+            .fetch_all(self.connection())
+            .await?;
+        let accounts = self.complete(lane_id, &rows).await?;
+        Ok(accounts.into_iter().map(|(account, stamp)| (account.end_user_id.clone(), (account, stamp))).collect())
+    }
+
+    /// The accounts with these ids, each with its place in the lane's feed.
+    pub async fn load_accounts_by_id(
+        &mut self,
+        lane_id: LaneId,
+        ids: &[AccountId],
+    ) -> sqlx::Result<Vec<(Account, u64)>> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        let rows = sqlx::query(select_accounts!("account_id = any ($2)"))
+            .bind(lane_id.0)
+            .bind(ids)
+            .fetch_all(self.connection())
+            .await?;
+        self.complete(lane_id, &rows).await
+    }
+
+    async fn complete(&mut self, lane_id: LaneId, rows: &[PgRow]) -> sqlx::Result<Vec<(Account, u64)>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut accounts = rows.iter().map(account_from_row).collect::<sqlx::Result<Vec<_>>>()?;
+        let places: HashMap<AccountId, usize> =
+            accounts.iter().enumerate().map(|(place, account)| (account.id, place)).collect();
+        let ids: Vec<Uuid> = accounts.iter().map(|account| account.id.uuid()).collect();
+        let blocks = sqlx::query(
+            "select account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
+               expires_at, scope, subscription_id, template, original, expired, remaining, held
+             from blocks where lane_id = $1 and account_id = any ($2) and remaining > 0",
+        )
+        .bind(lane_id.0)
+        .bind(&ids)
+        .fetch_all(self.connection())
+        .await?;
+        for row in &blocks {
+            let account = &mut accounts[places[&AccountId::from_uuid(row.try_get("account_id")?)]];
+            account.wallet.lots.push(block_from_row(row)?);
+        }
+        for account in &mut accounts {
+            let order = |block: &Block| block.granted;
+            account.wallet.lots.sort_by(|a, b| a.lot.burn_order(&b.lot).then_with(|| order(a).cmp(&order(b))));
+        }
+        let subscriptions = sqlx::query(
+            "select account_id, state from subscriptions where lane_id = $1 and account_id = any ($2) and live
+             order by account_id, subscription_id",
+        )
+        .bind(lane_id.0)
+        .bind(&ids)
+        .fetch_all(self.connection())
+        .await?;
+        for row in &subscriptions {
+            let account = &mut accounts[places[&AccountId::from_uuid(row.try_get("account_id")?)]];
+            account.wallet.subscriptions.push(from_json("state", row.try_get("state")?)?);
+        }
+        let stamps = rows.iter().map(|row| unsigned("feed_seq", row.try_get("feed_seq")?));
+        accounts.into_iter().zip(stamps).map(|(account, stamp)| Ok((account, stamp?))).collect()
+    }
+
+    /// The blocks of an account with what people attached to them, in the order of granting.
+    pub async fn list_blocks(
+        &mut self,
+        lane_id: LaneId,
+        account_id: AccountId,
+        limit: i64,
+    ) -> sqlx::Result<Vec<(Block, BlockNotes)>> {
+        let rows = sqlx::query(
+            "select block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at, expires_at, scope,
+               subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata
+             from blocks where lane_id = $1 and account_id = $2 order by granted_seq desc, granted_place limit $3",
+        )
+        .bind(lane_id.0)
+        .bind(account_id.uuid())
+        .bind(limit)
+        .fetch_all(self.connection())
+        .await?;
+        let blocks = rows.iter().map(|row| {
+            let metadata: Option<serde_json::Value> = row.try_get("metadata")?;
+            let notes = BlockNotes {
+                price_paid: row.try_get("price_paid")?,
+                currency: row.try_get("currency")?,
+                metadata: metadata.map_or(Ok(Default::default()), |value| from_json("metadata", value))?,
+            };
+            Ok((block_from_row(row)?, notes))
+        });
+        blocks.collect()
+    }
+
+    /// Subscriptions of an environment's lane: one by id, or all of an end user, with when they were created.
+    pub async fn find_subscription(
+        &mut self,
+        lane_id: LaneId,
+        id: SubscriptionId,
+    ) -> sqlx::Result<Option<(EndUserId, Subscription)>> {
+        let row = sqlx::query(
+            "select a.end_user_id, s.state from subscriptions s join accounts a using (lane_id, account_id)
+             where s.lane_id = $1 and s.subscription_id = $2",
+        )
+        .bind(lane_id.0)
+        .bind(id.uuid())
+        .fetch_optional(self.connection())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((end_user_id(row.try_get("end_user_id")?)?, from_json("state", row.try_get("state")?)?)))
+    }
+
+    /// Up to `limit` subscriptions of an account after `after`, oldest first.
+    pub async fn list_subscriptions(
+        &mut self,
+        lane_id: LaneId,
+        account_id: AccountId,
+        after: Option<SubscriptionId>,
+        limit: i64,
+    ) -> sqlx::Result<Vec<Subscription>> {
+        let rows = sqlx::query(
+            "select state from subscriptions where lane_id = $1 and account_id = $2 and subscription_id > $3
+             order by subscription_id limit $4",
+        )
+        .bind(lane_id.0)
+        .bind(account_id.uuid())
+        .bind(after.map_or(Uuid::nil(), SubscriptionId::uuid))
+        .bind(limit)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| from_json("state", row.try_get("state")?)).collect()
+    }
+}
+
+fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
+    let totals = Totals {
+        balance: credits("balance", row.try_get("balance")?)?,
+        reserved: credits("reserved", row.try_get("reserved")?)?,
+        debt: credits("debt", row.try_get("debt")?)?,
+        ..Totals::default()
+    };
+    let debts: Vec<Debt> = from_json("debts", row.try_get("debts")?)?;
+    Ok(Account {
+        id: AccountId::from_uuid(row.try_get("account_id")?),
+        end_user_id: end_user_id(row.try_get("end_user_id")?)?,
+        seq: unsigned("seq", row.try_get("seq")?)?,
+        version: unsigned("version", row.try_get("version")?)?,
+        last_hash: Hash(bytes("last_hash", row.try_get("last_hash")?)?),
+        totals: Totals { available: totals.balance - totals.reserved, ..totals },
+        lifetime_granted: credits("lifetime_granted", row.try_get("lifetime_granted")?)?,
+        lifetime_consumed: credits("lifetime_consumed", row.try_get("lifetime_consumed")?)?,
+        wallet: Wallet {
+            time: row.try_get::<Ts, _>("advanced_to")?.0,
+            lots: Vec::new(),
+            debts,
+            subscriptions: Vec::new(),
+        },
+    })
+}
+
+fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
+    let scope: Vec<FeatureKey> = from_json("scope", row.try_get("scope")?)?;
+    let subscription: Option<Uuid> = row.try_get("subscription_id")?;
+    let template: Option<i16> = row.try_get("template")?;
+    let origin = subscription.zip(template).map(|(id, template)| Origin {
+        subscription_id: SubscriptionId::from_uuid(id),
+        template: u16::try_from(template).expect("templates count from 0"),
+    });
+    let place: i16 = row.try_get("granted_place")?;
+    Ok(Block {
+        id: BlockId::from_uuid(row.try_get("block_id")?),
+        granted: (
+            unsigned("granted_seq", row.try_get("granted_seq")?)?,
+            u16::try_from(place).expect("places count from 0"),
+        ),
+        original: credits("original", row.try_get("original")?)?,
+        expired: credits("expired", row.try_get("expired")?)?,
+        lot: Lot {
+            kind: named("kind", row.try_get("kind")?)?,
+            priority: u8::try_from(row.try_get::<i16, _>("priority")?).expect("priorities are 0 to 255"),
+            paid: row.try_get("paid")?,
+            settles_debt: row.try_get("settles_debt")?,
+            effective_at: row.try_get::<Ts, _>("effective_at")?.0,
+            expires_at: row.try_get::<Option<Ts>, _>("expires_at")?.map(|at| at.0),
+            scope,
+            remaining: credits("remaining", row.try_get("remaining")?)?,
+            held: credits("held", row.try_get("held")?)?,
+            origin,
+        },
+    })
+}

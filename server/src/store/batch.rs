@@ -1,0 +1,340 @@
+//! What the lane writer writes: everything that a batch of commands left behind, set-based, one statement per table.
+
+use quotastack_core::ids::AccountId;
+use quotastack_core::ledger::account::Account;
+use quotastack_core::ledger::block::Block;
+use quotastack_core::ledger::command::{Outcome, UsageRecord};
+use quotastack_core::ledger::entry::{Actor, Entry};
+use quotastack_core::ledger::event::Event;
+use quotastack_core::subscription::{Subscription, SubscriptionStatus};
+use quotastack_core::time::Timestamp;
+
+use crate::store::accounts::BlockNotes;
+use crate::store::entries::{allocations_to_json, cause_columns};
+use crate::store::tx::Tx;
+use crate::store::types::{EnvironmentId, LaneId, Ts, name_of, signed, to_json};
+use crate::store::usage::key_hash;
+
+/// What a batch left behind in one lane.
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
+    /// Changed accounts, each with its new stamp.
+    pub accounts: Vec<(&'a Account, u64)>,
+    /// Made or changed blocks; notes are written when a block is made.
+    pub blocks: Vec<(AccountId, &'a Block, Option<&'a BlockNotes>)>,
+    /// Made or changed subscriptions, the last state of each.
+    pub subscriptions: Vec<(AccountId, &'a Subscription)>,
+    /// New entries.
+    pub entries: Vec<(AccountId, &'a Entry)>,
+    /// New usage.
+    pub usage: Vec<(AccountId, &'a UsageRecord)>,
+    /// New events, each with the stamp of its account and its place among the events of that stamp.
+    pub events: Vec<(AccountId, u64, i32, &'a Event)>,
+    /// Requests that were carried out.
+    pub requests: Vec<NewRequest<'a>>,
+}
+
+/// A request that was carried out, to be stored with its effect.
+#[derive(Debug)]
+pub struct NewRequest<'a> {
+    /// Of environment, operation, end user and key.
+    pub key_hash: [u8; 16],
+    /// Of its body.
+    pub request_hash: [u8; 16],
+    /// Of the run that carried it out.
+    pub seed: [u8; 16],
+    /// What came of it.
+    pub outcome: &'a Outcome,
+}
+
+/// The lane that a batch is written to, and the instant it is stamped with.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchPlace {
+    /// The environment.
+    pub environment_id: EnvironmentId,
+    /// The lane, locked by this transaction.
+    pub lane_id: LaneId,
+    /// The batch's now.
+    pub now: Timestamp,
+}
+
+/// One column of a set of rows.
+fn column<T, U>(rows: &[T], value: impl Fn(&T) -> U) -> Vec<U> {
+    rows.iter().map(value).collect()
+}
+
+impl Tx {
+    /// Writes a batch. The lane row itself is moved on by [`Tx::update_lane`].
+    pub async fn write_batch(&mut self, place: BatchPlace, batch: &Batch<'_>) -> sqlx::Result<()> {
+        self.write_accounts(place, &batch.accounts).await?;
+        self.write_blocks(place, &batch.blocks).await?;
+        self.write_subscriptions(place, &batch.subscriptions).await?;
+        self.write_entries(place, &batch.entries).await?;
+        self.write_usage(place, &batch.usage).await?;
+        self.write_events(place, &batch.events).await?;
+        self.write_requests(place, &batch.requests).await
+    }
+
+    async fn write_accounts(&mut self, place: BatchPlace, rows: &[(&Account, u64)]) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to,
+               balance, reserved, debt, lifetime_granted, lifetime_consumed, debts)
+             select $1, $2, account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted,
+               consumed, debts::jsonb
+             from unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::timestamptz[], $9::bigint[],
+               $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])
+               as t (account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed,
+                 debts)
+             on conflict (lane_id, account_id) do update set seq = excluded.seq, version = excluded.version,
+               last_hash = excluded.last_hash, advanced_to = excluded.advanced_to, balance = excluded.balance,
+               reserved = excluded.reserved, debt = excluded.debt, lifetime_granted = excluded.lifetime_granted,
+               lifetime_consumed = excluded.lifetime_consumed, debts = excluded.debts",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(column(rows, |(account, _)| account.id.uuid()))
+        .bind(column(rows, |(account, _)| account.end_user_id.as_str()))
+        .bind(column(rows, |(account, _)| signed(account.seq)))
+        .bind(column(rows, |(account, _)| signed(account.version)))
+        .bind(column(rows, |(account, _)| account.last_hash.0.to_vec()))
+        .bind(column(rows, |(account, _)| Ts(account.wallet.time)))
+        .bind(column(rows, |(account, _)| account.totals.balance.get()))
+        .bind(column(rows, |(account, _)| account.totals.reserved.get()))
+        .bind(column(rows, |(account, _)| account.totals.debt.get()))
+        .bind(column(rows, |(account, _)| account.lifetime_granted.get()))
+        .bind(column(rows, |(account, _)| account.lifetime_consumed.get()))
+        .bind(column(rows, |(account, _)| to_json(&account.wallet.debts).to_string()))
+        .execute(self.connection())
+        .await?;
+        sqlx::query(
+            "insert into feed (lane_id, environment_id, account_id, feed_seq)
+             select $1, $2, account_id, feed_seq from unnest($3::uuid[], $4::bigint[]) as t (account_id, feed_seq)
+             on conflict (lane_id, account_id) do update set feed_seq = excluded.feed_seq",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(column(rows, |(account, _)| account.id.uuid()))
+        .bind(column(rows, |(_, stamp)| signed(*stamp)))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn write_blocks(
+        &mut self,
+        place: BatchPlace,
+        rows: &[(AccountId, &Block, Option<&BlockNotes>)],
+    ) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
+               settles_debt, effective_at, expires_at, scope, subscription_id, template, original, expired, remaining, held,
+               price_paid, currency, metadata)
+             select $1, $2, account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
+               expires_at, scope::jsonb, subscription_id, template, original, expired, remaining, held, price_paid, currency,
+               metadata::jsonb
+             from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::smallint[], $7::text[], $8::smallint[], $9::boolean[],
+               $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::uuid[], $15::smallint[], $16::bigint[],
+               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[])
+               as t (account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
+                 expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata)
+             on conflict (lane_id, account_id, block_id) do update set expired = excluded.expired,
+               remaining = excluded.remaining, held = excluded.held",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(column(rows, |(account, ..)| account.uuid()))
+        .bind(column(rows, |(_, block, _)| block.id.uuid()))
+        .bind(column(rows, |(_, block, _)| signed(block.granted.0)))
+        .bind(column(rows, |(_, block, _)| i16::try_from(block.granted.1).expect("a command grants few blocks")))
+        .bind(column(rows, |(_, block, _)| name_of(&block.lot.kind)))
+        .bind(column(rows, |(_, block, _)| i16::from(block.lot.priority)))
+        .bind(column(rows, |(_, block, _)| block.lot.paid))
+        .bind(column(rows, |(_, block, _)| block.lot.settles_debt))
+        .bind(column(rows, |(_, block, _)| Ts(block.lot.effective_at)))
+        .bind(column(rows, |(_, block, _)| block.lot.expires_at.map(Ts)))
+        .bind(column(rows, |(_, block, _)| to_json(&block.lot.scope).to_string()))
+        .bind(column(rows, |(_, block, _)| block.lot.origin.map(|origin| origin.subscription_id.uuid())))
+        .bind(column(rows, |(_, block, _)| {
+            block.lot.origin.map(|origin| i16::try_from(origin.template).expect("a variant has few templates"))
+        }))
+        .bind(column(rows, |(_, block, _)| block.original.get()))
+        .bind(column(rows, |(_, block, _)| block.expired.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.remaining.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.held.get()))
+        .bind(column(rows, |(.., notes)| notes.and_then(|notes| notes.price_paid)))
+        .bind(column(rows, |(.., notes)| notes.and_then(|notes| notes.currency.as_deref())))
+        .bind(column(rows, |(.., notes)| notes.map(|notes| to_json(&notes.metadata).to_string())))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn write_subscriptions(
+        &mut self,
+        place: BatchPlace,
+        rows: &[(AccountId, &Subscription)],
+    ) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into subscriptions (lane_id, environment_id, created_at, account_id, subscription_id, live, state)
+             select $1, $2, $3, account_id, subscription_id, live, state::jsonb
+             from unnest($4::uuid[], $5::uuid[], $6::boolean[], $7::text[]) as t (account_id, subscription_id, live, state)
+             on conflict (lane_id, subscription_id) do update set live = excluded.live, state = excluded.state",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(Ts(place.now))
+        .bind(column(rows, |(account, _)| account.uuid()))
+        .bind(column(rows, |(_, subscription)| subscription.id.uuid()))
+        .bind(column(rows, |(_, subscription)| subscription.status != SubscriptionStatus::Expired))
+        .bind(column(rows, |(_, subscription)| to_json(subscription).to_string()))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn write_entries(&mut self, place: BatchPlace, rows: &[(AccountId, &Entry)]) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let causes: Vec<_> = column(rows, |(_, entry)| cause_columns(&entry.body.cause));
+        let actor = |actor: Actor| match actor {
+            Actor::Key(id) => Some(id.uuid()),
+            Actor::System => None,
+        };
+        sqlx::query(
+            "insert into entries (lane_id, environment_id, account_id, seq, kind, amount, balance_after, reserved_after,
+               debt_after, allocations, granted, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash)
+             select $1, $2, account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations::jsonb,
+               granted::jsonb, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash
+             from unnest($3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+               $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::bigint[], $16::timestamptz[],
+               $17::timestamptz[], $18::uuid[], $19::bytea[])
+               as t (account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations, granted, cause,
+                 cause_id, feature_key, units, effective_at, recorded_at, actor, hash)",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(column(rows, |(account, _)| account.uuid()))
+        .bind(column(rows, |(_, entry)| signed(entry.seq)))
+        .bind(column(rows, |(_, entry)| name_of(&entry.body.kind)))
+        .bind(column(rows, |(_, entry)| entry.body.amount.get()))
+        .bind(column(rows, |(_, entry)| entry.balance_after.get()))
+        .bind(column(rows, |(_, entry)| entry.reserved_after.get()))
+        .bind(column(rows, |(_, entry)| entry.debt_after.get()))
+        .bind(column(rows, |(_, entry)| allocations_to_json(&entry.body.allocations).to_string()))
+        .bind(column(rows, |(_, entry)| {
+            let granted = &entry.body.granted;
+            (!granted.is_empty()).then(|| to_json(granted).to_string())
+        }))
+        .bind(column(&causes, |cause| cause.0))
+        .bind(column(&causes, |cause| cause.1))
+        .bind(column(&causes, |cause| cause.2))
+        .bind(column(&causes, |cause| cause.3))
+        .bind(column(rows, |(_, entry)| Ts(entry.body.effective_at)))
+        .bind(column(rows, |(_, entry)| Ts(entry.recorded_at)))
+        .bind(column(rows, |(_, entry)| actor(entry.actor)))
+        .bind(column(rows, |(_, entry)| entry.hash.0.to_vec()))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn write_usage(&mut self, place: BatchPlace, rows: &[(AccountId, &UsageRecord)]) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into usage_events (lane_id, environment_id, account_id, key_hash, usage_id, idempotency_key, fingerprint,
+               feature_key, units, properties, cost, charged, effective_at, recorded_at, seq, version, balance_after,
+               reserved_after, debt_after)
+             select $1, $2, account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties::jsonb,
+               cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after
+             from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::text[],
+               $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[], $15::bigint[], $16::bigint[],
+               $17::bigint[], $18::bigint[], $19::bigint[])
+               as t (account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties, cost, charged,
+                 effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after)",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(column(rows, |(account, _)| account.uuid()))
+        .bind(column(rows, |(_, usage)| key_hash(&usage.key).to_vec()))
+        .bind(column(rows, |(_, usage)| usage.id.uuid()))
+        .bind(column(rows, |(_, usage)| usage.key.as_str()))
+        .bind(column(rows, |(_, usage)| usage.fingerprint.to_vec()))
+        .bind(column(rows, |(_, usage)| usage.feature_key.as_str()))
+        .bind(column(rows, |(_, usage)| usage.units.get()))
+        .bind(column(rows, |(_, usage)| {
+            (!usage.properties.is_empty()).then(|| to_json(&usage.properties).to_string())
+        }))
+        .bind(column(rows, |(_, usage)| usage.cost.get()))
+        .bind(column(rows, |(_, usage)| usage.charged.get()))
+        .bind(column(rows, |(_, usage)| Ts(usage.effective_at)))
+        .bind(column(rows, |(_, usage)| Ts(usage.recorded_at)))
+        .bind(column(rows, |(_, usage)| signed(usage.seq)))
+        .bind(column(rows, |(_, usage)| signed(usage.version)))
+        .bind(column(rows, |(_, usage)| usage.totals.balance.get()))
+        .bind(column(rows, |(_, usage)| usage.totals.reserved.get()))
+        .bind(column(rows, |(_, usage)| usage.totals.debt.get()))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn write_events(&mut self, place: BatchPlace, rows: &[(AccountId, u64, i32, &Event)]) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let kinds: Vec<serde_json::Value> = column(rows, |(.., event)| to_json(&event.kind));
+        let text = |kind: &serde_json::Value| kind["type"].as_str().expect("events are tagged").to_owned();
+        sqlx::query(
+            "insert into events (lane_id, environment_id, account_id, feed_seq, place, event_id, occurred_at, type, data)
+             select $1, $2, account_id, feed_seq, place, event_id, occurred_at, type, data::jsonb
+             from unnest($3::uuid[], $4::bigint[], $5::integer[], $6::uuid[], $7::timestamptz[], $8::text[], $9::text[])
+               as t (account_id, feed_seq, place, event_id, occurred_at, type, data)",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(column(rows, |(account, ..)| account.uuid()))
+        .bind(column(rows, |(_, stamp, ..)| signed(*stamp)))
+        .bind(column(rows, |(_, _, place, _)| *place))
+        .bind(column(rows, |(.., event)| event.id.uuid()))
+        .bind(column(rows, |(.., event)| Ts(event.at)))
+        .bind(column(&kinds, text))
+        .bind(column(&kinds, |kind| kind["data"].to_string()))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn write_requests(&mut self, place: BatchPlace, rows: &[NewRequest<'_>]) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let seeds: Vec<Vec<u8>> = column(rows, |row| row.seed.to_vec());
+        sqlx::query(
+            "insert into account_requests (lane_id, environment_id, created_at, key_hash, request_hash, seed, outcome)
+             select $1, $2, $3, key_hash, request_hash, seed, outcome::jsonb
+             from unnest($4::bytea[], $5::bytea[], $6::bytea[], $7::text[]) as t (key_hash, request_hash, seed, outcome)",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(Ts(place.now))
+        .bind(column(rows, |row| row.key_hash.to_vec()))
+        .bind(column(rows, |row| row.request_hash.to_vec()))
+        .bind(seeds)
+        .bind(column(rows, |row| to_json(row.outcome).to_string()))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! The catalogue of an environment as one document, and its version and clock.
+
+use quotastack_core::catalogue::{Catalogue, Clock, Variant};
+use quotastack_core::ids::VariantId;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use crate::store::tx::Tx;
+use crate::store::types::{EnvironmentId, Ts, from_json, unsigned};
+
+impl Tx {
+    /// The whole catalogue.
+    pub async fn load_catalogue(&mut self, environment_id: EnvironmentId) -> sqlx::Result<Catalogue> {
+        let (version, clock) = self.catalogue_head(environment_id).await?;
+        let features = self.list_features(environment_id, "", i64::MAX).await?;
+        let variants = sqlx::query("select variant_id, definition from variants where environment_id = $1")
+            .bind(environment_id.0)
+            .fetch_all(self.connection())
+            .await?;
+        let variants = variants.iter().map(|row| {
+            let variant: Variant = from_json("definition", row.try_get("definition")?)?;
+            Ok(((VariantId::from_uuid(row.try_get("variant_id")?), variant.version), variant))
+        });
+        Ok(Catalogue {
+            version,
+            clock,
+            features: features.into_iter().map(|row| (row.feature_key, row.feature)).collect(),
+            variants: variants.collect::<sqlx::Result<_>>()?,
+        })
+    }
+
+    /// The catalogue's version, and the environment's clock.
+    pub async fn catalogue_head(&mut self, environment_id: EnvironmentId) -> sqlx::Result<(u64, Clock)> {
+        let row = sqlx::query(
+            "select catalogue_version, clock_standing_at, clock_ahead_micros from environments where environment_id = $1",
+        )
+        .bind(environment_id.0)
+        .fetch_one(self.connection())
+        .await?;
+        Ok((unsigned("catalogue_version", row.try_get("catalogue_version")?)?, clock_from_row(&row)?))
+    }
+
+    /// Locks the catalogue for a change and gives it its next version, which is returned.
+    pub async fn bump_catalogue(&mut self, environment_id: EnvironmentId) -> sqlx::Result<u64> {
+        let version: i64 = sqlx::query_scalar(
+            "update environments set catalogue_version = catalogue_version + 1 where environment_id = $1
+             returning catalogue_version",
+        )
+        .bind(environment_id.0)
+        .fetch_one(self.connection())
+        .await?;
+        unsigned("catalogue_version", version)
+    }
+
+    /// Sets the environment's clock.
+    pub async fn set_clock(&mut self, environment_id: EnvironmentId, clock: Clock) -> sqlx::Result<()> {
+        let (standing, ahead) = match clock {
+            Clock::Real => (None, 0),
+            Clock::Standing(at) => (Some(Ts(at)), 0),
+            Clock::Ahead(micros) => (None, micros),
+        };
+        sqlx::query(
+            "update environments set clock_standing_at = $2, clock_ahead_micros = $3 where environment_id = $1",
+        )
+        .bind(environment_id.0)
+        .bind(standing)
+        .bind(ahead)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// The stored answer to a catalogue request with this key: (hash of the request, answer).
+    pub async fn find_catalogue_request(
+        &mut self,
+        environment_id: EnvironmentId,
+        key_hash: &[u8; 16],
+    ) -> sqlx::Result<Option<(Vec<u8>, serde_json::Value)>> {
+        sqlx::query_as(
+            "select request_hash, answer from catalogue_requests where environment_id = $1 and key_hash = $2",
+        )
+        .bind(environment_id.0)
+        .bind(key_hash.as_slice())
+        .fetch_optional(self.connection())
+        .await
+    }
+
+    /// Stores the answer to a catalogue request.
+    pub async fn insert_catalogue_request(
+        &mut self,
+        environment_id: EnvironmentId,
+        key_hash: &[u8; 16],
+        request_hash: &[u8; 16],
+        answer: &serde_json::Value,
+        now: quotastack_core::time::Timestamp,
+    ) -> sqlx::Result<()> {
+        sqlx::query(
+            "insert into catalogue_requests (environment_id, key_hash, request_hash, answer, created_at)
+             values ($1, $2, $3, $4, $5)",
+        )
+        .bind(environment_id.0)
+        .bind(key_hash.as_slice())
+        .bind(request_hash.as_slice())
+        .bind(answer)
+        .bind(Ts(now))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// The positions of all lanes of these environments, and the versions of their catalogues:
+    /// `(environment, lane number, feed_seq, catalogue version)`.
+    pub async fn lane_positions(
+        &mut self,
+        environments: &[EnvironmentId],
+    ) -> sqlx::Result<Vec<(EnvironmentId, u16, u64, u64)>> {
+        let ids: Vec<i64> = environments.iter().map(|id| id.0).collect();
+        let rows = sqlx::query("select environment_id, number, feed_seq, catalogue_version from lane_positions($1)")
+            .bind(ids)
+            .fetch_all(self.connection())
+            .await?;
+        let positions = rows.iter().map(|row| {
+            let number: i16 = row.try_get("number")?;
+            Ok((
+                EnvironmentId(row.try_get("environment_id")?),
+                u16::try_from(number).expect("lanes count from 0"),
+                unsigned("feed_seq", row.try_get("feed_seq")?)?,
+                unsigned("catalogue_version", row.try_get("catalogue_version")?)?,
+            ))
+        });
+        positions.collect()
+    }
+}
+
+pub(super) fn clock_from_row(row: &PgRow) -> sqlx::Result<Clock> {
+    let standing: Option<Ts> = row.try_get("clock_standing_at")?;
+    Ok(match (standing, row.try_get("clock_ahead_micros")?) {
+        (Some(at), _) => Clock::Standing(at.0),
+        (None, 0) => Clock::Real,
+        (None, ahead) => Clock::Ahead(ahead),
+    })
+}

@@ -1,0 +1,67 @@
+//! Lanes: the unit of order. Whoever changes an account of a lane locks its row first.
+
+use quotastack_core::catalogue::Clock;
+use quotastack_core::time::Timestamp;
+use sqlx::Row;
+
+use crate::store::catalogue::clock_from_row;
+use crate::store::tx::Tx;
+use crate::store::types::{EnvironmentId, LaneId, Ts, signed, unsigned};
+
+/// A lane as its writer finds it, with the row locked until the transaction ends.
+#[derive(Debug, Clone, Copy)]
+pub struct LockedLane {
+    /// The last place given in the feed.
+    pub feed_seq: u64,
+    /// The instant of the last command.
+    pub last_now: Timestamp,
+    /// The catalogue's version.
+    pub catalogue_version: u64,
+    /// The environment's clock.
+    pub clock: Clock,
+    /// The database's own clock, read while the row was being locked.
+    pub database_now: Timestamp,
+}
+
+impl Tx {
+    /// Locks a lane.
+    pub async fn lock_lane(&mut self, lane_id: LaneId) -> sqlx::Result<LockedLane> {
+        let row = sqlx::query(
+            "select l.feed_seq, l.last_now, e.catalogue_version, e.clock_standing_at, e.clock_ahead_micros, clock_timestamp() as database_now
+             from lanes l join environments e using (environment_id) where l.lane_id = $1 for update of l",
+        )
+        .bind(lane_id.0)
+        .fetch_one(self.connection())
+        .await?;
+        Ok(LockedLane {
+            feed_seq: unsigned("feed_seq", row.try_get("feed_seq")?)?,
+            last_now: row.try_get::<Ts, _>("last_now")?.0,
+            catalogue_version: unsigned("catalogue_version", row.try_get("catalogue_version")?)?,
+            clock: clock_from_row(&row)?,
+            database_now: row.try_get::<Ts, _>("database_now")?.0,
+        })
+    }
+
+    /// Moves a locked lane on.
+    pub async fn update_lane(&mut self, lane_id: LaneId, feed_seq: u64, last_now: Timestamp) -> sqlx::Result<()> {
+        sqlx::query("update lanes set feed_seq = $2, last_now = $3 where lane_id = $1")
+            .bind(lane_id.0)
+            .bind(signed(feed_seq))
+            .bind(Ts(last_now))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// The lanes of an environment in order of their numbers, each with its place in the feed.
+    pub async fn list_lanes(&mut self, environment_id: EnvironmentId) -> sqlx::Result<Vec<(LaneId, u64)>> {
+        let rows = sqlx::query("select lane_id, feed_seq from lanes where environment_id = $1 order by number")
+            .bind(environment_id.0)
+            .fetch_all(self.connection())
+            .await?;
+        let lanes = rows
+            .iter()
+            .map(|row| Ok((LaneId(row.try_get("lane_id")?), unsigned("feed_seq", row.try_get("feed_seq")?)?)));
+        lanes.collect()
+    }
+}

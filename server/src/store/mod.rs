@@ -1,0 +1,28 @@
+//! The only place with SQL. Every statement runs inside a [`tx::Tx`] that has named its environment, so row
+//! security applies to all of it.
+//!
+//! - [`tx`]: transactions and which errors are worth another run
+//! - [`migrate`]: the schema
+//! - [`operator`]: tenants, environments, keys: what the operator's commands do
+//! - [`keys`]: whose key a request carries
+//! - [`catalogue`], [`features`], [`plans`]: the catalogue and its parts
+//! - [`lanes`], [`accounts`], [`usage`], [`requests`]: what the lane writer loads
+//! - [`batch`]: what it writes
+//! - [`entries`], [`feed`]: what readers read
+//! - [`types`]: how values cross
+
+pub mod accounts;
+pub mod batch;
+pub mod catalogue;
+pub mod entries;
+pub mod features;
+pub mod feed;
+pub mod keys;
+pub mod lanes;
+pub mod migrate;
+pub mod operator;
+pub mod plans;
+pub mod requests;
+pub mod tx;
+pub mod types;
+pub mod usage;

@@ -1,0 +1,116 @@
+//! [`Store`] and [`Tx`]: transactions that have named their role and environment.
+//!
+//! `begin`, `set local role` and `set local quotastack.environment_id` go in one round trip. Nothing outlives the
+//! transaction, so a pooler in transaction mode may sit in between.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction};
+
+use crate::store::types::EnvironmentId;
+
+/// How long a request waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// `serialization_failure`, `deadlock_detected`, `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`,
+/// `idle_in_transaction_session_timeout`, `lock_not_available`, `query_canceled` (our own `statement_timeout`).
+const RETRYABLE_SQLSTATES: [&str; 8] = ["40001", "40P01", "57P01", "57P02", "57P03", "25P03", "55P03", "57014"];
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+/// A transaction of one environment (or of the operator); rolled back unless committed.
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+}
+
+impl Store {
+    /// Connects lazily with up to `connections_max` connections.
+    pub fn connect(database_url: &str, connections_max: u32) -> sqlx::Result<Self> {
+        let options: PgConnectOptions = database_url.parse()?;
+        // A server that froze must not hold a lane.
+        let options = options.application_name("quotastack-server").options([
+            ("statement_timeout", "5000"),
+            ("lock_timeout", "5000"),
+            ("idle_in_transaction_session_timeout", "5000"),
+            ("tcp_keepalives_idle", "10"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// A transaction of one environment, as the role that row security binds.
+    pub async fn begin(&self, environment_id: EnvironmentId) -> sqlx::Result<Tx> {
+        let EnvironmentId(id) = environment_id;
+        self.begin_with(format!("begin; set local role quotastack_app; set local quotastack.environment_id = '{id}'"))
+            .await
+    }
+
+    /// A read-only transaction of one environment that sees one instant of the database.
+    pub async fn begin_snapshot(&self, environment_id: EnvironmentId) -> sqlx::Result<Tx> {
+        let EnvironmentId(id) = environment_id;
+        self.begin_with(format!(
+            "begin isolation level repeatable read, read only; set local role quotastack_app; \
+             set local quotastack.environment_id = '{id}'"
+        ))
+        .await
+    }
+
+    /// A transaction without an environment: sees no tenant's row, may call the narrow cross-tenant functions.
+    pub async fn begin_without_environment(&self) -> sqlx::Result<Tx> {
+        self.begin_with("begin; set local role quotastack_app".to_owned()).await
+    }
+
+    /// A transaction of the operator: tenants, environments, keys and lanes.
+    pub async fn begin_as_operator(&self) -> sqlx::Result<Tx> {
+        self.begin_with("begin; set local role quotastack_admin".to_owned()).await
+    }
+
+    async fn begin_with(&self, statement: String) -> sqlx::Result<Tx> {
+        // Nothing of a caller is in the statement: role names are fixed, the id is an integer.
+        let inner = self.pool.begin_with(AssertSqlSafe(statement).into_sql_str()).await?;
+        Ok(Tx { inner })
+    }
+
+    /// Closes all connections after their transactions.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Tx {
+    /// The connection, for statements.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// Makes it durable. An error leaves open whether it is.
+    pub async fn commit(self) -> sqlx::Result<()> {
+        self.inner.commit().await
+    }
+}
+
+/// Whether running the same transaction again may succeed: lost connections, restarts, serialisation, deadlock.
+pub fn is_retryable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            RETRYABLE_SQLSTATES.contains(&code.as_ref()) || code.starts_with("08") || code.starts_with("53")
+        }),
+        _ => false,
+    }
+}
+
+/// Whether a row of this key is there already; engines may add suffixes to constraint names.
+pub fn is_duplicate_of(error: &sqlx::Error, constraint: &str) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.is_unique_violation() && error.constraint().is_some_and(|name| name.starts_with(constraint))
+    })
+}

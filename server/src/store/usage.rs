@@ -1,0 +1,88 @@
+//! Usage events that were recorded before: what a repeat is answered from.
+
+use std::collections::{BTreeMap, HashMap};
+
+use quotastack_core::credits::Credits;
+use quotastack_core::ids::{AccountId, IdempotencyKey, UsageId};
+use quotastack_core::ledger::command::UsageRecord;
+use quotastack_core::ledger::entry::Allocation;
+use quotastack_core::ledger::wallet::Totals;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::store::entries::allocations_from_json;
+use crate::store::tx::Tx;
+use crate::store::types::{LaneId, Ts, bytes, credits, feature_key, from_json, idempotency_key, units, unsigned};
+
+/// The first 16 bytes of BLAKE3 over a key: what usage is unique by, within an account.
+pub type KeyHash = [u8; 16];
+
+/// The hash of a usage event's key.
+pub fn key_hash(key: &IdempotencyKey) -> KeyHash {
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&blake3::hash(key.as_str().as_bytes()).as_bytes()[..16]);
+    hash
+}
+
+impl Tx {
+    /// Which of these `(account, key)` pairs were recorded before.
+    pub async fn load_known_usage(
+        &mut self,
+        lane_id: LaneId,
+        keys: &[(AccountId, KeyHash)],
+    ) -> sqlx::Result<HashMap<(AccountId, KeyHash), UsageRecord>> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let accounts: Vec<Uuid> = keys.iter().map(|(account, _)| account.uuid()).collect();
+        let hashes: Vec<&[u8]> = keys.iter().map(|(_, hash)| hash.as_slice()).collect();
+        let rows = sqlx::query(
+            "select u.account_id, u.key_hash, u.usage_id, u.idempotency_key, u.fingerprint, u.feature_key, u.units, u.properties,
+               u.cost, u.charged, u.effective_at, u.recorded_at, u.seq, u.version, u.balance_after, u.reserved_after,
+               u.debt_after, e.allocations
+             from unnest($2::uuid[], $3::bytea[]) as wanted (account_id, key_hash)
+             join usage_events u on u.lane_id = $1 and u.account_id = wanted.account_id and u.key_hash = wanted.key_hash
+             join entries e on e.lane_id = $1 and e.account_id = u.account_id and e.seq = u.seq",
+        )
+        .bind(lane_id.0)
+        .bind(accounts)
+        .bind(hashes)
+        .fetch_all(self.connection())
+        .await?;
+        let known = rows.iter().map(|row| {
+            let account = AccountId::from_uuid(row.try_get("account_id")?);
+            Ok(((account, bytes("key_hash", row.try_get("key_hash")?)?), record_from_row(row)?))
+        });
+        known.collect()
+    }
+}
+
+fn record_from_row(row: &PgRow) -> sqlx::Result<UsageRecord> {
+    let properties: Option<serde_json::Value> = row.try_get("properties")?;
+    let properties = properties.map_or(Ok(BTreeMap::new()), |value| from_json("properties", value))?;
+    let balance: Credits = credits("balance_after", row.try_get("balance_after")?)?;
+    let reserved = credits("reserved_after", row.try_get("reserved_after")?)?;
+    let taken = allocations_from_json(row.try_get("allocations")?)?;
+    Ok(UsageRecord {
+        id: UsageId::from_uuid(row.try_get("usage_id")?),
+        key: idempotency_key(row.try_get("idempotency_key")?)?,
+        fingerprint: bytes("fingerprint", row.try_get("fingerprint")?)?,
+        feature_key: feature_key(row.try_get("feature_key")?)?,
+        units: units("units", row.try_get("units")?)?,
+        properties,
+        cost: credits("cost", row.try_get("cost")?)?,
+        charged: credits("charged", row.try_get("charged")?)?,
+        effective_at: row.try_get::<Ts, _>("effective_at")?.0,
+        recorded_at: row.try_get::<Ts, _>("recorded_at")?.0,
+        seq: unsigned("seq", row.try_get("seq")?)?,
+        totals: Totals {
+            balance,
+            reserved,
+            available: balance - reserved,
+            debt: credits("debt_after", row.try_get("debt_after")?)?,
+        },
+        version: unsigned("version", row.try_get("version")?)?,
+        allocations: taken.into_iter().map(|part| Allocation { amount: -part.amount, ..part }).collect(),
+    })
+}

@@ -1,1 +1,40 @@
-//! Placeholder while the workspace is laid out.
+//! The QuotaStack sidecar: answers entitlement checks from a local replica in microseconds and records usage
+//! durably, beside the app that asks. Source: docs/sync.md.
+//!
+//! Runs as the binary `quotastack-sidecar`, or inside a Rust process: [`Sidecar::start`], [`Sidecar::check`],
+//! [`Sidecar::record_usage`], [`Sidecar::shutdown`]; [`LocalApi`] is the HTTP server on top.
+//!
+//! - [`check`], [`usage`]: what callers ask
+//! - `engine`: the pure state machine of `quotastack-core` with its memory, files and clock
+//! - [`outbox`], [`replica`]: the two files and their writers
+//! - `fetch`: asking for an account that is not held
+//! - `link`: the QUIC connection to the server
+//! - `http`: the local API; `upstream`: the server's HTTP address
+
+pub mod check;
+mod clock;
+mod config;
+mod data_dir;
+mod engine;
+mod fetch;
+mod http;
+mod limits;
+mod link;
+pub mod metrics;
+pub mod outbox;
+mod random;
+pub mod replica;
+mod sidecar;
+mod signal;
+mod upstream;
+pub mod usage;
+
+pub use check::{CheckAnswer, CheckError, CheckQuery, Source};
+pub use config::{Config, Listen, Replicate};
+pub use data_dir::{DataDir, DataDirError};
+pub use http::{ListenError, LocalApi};
+pub use limits::Limits;
+pub use link::TrustError;
+pub use sidecar::{Sidecar, StartError};
+pub use upstream::UpstreamError;
+pub use usage::{Receipt, UsageError, UsageRequest};

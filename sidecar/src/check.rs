@@ -1,0 +1,145 @@
+//! A check: from memory, by the same rules as on the server, at the server's present time.
+//!
+//! On the fast way nothing awaits and no lock is held while the rules are evaluated. An end user that is not held is
+//! asked for over the link, once; without a server the feature's `offline` policy decides. Plans are never bypassed
+//! by it: it only turns answers into denials, except where nothing is known at all.
+
+use std::time::Duration;
+
+use quotastack_core::catalogue::{Catalogue, FeatureKind, OfflinePolicy};
+use quotastack_core::credits::Units;
+use quotastack_core::entitlement::decision::{Decision, Reason};
+use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
+use quotastack_core::ids::{EndUserId, FeatureKey};
+use quotastack_core::state::AccountState;
+use quotastack_core::time::Timestamp;
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::fetch;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckQuery {
+    /// Whose account.
+    pub end_user_id: EndUserId,
+    /// Which feature.
+    pub feature_key: FeatureKey,
+    /// How many units are intended.
+    pub units: Units,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The sidecar's copy.
+    Replica,
+}
+
+/// The answer, and how good it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckAnswer {
+    /// Whether the end user may, and why.
+    pub decision: Decision,
+    /// Where it came from.
+    pub source: Source,
+    /// The instant it holds for, in the environment's time.
+    pub as_of: Timestamp,
+    /// How old what it was read from may be.
+    pub staleness_ms: u64,
+}
+
+/// Why a sidecar cannot answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// It has never had a catalogue.
+    #[error("the sidecar has no catalogue yet: it has not reached the server since its data directory was made")]
+    NoCatalogue,
+    /// The account is published in part only.
+    #[error("the account is too large to be replicated: only the server can answer for it")]
+    Partial,
+}
+
+/// Answers from memory, or `None` where more than memory is needed.
+pub(crate) fn from_memory(engine: &Engine, query: &CheckQuery) -> Option<Result<CheckAnswer, CheckError>> {
+    // The state first: the catalogue that is read after it is at least the one that it needs.
+    let state = engine.memory.get(&query.end_user_id)?;
+    let catalogue = engine.catalogue()?;
+    Some(answer(engine, &state, &catalogue, query))
+}
+
+/// Answers a check; asks the server where nothing is held.
+pub(crate) async fn check(engine: &Engine, query: &CheckQuery) -> Result<CheckAnswer, CheckError> {
+    if let Some(answer) = from_memory(engine, query) {
+        return answer;
+    }
+    let state = fetch::state_of(engine, &query.end_user_id).await;
+    let catalogue = engine.catalogue().ok_or(CheckError::NoCatalogue)?;
+    match state {
+        Some(state) => answer(engine, &state, &catalogue, query),
+        None => Ok(without_state(engine, &catalogue, query)),
+    }
+}
+
+fn answer(
+    engine: &Engine,
+    state: &AccountState,
+    catalogue: &Catalogue,
+    query: &CheckQuery,
+) -> Result<CheckAnswer, CheckError> {
+    if state.partial {
+        return Err(CheckError::Partial);
+    }
+    let mut answer = evaluated(engine, state, catalogue, query);
+    let staleness = Duration::from_millis(answer.staleness_ms);
+    let is_too_old = match metered_policy(catalogue, &query.feature_key) {
+        None | Some(OfflinePolicy::Allow) => false,
+        Some(OfflinePolicy::Deny) => !engine.is_link_up(),
+        Some(OfflinePolicy::AllowUntilStale) => staleness > engine.limits.staleness_max,
+    };
+    if is_too_old {
+        deny_stale(&mut answer.decision);
+    }
+    Ok(answer)
+}
+
+/// Nothing is known of the end user, and the server cannot be asked.
+fn without_state(engine: &Engine, catalogue: &Catalogue, query: &CheckQuery) -> CheckAnswer {
+    let nobody = AccountState::unknown(query.end_user_id.clone());
+    let mut answer = evaluated(engine, &nobody, catalogue, query);
+    match metered_policy(catalogue, &query.feature_key) {
+        None => {}
+        Some(OfflinePolicy::Allow) => {
+            answer.decision.allowed = true;
+            answer.decision.reason = Reason::Ok;
+        }
+        Some(OfflinePolicy::Deny | OfflinePolicy::AllowUntilStale) => deny_stale(&mut answer.decision),
+    }
+    answer
+}
+
+fn evaluated(engine: &Engine, state: &AccountState, catalogue: &Catalogue, query: &CheckQuery) -> CheckAnswer {
+    let (now, as_of) = (engine.clock.now(), engine.as_of());
+    let request = CheckRequest { feature_key: &query.feature_key, units: query.units };
+    CheckAnswer {
+        decision: evaluate(state, catalogue, request, catalogue.clock.at(now)),
+        source: Source::Replica,
+        as_of: catalogue.clock.at(as_of),
+        staleness_ms: u64::try_from(now.micros_since(as_of) / 1_000).unwrap_or(0),
+    }
+}
+
+/// The offline policy of a feature that costs credit; the others are answered however old the replica is.
+fn metered_policy(catalogue: &Catalogue, feature_key: &FeatureKey) -> Option<OfflinePolicy> {
+    let feature = catalogue.features.get(feature_key)?;
+    (feature.kind == FeatureKind::Metered).then_some(feature.offline)
+}
+
+/// A denial keeps its own reason.
+fn deny_stale(decision: &mut Decision) {
+    if decision.allowed {
+        decision.allowed = false;
+        decision.reason = Reason::StaleReplica;
+    }
+}

@@ -1,0 +1,62 @@
+//! Bodies: what is read of a request, with its limit, and the two forms of an answer.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use quotastack_core::problem::Code;
+use serde::de::DeserializeOwned;
+
+use crate::http::problem::Problem;
+
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// An answer of our own, or the server's passed through as it arrives.
+pub(crate) type Body = Either<Full<Bytes>, reqwest::Body>;
+
+/// A body of our own.
+pub(crate) fn full(bytes: Bytes) -> Body {
+    Either::Left(Full::new(bytes))
+}
+
+/// A JSON answer.
+pub(crate) fn json(bytes: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::from(bytes)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A plain text answer.
+pub(crate) fn text(status: u16, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(text.into()));
+    *response.status_mut() = http::StatusCode::from_u16(status).expect("callers name HTTP statuses");
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The whole body of a request.
+pub(crate) async fn read(body: Incoming) -> Result<Bytes, Problem> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::PayloadTooLarge, "a body has at most 1,048,576 bytes; send several requests"))
+        }
+        Err(error) => Err(Problem::new(Code::ValidationFailed, format!("the body ended early: {error}"))),
+    }
+}
+
+/// A body as JSON; fields that nobody knows are refused by the types it is read into.
+pub(crate) fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    if let Some(media_type) = headers.get(CONTENT_TYPE).filter(|media_type| !is_json(media_type)) {
+        let detail = format!("send the body as application/json, not {media_type:?}");
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    serde_json::from_slice(body).map_err(|error| Problem::invalid("", error.to_string()))
+}
+
+fn is_json(media_type: &HeaderValue) -> bool {
+    let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,282 @@
+//! [`Sidecar`]: what a process that embeds it starts, calls and stops. The local API is one more caller of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use metrics::gauge;
+use parking_lot::Mutex;
+use quotastack_core::ids::EndUserId;
+use quotastack_core::sync::machine::{self, Machine, Stored};
+use quotastack_core::wire::Mode;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::check::{self, CheckAnswer, CheckError, CheckQuery};
+use crate::clock::local_now;
+use crate::config::{Config, Replicate};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::engine::Engine;
+use crate::fetch::{self, Fetches};
+use crate::limits::Limits;
+use crate::link::{Dialer, Identity, Link, TrustError};
+use crate::metrics as names;
+use crate::outbox::{self, OutboxError, OutboxStore};
+use crate::random::random;
+use crate::replica::{self, ReplicaError, ReplicaStore};
+use crate::upstream::{Upstream, UpstreamError};
+use crate::usage::{self, Receipt, UsageError, UsageRequest};
+
+/// Answered events kept for a client's repeat; an hour of them, if there are not more.
+const ANSWERED_KEPT_MAX: usize = 1_000_000;
+
+/// Why a sidecar cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The replica.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The server's certificate authority.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The server's HTTP address.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The operating system.
+    #[error("the operating system refused: {0}")]
+    System(std::io::Error),
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Sidecar {
+    engine: Arc<Engine>,
+    upstream: Upstream,
+    key: SecretString,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+    /// Held as long as the sidecar runs.
+    _data_dir: DataDir,
+}
+
+impl Sidecar {
+    /// Opens the data directory and begins to link to the server. It answers from what it has at once; it does not
+    /// wait for the server. Needs a Tokio runtime.
+    pub async fn start(config: Config) -> Result<Arc<Self>, StartError> {
+        let upstream = Upstream::new(&config.upstream_http, config.ca_file.as_deref())?;
+        let dialer = Dialer::new(&config.upstream_quic, config.ca_file.as_deref())?;
+        let data_dir = DataDir::open(&config.data_dir, local_now())?;
+        let identity = Identity { key: config.key.clone(), sidecar_id: data_dir.sidecar_id(), run_id: random() };
+        let (fetches, asked) = Fetches::new(config.limits.fetches_max);
+        let (engine, outbox) = open(&config, &data_dir, fetches)?;
+        let engine = Arc::new(engine);
+
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let link = Link { engine: Arc::clone(&engine), dialer, identity, fetches: asked, stop: stop.clone() };
+        tasks.spawn(link.run());
+        if engine.mode == Mode::OnDemand {
+            let (engine, stop) = (Arc::clone(&engine), stop.clone());
+            tasks.spawn(async move { replica::evict::run(&engine, stop).await });
+        }
+        tasks.close();
+        let writers = vec![
+            writer("outbox-writer", &engine, move |engine| outbox::run(engine, &outbox))?,
+            writer("replica-writer", &engine, replica::run)?,
+        ];
+        tracing::info!(
+            sidecar_id = %data_dir.sidecar_id(),
+            data_dir = %config.data_dir.display(),
+            waiting = engine.lock().machine.outbox_status().waiting,
+            "sidecar started"
+        );
+        let writers = Mutex::new(writers);
+        Ok(Arc::new(Self { engine, upstream, key: config.key, stop, tasks, writers, _data_dir: data_dir }))
+    }
+
+    /// Answers a check, from memory if it can; asks the server once about an end user that it does not know.
+    pub async fn check(&self, query: &CheckQuery) -> Result<CheckAnswer, CheckError> {
+        check::check(&self.engine, query).await
+    }
+
+    /// Answers a check if memory alone is enough; never waits.
+    pub fn check_from_memory(&self, query: &CheckQuery) -> Option<Result<CheckAnswer, CheckError>> {
+        check::from_memory(&self.engine, query)
+    }
+
+    /// Records an event. It is on disk when this returns, and reaches the ledger exactly once.
+    pub async fn record_usage(&self, request: UsageRequest) -> Result<Receipt, UsageError> {
+        let mut results = usage::record(&self.engine, &[request]).await;
+        results.pop().expect("one result per request")
+    }
+
+    /// Records events in order, each decided on its own, with one commit for all.
+    pub async fn record_usage_batch(&self, requests: &[UsageRequest]) -> Vec<Result<Receipt, UsageError>> {
+        usage::record(&self.engine, requests).await
+    }
+
+    /// Whether only the server can charge one of these accounts.
+    pub(crate) async fn any_partial(&self, end_user_ids: impl Iterator<Item = &EndUserId>) -> bool {
+        for end_user_id in end_user_ids {
+            let state = match self.engine.memory.get(end_user_id) {
+                Some(state) => Some(state),
+                None => fetch::state_of(&self.engine, end_user_id).await,
+            };
+            if state.is_some_and(|state| state.partial) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether it can answer checks: it has a catalogue.
+    pub fn is_ready(&self) -> bool {
+        self.engine.catalogue().is_some()
+    }
+
+    /// Waits until it must be started again, because its disk failed; gives the reason.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.engine.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await.map(|failure| failure.clone());
+        failed.ok().flatten().unwrap_or_default()
+    }
+
+    /// Sends what waits as far as that goes quickly, writes what is to be written, and stops. Usage that was not
+    /// sent is sent after the next start.
+    pub async fn shutdown(&self) {
+        let _ = tokio::time::timeout(self.engine.limits.drain_timeout, self.outbox_sent()).await;
+        self.engine.lock().closed = true;
+        self.stop.cancel();
+        self.tasks.wait().await;
+        self.engine.outbox_signal.stop();
+        self.engine.replica_signal.stop();
+        let writers = std::mem::take(&mut *self.writers.lock());
+        let joined = tokio::task::spawn_blocking(move || writers.into_iter().for_each(|writer| drop(writer.join())));
+        let _ = joined.await;
+    }
+
+    /// Waits until the server has answered everything recorded so far; returns at once without a link.
+    pub async fn outbox_sent(&self) {
+        let event = self.engine.lock().machine.flush();
+        self.engine.batches_due.notify_one();
+        self.wait_until(|| self.engine.lock().machine.is_answered(event)).await;
+    }
+
+    /// Waits until checks see the write with this stamp; returns at once without a link, or where the account is
+    /// not followed.
+    pub(crate) async fn has_stamp(&self, end_user_id: Option<&EndUserId>, lane: u16, stamp: u64) {
+        let held = |id: &EndUserId| self.engine.held(id);
+        self.wait_until(|| {
+            let core = self.engine.lock();
+            let cursor = core.machine.cursor();
+            let reached = cursor.and_then(|cursor| cursor.lanes.get(usize::from(lane)).copied());
+            if reached.is_none_or(|reached| reached >= stamp) {
+                return true;
+            }
+            match end_user_id.map(|id| core.machine.view(id, &held)) {
+                Some(Some(state)) => state.stamp >= stamp,
+                Some(None) => self.engine.mode == Mode::OnDemand,
+                None => false,
+            }
+        })
+        .await;
+    }
+
+    async fn wait_until(&self, is_done: impl Fn() -> bool) {
+        loop {
+            let changed = self.engine.changed.notified();
+            if !self.engine.is_link_up() || is_done() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Sets the gauges.
+    pub fn publish_metrics(&self) {
+        let now = self.engine.clock.now();
+        let (outbox, oldest) = {
+            let core = self.engine.lock();
+            (core.machine.outbox_status(), core.machine.oldest_waiting())
+        };
+        let catalogue = self.engine.catalogue();
+        let environment_now = catalogue.map_or(now, |catalogue| catalogue.clock.at(now));
+        gauge!(names::STALENESS_SECONDS).set(seconds(now.micros_since(self.engine.as_of())));
+        gauge!(names::OUTBOX_AGE_SECONDS).set(seconds(oldest.map_or(0, |oldest| environment_now.micros_since(oldest))));
+        gauge!(names::OUTBOX_EVENTS).set(count(outbox.waiting));
+        gauge!(names::OUTBOX_BYTES).set(count(outbox.bytes));
+        gauge!(names::REFUSED_EVENTS).set(count(outbox.refused));
+        gauge!(names::ACCOUNTS).set(count(self.engine.memory.len()));
+        gauge!(names::LINK_UP).set(u32::from(self.engine.is_link_up()));
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.engine.limits
+    }
+
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    pub(crate) fn key(&self) -> &SecretString {
+        &self.key
+    }
+}
+
+/// Reads both files.
+fn open(config: &Config, data_dir: &DataDir, fetches: Fetches) -> Result<(Engine, OutboxStore), StartError> {
+    let (outbox, outbox_image) = OutboxStore::open(&data_dir.file("outbox.redb"), local_now())?;
+    let (store, image) = ReplicaStore::open(&data_dir.file("replica.redb"))?;
+    let mode = match config.replicate {
+        Replicate::All => Mode::All,
+        Replicate::OnDemand => Mode::OnDemand,
+    };
+    let replica_failed =
+        |source| ReplicaError::Storage { path: data_dir.file("replica.redb"), source: Box::new(source) };
+    let stored = match mode {
+        Mode::All => HashSet::new(),
+        Mode::OnDemand => store.accounts().map_err(replica_failed)?,
+    };
+    let settings = machine::Config {
+        mode,
+        outbox_bytes_max: usize::try_from(config.limits.outbox_bytes_max).unwrap_or(usize::MAX),
+        answered_kept_max: ANSWERED_KEPT_MAX,
+    };
+    let on_disk = Stored {
+        environment: outbox_image.environment,
+        records: outbox_image.records,
+        meta: image.meta,
+        catalogue: image.catalogue.map(Arc::new),
+    };
+    let engine = Engine::new(mode, config.limits.clone(), store, stored, fetches, |store, now| {
+        let held = |id: &EndUserId| store.state(id).ok().flatten().map(Arc::new);
+        Machine::open(settings, on_disk, &held, now)
+    });
+    Ok((engine, outbox))
+}
+
+/// Disks block: each file is written by a thread of its own.
+fn writer(
+    name: &str,
+    engine: &Arc<Engine>,
+    run: impl FnOnce(&Engine) + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let engine = Arc::clone(engine);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&engine));
+    thread.map_err(StartError::System)
+}
+
+fn seconds(micros: i64) -> f64 {
+    std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64()
+}
+
+fn count(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}

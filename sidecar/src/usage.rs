@@ -1,0 +1,169 @@
+//! Usage: decided by the ledger's own rules over what the sidecar holds, acknowledged when the outbox is on disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quotastack_core::credits::{Credits, Units};
+use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
+use quotastack_core::ledger::command::{OnInsufficient, Refusal, Usage};
+use quotastack_core::state::AccountState;
+use quotastack_core::sync::machine::{Admitted, NotAdmitted};
+use quotastack_core::time::Timestamp;
+
+use crate::engine::Engine;
+use crate::fetch;
+use crate::random::random;
+
+/// One event to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRequest {
+    /// Who used it.
+    pub end_user_id: EndUserId,
+    /// What was used.
+    pub feature_key: FeatureKey,
+    /// How much.
+    pub units: Units,
+    /// The event's identity, unique per end user for ever; `None` = this request is an event of its own.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// What to do on a shortfall; `None` = the feature's policy.
+    pub on_insufficient: Option<OnInsufficient>,
+    /// When it happened; `None` = now.
+    pub effective_at: Option<Timestamp>,
+    /// Properties of the event.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What an event cost and what is left of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: UsageId,
+    /// Its price.
+    pub cost: Credits,
+    /// What was taken or is owed; less than `cost` only where it was capped.
+    pub charged: Credits,
+    /// The account's balance after it.
+    pub balance: Credits,
+    /// What of it is free.
+    pub available: Credits,
+    /// The account's debt.
+    pub debt: Credits,
+    /// Whether it had been recorded before, and this is the first answer again.
+    pub replayed: bool,
+}
+
+/// Why usage was not recorded. The key may be used again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// By the ledger's rules.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The server has been out of reach for so long that the outbox is full.
+    #[error("the outbox is full because the server has not been reached for long; nothing was recorded, try again")]
+    OutboxFull,
+    /// Nothing is known of the end user, and the server cannot be asked.
+    #[error("the end user is not known here yet and the server cannot be reached; nothing was recorded, try again")]
+    Unreachable,
+    /// The account is published in part only.
+    #[error("the account is too large to be replicated: send its usage to the server")]
+    Partial,
+    /// The sidecar is stopping.
+    #[error("the sidecar is stopping; nothing was acknowledged, send the event again with the same key")]
+    Stopping,
+}
+
+/// Admits one event. It is in the outbox, and not yet on disk.
+fn admit(engine: &Engine, request: &UsageRequest) -> Result<Admitted, NotAdmittedYet> {
+    let mut core = engine.lock();
+    if core.closed {
+        return Err(NotAdmittedYet::Never(UsageError::Stopping));
+    }
+    let now = engine.now(&mut core);
+    let id = UsageId::from_uuid(uuid_v7(now, random(), Some(request.end_user_id.bucket())));
+    let key = request.idempotency_key.clone();
+    let usage = Usage {
+        id,
+        key: key.unwrap_or_else(|| IdempotencyKey::new(&id.to_string()).expect("an id is a valid key")),
+        feature_key: request.feature_key.clone(),
+        units: request.units,
+        properties: request.properties.clone(),
+        effective_at: request.effective_at,
+        on_insufficient: request.on_insufficient,
+        admitted_at: None,
+    };
+    let held = |id: &EndUserId| {
+        let nobody = || engine.knows_everyone().then(|| Arc::new(AccountState::unknown(id.clone())));
+        engine.held(id).or_else(nobody)
+    };
+    let admitted = core.machine.admit(&request.end_user_id, usage, &held, now);
+    engine.show(&mut core);
+    if let Ok(Admitted { state: Some(state), .. }) = &admitted {
+        engine.memory.insert(Arc::clone(state));
+    }
+    drop(core);
+    admitted.map_err(|error| match error {
+        NotAdmitted::NoState => NotAdmittedYet::NoState,
+        NotAdmitted::Refused(refusal) => NotAdmittedYet::Never(refusal.into()),
+        NotAdmitted::OutboxFull => NotAdmittedYet::Never(UsageError::OutboxFull),
+        NotAdmitted::Partial => NotAdmittedYet::Never(UsageError::Partial),
+    })
+}
+
+enum NotAdmittedYet {
+    NoState,
+    Never(UsageError),
+}
+
+/// Admits events in order, each on its own, and returns when all of them are on disk.
+pub(crate) async fn record(engine: &Engine, requests: &[UsageRequest]) -> Vec<Result<Receipt, UsageError>> {
+    let mut results = Vec::with_capacity(requests.len());
+    let mut ticket = 0;
+    for request in requests {
+        let admitted = match admit(engine, request) {
+            Err(NotAdmittedYet::NoState) => {
+                fetch::state_of(engine, &request.end_user_id).await;
+                admit(engine, request)
+            }
+            decided => decided,
+        };
+        results.push(match admitted {
+            Ok(admitted) => {
+                ticket = ticket.max(admitted.ticket);
+                Ok(receipt(&admitted))
+            }
+            Err(NotAdmittedYet::NoState) => Err(UsageError::Unreachable),
+            Err(NotAdmittedYet::Never(error)) => Err(error),
+        });
+    }
+    engine.outbox_signal.set();
+    if !is_durable(engine, ticket).await {
+        for result in results.iter_mut().filter(|result| result.is_ok()) {
+            *result = Err(UsageError::Stopping);
+        }
+    }
+    results
+}
+
+/// Waits until the outbox is on disk up to `ticket`; false if that will not happen.
+async fn is_durable(engine: &Engine, ticket: u64) -> bool {
+    let mut committed = engine.committed.subscribe();
+    let mut failure = engine.failure.subscribe();
+    tokio::select! {
+        biased;
+        reached = committed.wait_for(|committed| *committed >= ticket) => reached.is_ok(),
+        _ = failure.wait_for(Option::is_some) => false,
+    }
+}
+
+fn receipt(admitted: &Admitted) -> Receipt {
+    let answer = admitted.admission.answer;
+    Receipt {
+        id: admitted.admission.usage.id,
+        cost: answer.cost,
+        charged: answer.charged,
+        balance: answer.totals.balance,
+        available: answer.totals.available,
+        debt: answer.totals.debt,
+        replayed: admitted.replayed,
+    }
+}

@@ -4,5 +4,6 @@
 //! clock, [`store`] is the only place with SQL. [`postgres`] runs a private database where none is given.
 
 pub mod app;
+pub mod http;
 pub mod postgres;
 pub mod store;

@@ -30,6 +30,7 @@ pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subs
         variant_version: variant.version,
         status: SubscriptionStatus::Active,
         quantity: order.quantity,
+        created_at: start,
         current_period: Interval { start, end: variant.billing_period.end(start, 0) },
     };
     let lots = first_grants(&subscription, variant)?;

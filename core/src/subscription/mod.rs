@@ -46,6 +46,8 @@ pub struct Subscription {
     pub status: SubscriptionStatus,
     /// Seats; multiplies grants.
     pub quantity: u32,
+    /// When it was created.
+    pub created_at: Timestamp,
     /// The billing period that runs.
     pub current_period: Interval,
 }

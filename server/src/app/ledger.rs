@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quotastack_core::catalogue::Catalogue;
 use quotastack_core::entitlement::decision::Decision;
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
-use quotastack_core::ids::{EndUserId, SubscriptionId};
+use quotastack_core::ids::{AccountId, EndUserId, SubscriptionId};
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::advance::advance;
 use quotastack_core::ledger::block::Block;
@@ -13,6 +13,7 @@ use quotastack_core::ledger::entry::Entry;
 use quotastack_core::state::AccountState;
 use quotastack_core::subscription::{Subscription, SubscriptionStatus};
 use quotastack_core::time::Timestamp;
+use uuid::Uuid;
 
 use crate::app::clock;
 use crate::app::error::AppError;
@@ -48,10 +49,18 @@ impl StateRead {
 pub struct AccountRead {
     /// With time applied up to `now`.
     pub account: Account,
-    /// All of its blocks, newest first, with what people attached to them; only if asked for.
+    /// Its blocks in burn order, with what people attached to them; only if asked for.
     pub blocks: Vec<(Block, BlockNotes)>,
     /// The environment's present.
     pub now: Timestamp,
+}
+
+impl AccountRead {
+    /// What there is of an end user that nothing was ever written for.
+    pub fn nothing(end_user_id: EndUserId, now: Timestamp) -> Self {
+        let id = AccountId::from_uuid(Uuid::nil());
+        Self { account: Account::new(id, end_user_id), blocks: Vec::new(), now }
+    }
 }
 
 impl App {
@@ -96,6 +105,7 @@ impl App {
                 block.clone_from(live);
             }
         }
+        blocks.sort_by(|(a, _), (b, _)| a.lot.burn_order(&b.lot).then_with(|| a.granted.cmp(&b.granted)));
         Ok(Some(AccountRead { account, blocks, now }))
     }
 

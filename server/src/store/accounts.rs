@@ -111,7 +111,7 @@ impl Tx {
         accounts.into_iter().zip(stamps).map(|(account, stamp)| Ok((account, stamp?))).collect()
     }
 
-    /// The blocks of an account with what people attached to them, in the order of granting.
+    /// The blocks of an account with what people attached to them: the live ones, then the newest of the others.
     pub async fn list_blocks(
         &mut self,
         lane_id: LaneId,
@@ -121,7 +121,8 @@ impl Tx {
         let rows = sqlx::query(
             "select block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at, expires_at, scope,
                subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata
-             from blocks where lane_id = $1 and account_id = $2 order by granted_seq desc, granted_place limit $3",
+             from blocks where lane_id = $1 and account_id = $2
+             order by remaining > 0 desc, granted_seq desc, granted_place limit $3",
         )
         .bind(lane_id.0)
         .bind(account_id.uuid())

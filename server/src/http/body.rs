@@ -1,0 +1,111 @@
+//! Bodies: JSON in, with its limit, and JSON out.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use quotastack_core::api::fields;
+use quotastack_core::api::problem::Problem;
+use quotastack_core::ids::{EndUserId, IdempotencyKey};
+use quotastack_core::problem::Code;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::Carried;
+use crate::app::auth::Principal;
+use crate::app::idempotency::RequestIdentity;
+use crate::http::error::ApiError;
+
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 1 << 20;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The lane that an account write went to, and the account's place in its feed: a sidecar waits for it.
+const LANE: HeaderName = HeaderName::from_static("quotastack-lane");
+const STAMP: HeaderName = HeaderName::from_static("quotastack-stamp");
+
+/// A JSON body of type `T` (unknown fields are refused by `T`), with the request's `Idempotency-Key`.
+#[derive(Debug)]
+pub struct Json<T> {
+    /// What was sent.
+    pub value: T,
+    /// The request's key.
+    pub key: Option<IdempotencyKey>,
+    bytes: bytes::Bytes,
+}
+
+impl<T> Json<T> {
+    /// What makes a repeat of this request to `operation` the same one; `None` without a key.
+    pub fn identity(
+        &self,
+        principal: &Principal,
+        operation: &str,
+        end_user: Option<&EndUserId>,
+    ) -> Option<RequestIdentity> {
+        let key = self.key.as_ref()?;
+        // As a value, so that white space and the order of fields make no difference.
+        let body: serde_json::Value = serde_json::from_slice(&self.bytes).expect("the body was read as JSON before");
+        Some(RequestIdentity::new(principal.environment_id, operation, end_user, key, &body))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (head, body) = request.into_parts();
+        let key = fields::idempotency_header(head.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes))?;
+        refuse_other_media_types(&head.headers)?;
+        let bytes = read(body).await?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| Problem::invalid("", error.to_string()))?;
+        Ok(Self { value, key, bytes })
+    }
+}
+
+fn refuse_other_media_types(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(media_type) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = format!("send the body as application/json, not {media_type:?}");
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
+}
+
+async fn read(body: Body) -> Result<bytes::Bytes, Problem> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::PayloadTooLarge, "a body has at most 1,048,576 bytes; send several requests"))
+        }
+        Err(error) => Err(Problem::new(Code::ValidationFailed, format!("the body ended early: {error}"))),
+    }
+}
+
+/// A JSON answer.
+pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    raw_json(status, serde_json::to_vec(value).expect("answers have a JSON form"))
+}
+
+/// A JSON answer that is written already.
+pub fn raw_json(status: StatusCode, text: Vec<u8>) -> Response {
+    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+}
+
+/// Marks an answer that an earlier request with the same key got before.
+pub fn mark_replayed(mut response: Response, replayed: bool) -> Response {
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// The answer to a write of an account: marked if replayed, with its place in the feed.
+pub fn written<T: Serialize>(status: StatusCode, value: &T, carried: &Carried) -> Response {
+    let mut response = mark_replayed(json(status, value), carried.replayed);
+    response.headers_mut().insert(LANE, carried.lane.into());
+    response.headers_mut().insert(STAMP, carried.stamp.into());
+    response
+}

@@ -1,0 +1,249 @@
+//! Features.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use quotastack_core::api::fields;
+use quotastack_core::api::problem::Problem;
+use quotastack_core::catalogue::{Access, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::credits::Credits;
+use quotastack_core::ids::FeatureKey;
+use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::app::auth::Scope;
+use crate::app::catalogue::{CatalogueChange, Changed};
+use crate::app::clock;
+use crate::http::body::{Json, json, mark_replayed};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::query::{Params, Segment, limit, page, read_cursor};
+use crate::http::router::ApiState;
+use crate::store::features::FeatureRow;
+
+const NAME_CHARS_MAX: usize = 200;
+const VALUE_BYTES_MAX: usize = 16 << 10;
+
+/// The body of a feature.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureJson {
+    feature_key: String,
+    name: String,
+    kind: FeatureKind,
+    price: Option<PriceJson>,
+    overage_policy: Option<OveragePolicy>,
+    overdraft_limit: Option<i64>,
+    enforcement: Option<Enforcement>,
+    offline: Option<OfflinePolicy>,
+    default: Option<AccessJson>,
+}
+
+/// How usage is admitted.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Enforcement {
+    Advisory,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceJson {
+    r#type: PriceType,
+    cost: i64,
+    per_units: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PriceType {
+    PerUnit,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessJson {
+    enabled: bool,
+    value: Option<Box<RawValue>>,
+}
+
+/// `POST /v1/features`
+pub async fn create_feature(
+    State(state): State<ApiState>,
+    caller: Caller,
+    body: Json<FeatureJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogWrite)?;
+    let identity = body.identity(&principal, "create_feature", None);
+    let feature_key = fields::feature_key(&body.value.feature_key, "/feature_key")?;
+    let name = name(&body.value.name)?;
+    let feature = checked_feature(body.value)?;
+    let change = CatalogueChange::CreateFeature { feature_key, name, feature };
+    let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Feature(key) = changed else { unreachable!("the change creates a feature") };
+    let row = state.app.feature(principal.environment_id, &key).await?;
+    Ok(mark_replayed(json(StatusCode::CREATED, &FeatureOut::new(&row)), replayed))
+}
+
+fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
+    let metered = body.kind == FeatureKind::Metered;
+    let Enforcement::Advisory = body.enforcement.unwrap_or(Enforcement::Advisory);
+    if !metered && body.price.is_some() {
+        return Err(Problem::invalid("/price", "only a metered feature has a price"));
+    }
+    let overdraft_limit = body.overdraft_limit.map(|limit| fields::amount(limit, "/overdraft_limit")).transpose()?;
+    // The first price holds for all time before it, so that no late usage finds itself without one.
+    let price = body.price.map(checked_price).transpose()?;
+    let prices = price.map(|price| PriceVersion { effective_from: Timestamp::MIN, price }).into_iter().collect();
+    Ok(Feature {
+        kind: body.kind,
+        default: body.default.map_or(Ok(Access { enabled: metered, value: None }), |access| {
+            checked_access(body.kind, access.enabled, access.value, "/default")
+        })?,
+        prices,
+        overage_policy: body.overage_policy.unwrap_or(OveragePolicy::Block),
+        overdraft_limit,
+        offline: body.offline.unwrap_or(OfflinePolicy::AllowUntilStale),
+    })
+}
+
+fn checked_price(price: PriceJson) -> Result<Price, Problem> {
+    let PriceType::PerUnit = price.r#type;
+    let per_units = fields::units(price.per_units.unwrap_or(1), "/price/per_units")?;
+    if per_units.get() == 0 {
+        return Err(Problem::invalid("/price/per_units", "must be 1 or more"));
+    }
+    Ok(Price::PerUnit { cost: fields::amount(price.cost, "/price/cost")?, per_units })
+}
+
+/// What a feature gives: only `config` features have values.
+pub(super) fn checked_access(
+    kind: FeatureKind,
+    enabled: bool,
+    value: Option<Box<RawValue>>,
+    pointer: &str,
+) -> Result<Access, Problem> {
+    let value = value.map(|value| value.get().to_owned()).filter(|value| value != "null");
+    if value.is_some() && kind != FeatureKind::Config {
+        return Err(Problem::invalid(format!("{pointer}/value"), "only a config feature has a value"));
+    }
+    if value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX || value.contains("\\u0000")) {
+        let detail = "has at most 16,384 bytes, and nowhere the character NUL";
+        return Err(Problem::invalid(format!("{pointer}/value"), detail));
+    }
+    Ok(Access { enabled, value })
+}
+
+/// A name for people.
+pub(super) fn name(text: &str) -> Result<String, Problem> {
+    let chars = text.chars().count();
+    if (1..=NAME_CHARS_MAX).contains(&chars) && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err(Problem::invalid("/name", "must be 1 to 200 characters, none of them a control character"))
+    }
+}
+
+/// What a caller may ask of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListParams {
+    /// Rows of a page.
+    pub limit: Option<i64>,
+    /// Of the page before.
+    pub cursor: Option<String>,
+}
+
+/// `GET /v1/features`
+pub async fn list_features(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogRead)?;
+    let limit = limit(params.limit)?;
+    let after: Option<String> = read_cursor(params.cursor.as_deref())?;
+    let rows = state.app.features(principal.environment_id, after.as_deref().unwrap_or_default(), limit + 1).await?;
+    let (rows, next_cursor) = page(rows, limit, |row| row.feature_key.to_string());
+    Ok(json(StatusCode::OK, &ListOut { data: rows.iter().map(FeatureOut::new).collect(), next_cursor }))
+}
+
+/// `GET /v1/features/{feature_key}`
+pub async fn get_feature(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogRead)?;
+    let key = FeatureKey::new(&segment.0)
+        .map_err(|_| crate::app::error::AppError::NotFound(format!("there is no feature {}", segment.0)))?;
+    let row = state.app.feature(principal.environment_id, &key).await?;
+    Ok(json(StatusCode::OK, &FeatureOut::new(&row)))
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct ListOut<T> {
+    pub(super) data: Vec<T>,
+    pub(super) next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FeatureOut<'a> {
+    feature_key: &'a FeatureKey,
+    name: &'a str,
+    kind: FeatureKind,
+    price: Option<PriceOut>,
+    overage_policy: OveragePolicy,
+    overdraft_limit: Option<Credits>,
+    enforcement: Enforcement,
+    offline: OfflinePolicy,
+    default: AccessOut<'a>,
+    created_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct PriceOut {
+    r#type: PriceType,
+    cost: Credits,
+    per_units: i64,
+}
+
+/// What a feature gives.
+#[derive(Debug, Serialize)]
+pub(super) struct AccessOut<'a> {
+    enabled: bool,
+    value: Option<&'a RawValue>,
+}
+
+impl<'a> AccessOut<'a> {
+    pub(super) fn new(access: &'a Access) -> Self {
+        let value = access.value.as_deref().map(serde_json::from_str::<&RawValue>);
+        Self { enabled: access.enabled, value: value.transpose().expect("values of the catalogue are JSON") }
+    }
+}
+
+impl<'a> FeatureOut<'a> {
+    fn new(row: &'a FeatureRow) -> Self {
+        let feature = &row.feature;
+        let price = feature.price_at(clock::now());
+        Self {
+            feature_key: &row.feature_key,
+            name: &row.name,
+            kind: feature.kind,
+            price: price.map(|Price::PerUnit { cost, per_units }| PriceOut {
+                r#type: PriceType::PerUnit,
+                cost: *cost,
+                per_units: per_units.get(),
+            }),
+            overage_policy: feature.overage_policy,
+            overdraft_limit: feature.overdraft_limit,
+            enforcement: Enforcement::Advisory,
+            offline: feature.offline,
+            default: AccessOut::new(&feature.default),
+            created_at: row.created_at,
+        }
+    }
+}

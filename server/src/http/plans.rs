@@ -1,0 +1,320 @@
+//! Plans and their variants.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use quotastack_core::api::fields;
+use quotastack_core::api::problem::Problem;
+use quotastack_core::catalogue::{Access, GrantInterval, GrantTemplate, PlanKind, Variant};
+use quotastack_core::credits::Credits;
+use quotastack_core::ids::{FeatureKey, PlanId, VariantId};
+use quotastack_core::limits::{ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX};
+use quotastack_core::time::{Period, PeriodUnit, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::app::auth::Scope;
+use crate::app::catalogue::{CatalogueChange, Changed};
+use crate::app::error::AppError;
+use crate::http::body::{Json, json, mark_replayed};
+use crate::http::caller::Caller;
+use crate::http::credits::{priority, scope};
+use crate::http::error::ApiError;
+use crate::http::features::{AccessOut, ListOut, ListParams, checked_access, name};
+use crate::http::query::{Params, Segment, limit, page, read_cursor};
+use crate::http::router::ApiState;
+use crate::store::plans::{PlanRow, VariantRow};
+use crate::store::types::EnvironmentId;
+
+const PERIOD_COUNT_MAX: i64 = 1_000;
+
+/// The body of a plan.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanJson {
+    name: String,
+    kind: Option<PlanKindJson>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PlanKindJson {
+    Base,
+}
+
+/// `POST /v1/plans`
+pub async fn create_plan(
+    State(state): State<ApiState>,
+    caller: Caller,
+    body: Json<PlanJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogWrite)?;
+    let identity = body.identity(&principal, "create_plan", None);
+    let PlanKindJson::Base = body.value.kind.unwrap_or(PlanKindJson::Base);
+    let change = CatalogueChange::CreatePlan { name: name(&body.value.name)?, kind: PlanKind::Base };
+    let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Plan(id) = changed else { unreachable!("the change creates a plan") };
+    let row = state.app.plan(principal.environment_id, id).await?;
+    Ok(mark_replayed(json(StatusCode::CREATED, &PlanOut::new(&row)), replayed))
+}
+
+/// `GET /v1/plans`
+pub async fn list_plans(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogRead)?;
+    let limit = limit(params.limit)?;
+    let after: Option<PlanId> = read_cursor(params.cursor.as_deref())?;
+    let rows = state.app.plans(principal.environment_id, after, limit + 1).await?;
+    let (rows, next_cursor) = page(rows, limit, |row| row.plan_id.to_string());
+    Ok(json(StatusCode::OK, &ListOut { data: rows.iter().map(PlanOut::new).collect(), next_cursor }))
+}
+
+/// `GET /v1/plans/{plan_id}`
+pub async fn get_plan(State(state): State<ApiState>, caller: Caller, segment: Segment) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogRead)?;
+    let row = state.app.plan(principal.environment_id, segment.id("plan")?).await?;
+    Ok(json(StatusCode::OK, &PlanOut::new(&row)))
+}
+
+#[derive(Debug, Serialize)]
+struct PlanOut<'a> {
+    id: PlanId,
+    name: &'a str,
+    kind: PlanKind,
+    created_at: Timestamp,
+}
+
+impl<'a> PlanOut<'a> {
+    fn new(row: &'a PlanRow) -> Self {
+        Self { id: row.plan_id, name: &row.name, kind: row.kind, created_at: row.created_at }
+    }
+}
+
+/// The body of a variant. What is not built yet may be named with the one value it has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariantJson {
+    name: String,
+    billing_period: PeriodJson,
+    #[serde(default)]
+    billing_mode: BillingMode,
+    trial_days: Option<i64>,
+    fallback: Option<bool>,
+    #[serde(default)]
+    grants: Vec<TemplateJson>,
+    #[serde(default)]
+    entitlements: Vec<EntitlementJson>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeriodJson {
+    count: i64,
+    unit: PeriodUnit,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BillingMode {
+    #[default]
+    Prepaid,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TemplateJson {
+    amount: i64,
+    interval: GrantInterval,
+    priority: Option<i64>,
+    #[serde(default)]
+    feature_keys: Vec<String>,
+    rollover_percent: Option<i64>,
+    accumulation_cap: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntitlementJson {
+    feature_key: String,
+    enabled: Option<bool>,
+    value: Option<Box<RawValue>>,
+}
+
+/// `POST /v1/plans/{plan_id}/variants`
+pub async fn create_variant(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+    body: Json<VariantJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogWrite)?;
+    let plan_id: PlanId = segment.id("plan")?;
+    let identity = body.identity(&principal, &format!("create_variant {plan_id}"), None);
+    let name = name(&body.value.name)?;
+    let variant = checked_variant(&state, principal.environment_id, plan_id, body.value).await?;
+    let change = CatalogueChange::CreateVariant { name, variant };
+    let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Variant(id) = changed else { unreachable!("the change creates a variant") };
+    let row = state.app.variant(principal.environment_id, id).await?;
+    Ok(mark_replayed(json(StatusCode::CREATED, &VariantOut::new(&row)), replayed))
+}
+
+async fn checked_variant(
+    state: &ApiState,
+    environment: EnvironmentId,
+    plan_id: PlanId,
+    body: VariantJson,
+) -> Result<Variant, ApiError> {
+    let BillingMode::Prepaid = body.billing_mode;
+    refuse_unless_default(body.trial_days.unwrap_or(0) == 0, "/trial_days", "must be 0: there are no trials yet")?;
+    refuse_unless_default(!body.fallback.unwrap_or(false), "/fallback", "must be false: there are no fallbacks yet")?;
+    if body.grants.len() > GRANT_TEMPLATES_MAX {
+        return Err(Problem::invalid("/grants", "has at most 20 grant templates").into());
+    }
+    if body.entitlements.len() > ENTITLEMENTS_MAX {
+        return Err(Problem::invalid("/entitlements", "has at most 500 entitlements").into());
+    }
+    let count = u16::try_from(body.billing_period.count).ok();
+    let count = count.filter(|count| (1..=PERIOD_COUNT_MAX).contains(&i64::from(*count)));
+    let count = count.ok_or_else(|| Problem::invalid("/billing_period/count", "must be 1 to 1000"))?;
+    let grants = body.grants.into_iter().enumerate();
+    let grants = grants.map(|(index, grant)| checked_template(grant, &format!("/grants/{index}")));
+    Ok(Variant {
+        plan_id,
+        plan_kind: PlanKind::Base,
+        version: 1,
+        billing_period: Period { count, unit: body.billing_period.unit },
+        grants: grants.collect::<Result<_, _>>()?,
+        entitlements: checked_entitlements(state, environment, body.entitlements).await?,
+    })
+}
+
+fn refuse_unless_default(is_default: bool, pointer: &str, detail: &str) -> Result<(), Problem> {
+    if is_default { Ok(()) } else { Err(Problem::invalid(pointer, detail)) }
+}
+
+fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate, Problem> {
+    let at = |field: &str| format!("{pointer}/{field}");
+    let rolls = grant.rollover_percent.unwrap_or(0) != 0;
+    refuse_unless_default(!rolls, &at("rollover_percent"), "must be 0: nothing rolls over yet")?;
+    let capped = grant.accumulation_cap.is_some();
+    refuse_unless_default(!capped, &at("accumulation_cap"), "must be null: there are no caps yet")?;
+    let amount = fields::amount(grant.amount, &at("amount"))?;
+    if !amount.is_positive() {
+        return Err(Problem::invalid(at("amount"), "must be 1 or more"));
+    }
+    Ok(GrantTemplate {
+        amount,
+        interval: grant.interval,
+        priority: priority(grant.priority, &at("priority"))?,
+        feature_keys: scope(&grant.feature_keys, &at("feature_keys"))?,
+    })
+}
+
+async fn checked_entitlements(
+    state: &ApiState,
+    environment: EnvironmentId,
+    entitlements: Vec<EntitlementJson>,
+) -> Result<BTreeMap<FeatureKey, Access>, ApiError> {
+    let mut checked = BTreeMap::new();
+    for (index, entitlement) in entitlements.into_iter().enumerate() {
+        let pointer = format!("/entitlements/{index}");
+        let at_key = format!("{pointer}/feature_key");
+        let key = fields::feature_key(&entitlement.feature_key, &at_key)?;
+        let row = state.app.feature(environment, &key).await.map_err(|error| match error {
+            AppError::NotFound(detail) => AppError::invalid(&at_key, format!("{detail}; create it first")),
+            other => other,
+        })?;
+        let enabled = entitlement.enabled.unwrap_or(true);
+        let access = checked_access(row.feature.kind, enabled, entitlement.value, &pointer)?;
+        if checked.insert(key, access).is_some() {
+            return Err(Problem::invalid(at_key, "names a feature that is in the list before").into());
+        }
+    }
+    Ok(checked)
+}
+
+/// `GET /v1/plans/{plan_id}/variants`
+pub async fn list_variants(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+    Params(params): Params<ListParams>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogRead)?;
+    let limit = limit(params.limit)?;
+    let after: Option<VariantId> = read_cursor(params.cursor.as_deref())?;
+    let rows = state.app.variants(principal.environment_id, segment.id("plan")?, after, limit + 1).await?;
+    let (rows, next_cursor) = page(rows, limit, |row| row.variant_id.to_string());
+    Ok(json(StatusCode::OK, &ListOut { data: rows.iter().map(VariantOut::new).collect(), next_cursor }))
+}
+
+/// `GET /v1/variants/{variant_id}`
+pub async fn get_variant(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogRead)?;
+    let row = state.app.variant(principal.environment_id, segment.id("plan variant")?).await?;
+    Ok(json(StatusCode::OK, &VariantOut::new(&row)))
+}
+
+#[derive(Debug, Serialize)]
+struct VariantOut<'a> {
+    id: VariantId,
+    plan_id: PlanId,
+    name: &'a str,
+    version: u32,
+    billing_period: Period,
+    billing_mode: BillingMode,
+    grants: Vec<TemplateOut<'a>>,
+    entitlements: Vec<EntitlementOut<'a>>,
+    created_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct TemplateOut<'a> {
+    amount: Credits,
+    interval: GrantInterval,
+    priority: u8,
+    feature_keys: &'a [FeatureKey],
+}
+
+#[derive(Debug, Serialize)]
+struct EntitlementOut<'a> {
+    feature_key: &'a FeatureKey,
+    #[serde(flatten)]
+    access: AccessOut<'a>,
+}
+
+impl<'a> VariantOut<'a> {
+    fn new(row: &'a VariantRow) -> Self {
+        let variant = &row.variant;
+        let template = |grant: &'a GrantTemplate| TemplateOut {
+            amount: grant.amount,
+            interval: grant.interval,
+            priority: grant.priority,
+            feature_keys: &grant.feature_keys,
+        };
+        let entitlements = variant.entitlements.iter();
+        Self {
+            id: row.variant_id,
+            plan_id: variant.plan_id,
+            name: &row.name,
+            version: variant.version,
+            billing_period: variant.billing_period,
+            billing_mode: BillingMode::Prepaid,
+            grants: variant.grants.iter().map(template).collect(),
+            entitlements: entitlements
+                .map(|(feature_key, access)| EntitlementOut { feature_key, access: AccessOut::new(access) })
+                .collect(),
+            created_at: row.created_at,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Query strings and path segments.
+
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quotastack_core::api::problem::Problem;
+use quotastack_core::problem::Code;
+use serde::de::DeserializeOwned;
+
+use crate::http::error::ApiError;
+
+const LIMIT_DEFAULT: i64 = 20;
+const LIMIT_MAX: i64 = 100;
+
+/// A query string of type `T`; unknown parameters are refused by `T`.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Query::<T>::from_request_parts(parts, state).await;
+        let Query(value) = read.map_err(|error| Problem::invalid("query", error.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// The one parameter of a path, as text.
+#[derive(Debug)]
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Path::<String>::from_request_parts(parts, state).await;
+        let Path(text) = read.map_err(|error| Problem::invalid("path", error.body_text()))?;
+        Ok(Self(text))
+    }
+}
+
+impl Segment {
+    /// The id that the segment is; what is no id names nothing.
+    pub fn id<T: FromStr>(&self, what: &str) -> Result<T, ApiError> {
+        self.0.parse().map_err(|_| Problem::new(Code::NotFound, format!("there is no {what} {}", self.0)).into())
+    }
+}
+
+/// `limit` of a list: 1 to 100, 20 if it is not given.
+pub fn limit(given: Option<i64>) -> Result<i64, ApiError> {
+    let limit = given.unwrap_or(LIMIT_DEFAULT);
+    if (1..=LIMIT_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Problem::invalid("query:limit", "must be 1 to 100").into())
+    }
+}
+
+/// What a `cursor` of ours says; callers treat it as opaque.
+pub fn read_cursor<T: FromStr>(cursor: Option<&str>) -> Result<Option<T>, ApiError> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let value = text.and_then(|text| text.parse().ok());
+    let detail = "use the next_cursor of the page before, unchanged";
+    value.map(Some).ok_or_else(|| Problem::invalid("query:cursor", detail).into())
+}
+
+/// A page out of one row more than `limit`, and the cursor of the next one.
+pub fn page<T>(mut rows: Vec<T>, limit: i64, name: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+    let size = usize::try_from(limit).expect("limits are 1 to 100");
+    let more = rows.len() > size;
+    rows.truncate(size);
+    let next = rows.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(name(last)));
+    (rows, next)
+}

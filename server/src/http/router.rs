@@ -1,0 +1,49 @@
+//! Every path of the API, and what wraps them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::app::App;
+use crate::http::{credits, entitlements, error, features, plans, sandbox, service, subscriptions, usage};
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    /// What the server does.
+    pub app: Arc<App>,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+}
+
+/// The whole API.
+pub fn router(state: ApiState) -> Router {
+    Router::new()
+        .route("/v1/entitlements/check", get(entitlements::check_entitlement).post(entitlements::check_entitlements))
+        .route("/v1/usage", post(usage::record_usage))
+        .route("/v1/usage/batch", post(usage::record_usage_batch))
+        .route("/v1/credits/grants", post(credits::create_grant))
+        .route("/v1/end_users/{end_user_id}/credits", get(credits::get_end_user_credits))
+        .route("/v1/end_users/{end_user_id}/ledger", get(credits::list_ledger_entries))
+        .route("/v1/features", post(features::create_feature).get(features::list_features))
+        .route("/v1/features/{feature_key}", get(features::get_feature))
+        .route("/v1/plans", post(plans::create_plan).get(plans::list_plans))
+        .route("/v1/plans/{plan_id}", get(plans::get_plan))
+        .route("/v1/plans/{plan_id}/variants", post(plans::create_variant).get(plans::list_variants))
+        .route("/v1/variants/{variant_id}", get(plans::get_variant))
+        .route("/v1/subscriptions", post(subscriptions::create_subscription).get(subscriptions::list_subscriptions))
+        .route("/v1/subscriptions/{subscription_id}", get(subscriptions::get_subscription))
+        .route("/v1/sandbox/clock", get(sandbox::get_sandbox_clock).post(sandbox::set_sandbox_clock))
+        .route("/healthz", get(service::healthz))
+        .route("/readyz", get(service::readyz))
+        .route("/metrics", get(service::metrics))
+        .route("/openapi.yaml", get(service::openapi))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(from_fn(service::measure))
+        .layer(from_fn(error::finish))
+        .with_state(state)
+}

@@ -1,0 +1,133 @@
+//! Subscriptions.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use quotastack_core::api::fields;
+use quotastack_core::api::problem::Problem;
+use quotastack_core::ids::{EndUserId, PlanId, SubscriptionId, VariantId};
+use quotastack_core::ledger::command::{Command, Outcome, Subscribe};
+use quotastack_core::problem::Code;
+use quotastack_core::subscription::{Interval, Subscription, SubscriptionStatus};
+use quotastack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::app::auth::Scope;
+use crate::http::body::{Json, json, written};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::features::ListOut;
+use crate::http::query::{Params, Segment, limit, page, read_cursor};
+use crate::http::router::ApiState;
+
+const QUANTITY_MAX: i64 = 1_000_000;
+
+/// The body of a subscription. `start_at` may be named, but only as now.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionJson {
+    end_user_id: String,
+    plan_variant_id: String,
+    start_at: Option<Timestamp>,
+    quantity: Option<i64>,
+}
+
+/// `POST /v1/subscriptions`
+pub async fn create_subscription(
+    State(state): State<ApiState>,
+    caller: Caller,
+    body: Json<SubscriptionJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::SubscriptionsWrite)?;
+    let end_user_id = fields::end_user_id(&body.value.end_user_id, "/end_user_id")?;
+    let identity = body.identity(&principal, "create_subscription", Some(&end_user_id));
+    let variant_id: VariantId =
+        body.value.plan_variant_id.parse().map_err(|error| Problem::invalid("/plan_variant_id", format!("{error}")))?;
+    if body.value.start_at.is_some() {
+        return Err(Problem::invalid("/start_at", "must be null: subscriptions start now").into());
+    }
+    let quantity = body.value.quantity.unwrap_or(1);
+    let quantity = u32::try_from(quantity).ok().filter(|_| (1..=QUANTITY_MAX).contains(&quantity));
+    let quantity = quantity.ok_or_else(|| Problem::invalid("/quantity", "must be 1 to 1000000"))?;
+    let command = Command::Subscribe(Subscribe { variant_id, quantity });
+    let carried = state.app.write(&principal, end_user_id.clone(), command, identity, None).await?;
+    let Outcome::Subscribed { subscription } = &carried.outcome else {
+        unreachable!("subscribing comes to a subscription")
+    };
+    Ok(written(StatusCode::CREATED, &SubscriptionOut::new(&end_user_id, subscription), &carried))
+}
+
+/// `GET /v1/subscriptions/{subscription_id}`
+pub async fn get_subscription(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::SubscriptionsRead)?;
+    let id: SubscriptionId = segment.id("subscription")?;
+    let found = state.app.subscription(principal.environment_id, id).await?;
+    let (end_user_id, subscription) =
+        found.ok_or_else(|| Problem::new(Code::NotFound, format!("there is no subscription {id}")))?;
+    Ok(json(StatusCode::OK, &SubscriptionOut::new(&end_user_id, &subscription)))
+}
+
+/// What a caller may ask of the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionsParams {
+    end_user_id: String,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// `GET /v1/subscriptions`
+pub async fn list_subscriptions(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(params): Params<SubscriptionsParams>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::SubscriptionsRead)?;
+    let end_user_id = fields::end_user_id(&params.end_user_id, "query:end_user_id")?;
+    let limit = limit(params.limit)?;
+    let after: Option<SubscriptionId> = read_cursor(params.cursor.as_deref())?;
+    let rows = state.app.subscriptions(principal.environment_id, &end_user_id, after, limit + 1).await?;
+    let (rows, next_cursor) = page(rows, limit, |row| row.id.to_string());
+    let data = rows.iter().map(|row| SubscriptionOut::new(&end_user_id, row)).collect();
+    Ok(json(StatusCode::OK, &ListOut { data, next_cursor }))
+}
+
+#[derive(Debug, Serialize)]
+struct SubscriptionOut<'a> {
+    id: SubscriptionId,
+    end_user_id: &'a EndUserId,
+    plan_id: PlanId,
+    plan_variant_id: VariantId,
+    variant_version: u32,
+    status: SubscriptionStatus,
+    quantity: u32,
+    current_period: Interval,
+    // Fixed parts of the answer that no subscription can have yet.
+    cancel_at: Option<Timestamp>,
+    pending_change: Option<()>,
+    trial_end: Option<Timestamp>,
+    created_at: Timestamp,
+}
+
+impl<'a> SubscriptionOut<'a> {
+    fn new(end_user_id: &'a EndUserId, subscription: &Subscription) -> Self {
+        Self {
+            id: subscription.id,
+            end_user_id,
+            plan_id: subscription.plan_id,
+            plan_variant_id: subscription.variant_id,
+            variant_version: subscription.variant_version,
+            status: subscription.status,
+            quantity: subscription.quantity,
+            current_period: subscription.current_period,
+            cancel_at: None,
+            pending_change: None,
+            trial_end: None,
+            created_at: subscription.created_at,
+        }
+    }
+}

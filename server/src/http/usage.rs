@@ -1,0 +1,107 @@
+//! Usage events.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::future::try_join_all;
+use quotastack_core::api::problem::Problem;
+use quotastack_core::api::usage::{ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson, UsageRequest};
+use quotastack_core::ids::{EndUserId, IdempotencyKey, UsageId, uuid_v7};
+use quotastack_core::ledger::command::{Command, Outcome, Usage};
+
+use crate::app::auth::{Principal, Scope};
+use crate::app::decide::{Decided, Submission};
+use crate::app::{clock, submission};
+use crate::http::body::{Json, json, written};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::router::ApiState;
+
+/// `POST /v1/usage`
+pub async fn record_usage(
+    State(state): State<ApiState>,
+    caller: Caller,
+    body: Json<UsageJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::UsageWrite)?;
+    let (end_user_id, command) = command(body.value.into_request(body.key)?);
+    let carried = state.app.write(&principal, end_user_id, command, None, None).await?;
+    let Outcome::Used { record, .. } = &carried.outcome else { unreachable!("usage comes to a usage record") };
+    Ok(written(StatusCode::OK, &ReceiptJson::of(record, carried.replayed), &carried))
+}
+
+/// `POST /v1/usage/batch`
+pub async fn record_usage_batch(
+    State(state): State<ApiState>,
+    caller: Caller,
+    body: Json<UsageBatchJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::UsageWrite)?;
+    let requests = body.value.into_requests(body.key.as_ref())?;
+    let count = requests.len();
+    let lanes = by_lane(&state, &principal, requests).await?;
+    let writes = lanes.into_iter().map(|(lane, (places, commands))| {
+        let write = state.app.write_lane(principal.environment_id, lane, commands);
+        async move { Ok::<_, ApiError>((places, write.await?.results)) }
+    });
+    let mut results: Vec<Option<ResultJson>> = (0..count).map(|_| None).collect();
+    for (places, decided) in try_join_all(writes).await? {
+        for (place, decided) in places.into_iter().zip(decided) {
+            results[place] = Some(result(decided)?);
+        }
+    }
+    let results = results.into_iter().map(|result| result.expect("every event went to one lane")).collect();
+    Ok(json(StatusCode::OK, &ResultsJson { results }))
+}
+
+type LaneCommands = BTreeMap<u16, (Vec<usize>, Vec<Submission>)>;
+
+/// The events of each lane in order, with their places in the batch.
+async fn by_lane(
+    state: &ApiState,
+    principal: &Principal,
+    requests: Vec<UsageRequest>,
+) -> Result<LaneCommands, ApiError> {
+    let environment = state.app.environment(principal.environment_id).await?;
+    let mut lanes = LaneCommands::new();
+    for (place, request) in requests.into_iter().enumerate() {
+        let (end_user_id, command) = command(request);
+        let (lane, _) = environment.handle.lane_of(end_user_id.bucket());
+        let (places, commands) = lanes.entry(lane).or_default();
+        places.push(place);
+        commands.push(submission(principal, end_user_id, command, None, None));
+    }
+    Ok(lanes)
+}
+
+fn result(decided: Decided) -> Result<ResultJson, ApiError> {
+    match decided {
+        Decided::Done { outcome: Outcome::Used { record, .. }, replayed } => {
+            Ok(ResultJson::recorded(record.id, record.charged, replayed))
+        }
+        Decided::Refused(refusal) => Ok(ResultJson::refused(&Problem::from(refusal))),
+        other => Err(other
+            .into_result()
+            .err()
+            .map_or_else(|| unreachable!("usage comes to a usage record or a refusal"), ApiError::from)),
+    }
+}
+
+fn command(request: UsageRequest) -> (EndUserId, Command) {
+    let now = clock::now();
+    let id = UsageId::from_uuid(uuid_v7(now, clock::random(), Some(request.end_user_id.bucket())));
+    let minted = || IdempotencyKey::new(&id.to_string()).expect("an id is an idempotency key");
+    let usage = Usage {
+        id,
+        key: request.idempotency_key.unwrap_or_else(minted),
+        feature_key: request.feature_key,
+        units: request.units,
+        properties: request.properties,
+        effective_at: request.effective_at,
+        on_insufficient: request.on_insufficient,
+        admitted_at: None,
+    };
+    (request.end_user_id, Command::Usage(usage))
+}

@@ -1092,7 +1092,7 @@ pub mod types {
         pub request_id: ::std::string::String,
         #[doc = "The HTTP status."]
         pub status: i32,
-        #[doc = "The status in words."]
+        #[doc = "The code in words."]
         pub title: ::std::string::String,
         #[doc = "`about:blank`; the `code` tells errors apart."]
         #[serde(rename = "type")]

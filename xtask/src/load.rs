@@ -1,6 +1,7 @@
 //! What `xtask-load` measures, as values. It runs as a process of its own, built like what it measures.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -46,26 +47,18 @@ pub(crate) fn checks(
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Checks> {
-    let (connections, duration_ms) = (connections.to_string(), duration.as_millis().to_string());
-    measure(
-        binaries,
-        &["checks", "--target", target, "--path", path, "--expect", expect]
-            .into_iter()
-            .chain(["--connections", &connections, "--duration-ms", &duration_ms])
-            .collect::<Vec<_>>(),
-    )
+    let mut command = program(binaries.path("xtask-load"));
+    command.args(["checks", "--target", target, "--path", path, "--expect", expect]);
+    command.args(["--connections", &connections.to_string(), "--duration-ms", &duration.as_millis().to_string()]);
+    measure(&mut command)
 }
 
 /// From a committed grant to the sidecar's changed answer.
 pub(crate) fn lag(binaries: &Binaries, stack: &Stack, end_user_id: &str, grants: usize) -> anyhow::Result<Latencies> {
-    let (sidecar, grants) = (unix(&stack.sidecar.uds), grants.to_string());
-    measure(
-        binaries,
-        &["lag", "--server", &stack.server.http, "--sidecar", &sidecar, "--key", &stack.server.live_key]
-            .into_iter()
-            .chain(["--end-user-id", end_user_id, "--feature-key", FEATURE, "--grants", &grants])
-            .collect::<Vec<_>>(),
-    )
+    let mut command = program(binaries.path("xtask-load"));
+    command.args(["lag", "--server", &stack.server.http, "--sidecar", &unix(&stack.sidecar.uds)]);
+    command.args(["--end-user-id", end_user_id, "--feature-key", FEATURE, "--grants", &grants.to_string()]);
+    measure(command.env("QUOTASTACK_API_KEY", &stack.server.live_key))
 }
 
 /// Where the bare server listens.
@@ -82,7 +75,7 @@ pub(crate) async fn serve(binaries: &Binaries, dir: &Path) -> anyhow::Result<(Se
     Service::start("bare", command, dir).await
 }
 
-fn measure<Measured: DeserializeOwned>(binaries: &Binaries, args: &[&str]) -> anyhow::Result<Measured> {
-    let line = output(program(binaries.path("xtask-load")).args(args))?;
+fn measure<Measured: DeserializeOwned>(command: &mut Command) -> anyhow::Result<Measured> {
+    let line = output(command)?;
     serde_json::from_str(&line).with_context(|| format!("xtask-load answered {line}"))
 }

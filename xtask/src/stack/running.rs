@@ -101,7 +101,9 @@ async fn start_sidecar(
 ) -> anyhow::Result<(Service, SidecarReady)> {
     let mut command = program(binaries.path("quotastack-sidecar"));
     command.args(["--upstream-http", &server.http, "--upstream-quic", &server.quic]);
-    command.arg("--ca-file").arg(&server.ca_file).args(["--key", &server.live_key]);
+    command.arg("--ca-file").arg(&server.ca_file);
+    // Not as an argument: everybody on the machine can read those.
+    command.env("QUOTASTACK_KEY", &server.live_key);
     command.arg("--data-dir").arg(dir.join("sidecar-data")).args(["--listen", "127.0.0.1:0"]);
     command.arg("--uds").arg(dir.join("sidecar.sock"));
     Service::start("sidecar", command, dir).await

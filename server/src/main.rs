@@ -1,0 +1,17 @@
+//! `quotastack-server`: one binary, one subcommand per job.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use quotastack_server::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quotastack-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

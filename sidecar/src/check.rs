@@ -98,8 +98,10 @@ fn answer(
         Some(OfflinePolicy::Deny) => !engine.is_link_up(),
         Some(OfflinePolicy::AllowUntilStale) => staleness > engine.limits.staleness_max,
     };
-    if is_too_old {
-        deny_stale(&mut answer.decision);
+    // A denial keeps its own reason.
+    if is_too_old && answer.decision.allowed {
+        answer.decision.allowed = false;
+        answer.decision.reason = Reason::StaleReplica;
     }
     Ok(answer)
 }
@@ -108,13 +110,10 @@ fn answer(
 fn without_state(engine: &Engine, catalogue: &Catalogue, query: &CheckQuery) -> CheckAnswer {
     let nobody = AccountState::unknown(query.end_user_id.clone());
     let mut answer = evaluated(engine, &nobody, catalogue, query);
-    match metered_policy(catalogue, &query.feature_key) {
-        None => {}
-        Some(OfflinePolicy::Allow) => {
-            answer.decision.allowed = true;
-            answer.decision.reason = Reason::Ok;
-        }
-        Some(OfflinePolicy::Deny | OfflinePolicy::AllowUntilStale) => deny_stale(&mut answer.decision),
+    // What the empty account says of credit means nothing here.
+    if let Some(policy) = metered_policy(catalogue, &query.feature_key) {
+        answer.decision.allowed = policy == OfflinePolicy::Allow;
+        answer.decision.reason = if answer.decision.allowed { Reason::Ok } else { Reason::StaleReplica };
     }
     answer
 }
@@ -134,12 +133,4 @@ fn evaluated(engine: &Engine, state: &AccountState, catalogue: &Catalogue, query
 fn metered_policy(catalogue: &Catalogue, feature_key: &FeatureKey) -> Option<OfflinePolicy> {
     let feature = catalogue.features.get(feature_key)?;
     (feature.kind == FeatureKind::Metered).then_some(feature.offline)
-}
-
-/// A denial keeps its own reason.
-fn deny_stale(decision: &mut Decision) {
-    if decision.allowed {
-        decision.allowed = false;
-        decision.reason = Reason::StaleReplica;
-    }
 }

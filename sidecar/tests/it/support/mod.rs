@@ -1,0 +1,13 @@
+//! What the tests share.
+//!
+//! - `seed`: a data directory as a sidecar leaves it that had a link once
+//! - `process`: the sidecar's binary as a child process
+//! - `http`: calls to the local API
+
+mod http;
+mod process;
+mod seed;
+
+pub(crate) use http::Client;
+pub(crate) use process::{Options, Process};
+pub(crate) use seed::{Seed, end_user, feature_key, units};

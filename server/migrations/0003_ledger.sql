@@ -26,6 +26,7 @@ create table if not exists accounts (
   lifetime_granted bigint not null,
   lifetime_consumed bigint not null,
   debts jsonb not null,
+  given_once jsonb not null,
   primary key (lane_id, account_id),
   unique (lane_id, end_user_id)
 ) with (fillfactor = 80);

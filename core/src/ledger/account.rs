@@ -1,9 +1,11 @@
 //! An [`Account`]: one end user's side of the ledger, as the commands of [`super::apply`] change it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{AccountId, EndUserId};
+use crate::ids::{AccountId, EndUserId, VariantId};
 use crate::ledger::block::Block;
 use crate::ledger::entry::Hash;
 use crate::ledger::wallet::{Totals, Wallet};
@@ -27,6 +29,8 @@ pub struct Account {
     pub lifetime_granted: Credits,
     /// Cost of usage so far, debt included.
     pub lifetime_consumed: Credits,
+    /// The `once` templates that were given: variant, and index in it.
+    pub given_once: BTreeSet<(VariantId, u16)>,
     /// Blocks, debts and subscriptions.
     pub wallet: Wallet<Block>,
 }
@@ -43,6 +47,7 @@ impl Account {
             totals: Totals::default(),
             lifetime_granted: Credits::ZERO,
             lifetime_consumed: Credits::ZERO,
+            given_once: BTreeSet::new(),
             wallet: Wallet::default(),
         }
     }

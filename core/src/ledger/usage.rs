@@ -123,14 +123,19 @@ fn when(usage: &Usage, now: Timestamp) -> Result<Timestamp, Refusal> {
 }
 
 fn policy_of(usage: &Usage, feature: OveragePolicy) -> Result<OveragePolicy, Refusal> {
-    let policy = match usage.on_insufficient {
+    let asked = match usage.on_insufficient {
         None => feature,
         Some(OnInsufficient::Block) => OveragePolicy::Block,
         Some(OnInsufficient::Cap) => OveragePolicy::Cap,
-        Some(_) if !feature.allows_debt() => return Err(Refusal::OverdraftNotAllowed { policy: feature }),
         Some(OnInsufficient::Overdraft) => OveragePolicy::Overdraft,
         Some(OnInsufficient::Notify) => OveragePolicy::Notify,
     };
-    // The work is done and was acknowledged: what is short is owed.
-    Ok(if usage.admitted_at.is_some() && policy == OveragePolicy::Block { OveragePolicy::Overdraft } else { policy })
+    if usage.admitted_at.is_some() {
+        // The work is done and was acknowledged: what is short is owed, whatever the feature says by now.
+        return Ok(if asked == OveragePolicy::Block { OveragePolicy::Overdraft } else { asked });
+    }
+    if usage.on_insufficient.is_some() && asked.allows_debt() && !feature.allows_debt() {
+        return Err(Refusal::OverdraftNotAllowed { policy: feature });
+    }
+    Ok(asked)
 }

@@ -33,19 +33,29 @@ pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subs
         created_at: start,
         current_period: Interval { start, end: variant.billing_period.end(start, 0) },
     };
-    let lots = first_grants(&subscription, variant)?;
+    let given_once = &book.account.given_once;
+    let lots = first_grants(&subscription, variant, |template| given_once.contains(&(order.variant_id, template)))?;
     if !lots.is_empty() {
         grant_lots(book, lots, Cause::Subscription(subscription.id))?;
     }
+    let once = (0..).zip(&variant.grants).filter(|(_, grant)| grant.interval == GrantInterval::Once);
+    book.account.given_once.extend(once.map(|(template, _)| (order.variant_id, template)));
     book.account.wallet.subscriptions.push(subscription.clone());
     book.effects.subscriptions.push(subscription.clone());
     book.announce(start, EventKind::SubscriptionCreated { subscription: subscription.clone() });
     Ok(Outcome::Subscribed { subscription })
 }
 
-fn first_grants(subscription: &Subscription, variant: &Variant) -> Result<Vec<Lot>, Refusal> {
+/// The credit of a first period. A `once` template that the end user was given before gives nothing.
+fn first_grants(
+    subscription: &Subscription,
+    variant: &Variant,
+    was_given: impl Fn(u16) -> bool,
+) -> Result<Vec<Lot>, Refusal> {
     let Interval { start, end } = subscription.current_period;
-    let lots = (0..).zip(&variant.grants).map(|(template, grant)| {
+    let due = (0..).zip(&variant.grants);
+    let due = due.filter(|(template, grant)| grant.interval != GrantInterval::Once || !was_given(*template));
+    let lots = due.map(|(template, grant)| {
         let amount = i128::from(grant.amount.get()) * i128::from(subscription.quantity);
         let amount = i64::try_from(amount).map_err(|_| crate::credits::AmountOutOfRange).and_then(Credits::new)?;
         Ok(Lot {

@@ -24,7 +24,7 @@ pub struct Cli {
     #[arg(long, env = "QUOTASTACK_LOG_FORMAT", default_value = "text", global = true)]
     log_format: LogFormat,
     /// Which log lines are written, for example `info` or `quotastack_server=debug,warn`.
-    #[arg(long, env = "QUOTASTACK_LOG", default_value = "info", global = true)]
+    #[arg(long, env = "QUOTASTACK_LOG", default_value = "info,sqlx::postgres::notice=warn", global = true)]
     log: String,
 }
 

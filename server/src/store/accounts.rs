@@ -31,7 +31,7 @@ macro_rules! select_accounts {
     ($condition:literal) => {
         concat!(
             "select account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt,
-               lifetime_granted, lifetime_consumed, debts, feed_seq
+               lifetime_granted, lifetime_consumed, debts, given_once, feed_seq
              from accounts join feed using (lane_id, account_id) where lane_id = $1 and ",
             $condition
         )
@@ -198,6 +198,7 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
         totals: Totals { available: totals.balance - totals.reserved, ..totals },
         lifetime_granted: credits("lifetime_granted", row.try_get("lifetime_granted")?)?,
         lifetime_consumed: credits("lifetime_consumed", row.try_get("lifetime_consumed")?)?,
+        given_once: from_json("given_once", row.try_get("given_once")?)?,
         wallet: Wallet {
             time: row.try_get::<Ts, _>("advanced_to")?.0,
             lots: Vec::new(),

@@ -81,17 +81,17 @@ impl Tx {
         }
         sqlx::query(
             "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to,
-               balance, reserved, debt, lifetime_granted, lifetime_consumed, debts)
+               balance, reserved, debt, lifetime_granted, lifetime_consumed, debts, given_once)
              select $1, $2, account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted,
-               consumed, debts::jsonb
+               consumed, debts::jsonb, given_once::jsonb
              from unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::timestamptz[], $9::bigint[],
-               $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])
+               $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[])
                as t (account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed,
-                 debts)
+                 debts, given_once)
              on conflict (lane_id, account_id) do update set seq = excluded.seq, version = excluded.version,
                last_hash = excluded.last_hash, advanced_to = excluded.advanced_to, balance = excluded.balance,
                reserved = excluded.reserved, debt = excluded.debt, lifetime_granted = excluded.lifetime_granted,
-               lifetime_consumed = excluded.lifetime_consumed, debts = excluded.debts",
+               lifetime_consumed = excluded.lifetime_consumed, debts = excluded.debts, given_once = excluded.given_once",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
@@ -107,6 +107,7 @@ impl Tx {
         .bind(column(rows, |(account, _)| account.lifetime_granted.get()))
         .bind(column(rows, |(account, _)| account.lifetime_consumed.get()))
         .bind(column(rows, |(account, _)| to_json(&account.wallet.debts).to_string()))
+        .bind(column(rows, |(account, _)| to_json(&account.given_once).to_string()))
         .execute(self.connection())
         .await?;
         sqlx::query(

@@ -6,48 +6,23 @@
 
 use std::time::Duration;
 
+use quotastack_core::api::check::{CheckQuery, Freshness, Source};
 use quotastack_core::catalogue::{Catalogue, FeatureKind, OfflinePolicy};
-use quotastack_core::credits::Units;
 use quotastack_core::entitlement::decision::{Decision, Reason};
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
-use quotastack_core::ids::{EndUserId, FeatureKey};
+use quotastack_core::ids::FeatureKey;
 use quotastack_core::state::AccountState;
-use quotastack_core::time::Timestamp;
-use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::fetch;
-
-/// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckQuery {
-    /// Whose account.
-    pub end_user_id: EndUserId,
-    /// Which feature.
-    pub feature_key: FeatureKey,
-    /// How many units are intended.
-    pub units: Units,
-}
-
-/// Where an answer came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The sidecar's copy.
-    Replica,
-}
 
 /// The answer, and how good it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckAnswer {
     /// Whether the end user may, and why.
     pub decision: Decision,
-    /// Where it came from.
-    pub source: Source,
-    /// The instant it holds for, in the environment's time.
-    pub as_of: Timestamp,
-    /// How old what it was read from may be.
-    pub staleness_ms: u64,
+    /// Where it came from, and how old that may be. `as_of` is in the environment's time.
+    pub freshness: Freshness,
 }
 
 /// Why a sidecar cannot answer.
@@ -92,7 +67,7 @@ fn answer(
         return Err(CheckError::Partial);
     }
     let mut answer = evaluated(engine, state, catalogue, query);
-    let staleness = Duration::from_millis(answer.staleness_ms);
+    let staleness = Duration::from_millis(answer.freshness.staleness_ms);
     let is_too_old = match metered_policy(catalogue, &query.feature_key) {
         None | Some(OfflinePolicy::Allow) => false,
         Some(OfflinePolicy::Deny) => !engine.is_link_up(),
@@ -121,12 +96,12 @@ fn without_state(engine: &Engine, catalogue: &Catalogue, query: &CheckQuery) -> 
 fn evaluated(engine: &Engine, state: &AccountState, catalogue: &Catalogue, query: &CheckQuery) -> CheckAnswer {
     let (now, as_of) = (engine.clock.now(), engine.as_of());
     let request = CheckRequest { feature_key: &query.feature_key, units: query.units };
-    CheckAnswer {
-        decision: evaluate(state, catalogue, request, catalogue.clock.at(now)),
+    let freshness = Freshness {
         source: Source::Replica,
         as_of: catalogue.clock.at(as_of),
         staleness_ms: u64::try_from(now.micros_since(as_of) / 1_000).unwrap_or(0),
-    }
+    };
+    CheckAnswer { decision: evaluate(state, catalogue, request, catalogue.clock.at(now)), freshness }
 }
 
 /// The offline policy of a feature that costs credit; the others are answered however old the replica is.

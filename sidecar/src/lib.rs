@@ -29,12 +29,14 @@ mod signal;
 mod upstream;
 pub mod usage;
 
-pub use check::{CheckAnswer, CheckError, CheckQuery, Source};
+pub use check::{CheckAnswer, CheckError};
 pub use config::{Config, Listen, Replicate};
 pub use data_dir::{DataDir, DataDirError};
 pub use http::{ListenError, LocalApi};
 pub use limits::Limits;
 pub use link::TrustError;
+pub use quotastack_core::api::check::CheckQuery;
+pub use quotastack_core::api::usage::UsageRequest;
 pub use sidecar::{Sidecar, StartError};
 pub use upstream::UpstreamError;
-pub use usage::{Receipt, UsageError, UsageRequest};
+pub use usage::{Receipt, UsageError};

@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 
 use metrics::gauge;
 use parking_lot::Mutex;
+use quotastack_core::api::check::CheckQuery;
+use quotastack_core::api::usage::UsageRequest;
 use quotastack_core::ids::EndUserId;
 use quotastack_core::sync::machine::{self, Machine, Stored};
 use quotastack_core::wire::Mode;
@@ -13,7 +15,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::check::{self, CheckAnswer, CheckError, CheckQuery};
+use crate::check::{self, CheckAnswer, CheckError};
 use crate::clock::local_now;
 use crate::config::{Config, Replicate};
 use crate::data_dir::{DataDir, DataDirError};
@@ -26,7 +28,7 @@ use crate::outbox::{self, OutboxError, OutboxStore};
 use crate::random::random;
 use crate::replica::{self, ReplicaError, ReplicaStore};
 use crate::upstream::{Upstream, UpstreamError};
-use crate::usage::{self, Receipt, UsageError, UsageRequest};
+use crate::usage::{self, Receipt, UsageError};
 
 /// Answered events kept for a client's repeat; an hour of them, if there are not more.
 const ANSWERED_KEPT_MAX: usize = 1_000_000;

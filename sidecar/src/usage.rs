@@ -1,37 +1,17 @@
 //! Usage: decided by the ledger's own rules over what the sidecar holds, acknowledged when the outbox is on disk.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quotastack_core::credits::{Credits, Units};
-use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
-use quotastack_core::ledger::command::{OnInsufficient, Refusal, Usage};
+use quotastack_core::api::usage::UsageRequest;
+use quotastack_core::credits::Credits;
+use quotastack_core::ids::{EndUserId, IdempotencyKey, UsageId, uuid_v7};
+use quotastack_core::ledger::command::{Refusal, Usage};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::machine::{Admitted, NotAdmitted};
-use quotastack_core::time::Timestamp;
 
 use crate::engine::Engine;
 use crate::fetch;
 use crate::random::random;
-
-/// One event to record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageRequest {
-    /// Who used it.
-    pub end_user_id: EndUserId,
-    /// What was used.
-    pub feature_key: FeatureKey,
-    /// How much.
-    pub units: Units,
-    /// The event's identity, unique per end user for ever; `None` = this request is an event of its own.
-    pub idempotency_key: Option<IdempotencyKey>,
-    /// What to do on a shortfall; `None` = the feature's policy.
-    pub on_insufficient: Option<OnInsufficient>,
-    /// When it happened; `None` = now.
-    pub effective_at: Option<Timestamp>,
-    /// Properties of the event.
-    pub properties: BTreeMap<String, String>,
-}
 
 /// What an event cost and what is left of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,9 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 use serde::de::DeserializeOwned;
-
-use crate::http::problem::Problem;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;

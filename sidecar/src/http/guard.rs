@@ -7,10 +7,9 @@ use std::net::SocketAddr;
 
 use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Uri};
+use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 use secrecy::{ExposeSecret, SecretString};
-
-use crate::http::problem::Problem;
 
 /// The header in which callers from other machines show the token.
 pub(crate) const TOKEN: HeaderName = HeaderName::from_static("quotastack-sidecar-token");

@@ -10,13 +10,13 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TR
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use http_body_util::Either;
+use quotastack_core::api::problem::Problem;
 use quotastack_core::ids::EndUserId;
 use quotastack_core::problem::Code;
 use serde::Deserialize;
 
 use crate::http::body::Body;
 use crate::http::guard::TOKEN;
-use crate::http::problem::Problem;
 use crate::sidecar::Sidecar;
 
 /// How long a call waits for the outbox to be sent, and again for the replica to have what it wrote.

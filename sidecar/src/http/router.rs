@@ -5,12 +5,13 @@ use std::sync::Arc;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
+use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 
 use crate::http::body::{self, Body};
 use crate::http::guard::{Guard, same_environment};
 use crate::http::pass_through::pass_through;
-use crate::http::problem::Problem;
+use crate::http::problem::into_response;
 use crate::http::{check, usage};
 use crate::sidecar::Sidecar;
 
@@ -34,7 +35,7 @@ pub(crate) async fn answer(api: &Api, guard: &Guard, request: Request<Incoming>)
         Ok(()) => route(api, request).await,
         Err(problem) => Err(problem),
     };
-    answered.unwrap_or_else(Problem::into_response)
+    answered.unwrap_or_else(|problem| into_response(&problem))
 }
 
 async fn route(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Problem> {

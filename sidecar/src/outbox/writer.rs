@@ -37,5 +37,7 @@ fn commit_all(engine: &Engine, store: &OutboxStore) -> Result<(), redb::Error> {
         engine.lock().machine.outbox_committed(ticket);
         engine.committed.send_replace(ticket);
         engine.batches_due.notify_one();
+        // Some changes of the replica may only be stored after these.
+        engine.replica_signal.set();
     }
 }

@@ -170,6 +170,9 @@ pub struct Machine {
     /// While the link is up: how many batches may be unanswered.
     in_flight_max: Option<u16>,
     shown: Vec<Shown>,
+    /// The next transaction of the replica, and the ticket of the outbox that must be durable before it: a stored state
+    /// never holds an event that the outbox on disk still believes to be waiting.
+    sealed: Option<(u64, ReplicaWrites)>,
 }
 
 impl Machine {
@@ -184,6 +187,7 @@ impl Machine {
             outbox: Outbox::open(records, now),
             accounts: HashMap::new(),
             in_flight_max: None,
+            sealed: None,
             shown: catalogue.map(Shown::Catalogue).into_iter().collect(),
         };
         machine.find_pending(held);
@@ -327,11 +331,15 @@ impl Machine {
             }
             return Ok(());
         };
-        if account.pending.iter().any(|seq| self.outbox.entries[seq].uncertain) {
+        let pending = || account.pending.iter().map(|seq| &self.outbox.entries[seq]);
+        let answered_at = pending().filter_map(|entry| entry.status.answered_stamp()).max();
+        if pending().any(|entry| entry.uncertain) {
             // It may or may not hold those events: only their answer tells.
             if account.waiting.as_ref().is_none_or(|waiting| waiting.stamp < state.stamp) {
                 account.waiting = Some(state);
             }
+        } else if answered_at.is_some_and(|answered| state.stamp < answered) {
+            // It may hold some of those events, not all: the state that came with the answer, or a newer one, will come.
         } else if account.base.as_ref().is_none_or(|base| base.stamp < state.stamp) {
             self.replica.store(&state);
             account.base = Some(state);
@@ -510,6 +518,11 @@ impl Machine {
         self.outbox.first_waiting().is_none_or(|first| first > event)
     }
 
+    /// Accounts with usage that is not in their state yet.
+    pub fn waiting_accounts(&self) -> impl Iterator<Item = &EndUserId> {
+        self.accounts.keys()
+    }
+
     // What to show and to store.
 
     /// What checks must see from now on, in order.
@@ -527,12 +540,17 @@ impl Machine {
         self.outbox.committed(ticket);
     }
 
-    /// Changes of the replica for one transaction; `None` while one is under way.
+    /// Changes of the replica for one transaction; `None` while one is under way, or until the outbox is durable as far
+    /// as the changes need it.
     pub fn take_replica_writes(&mut self) -> Option<ReplicaWrites> {
-        let waiting = self.accounts.values().filter_map(|account| account.waiting.as_ref());
-        let lanes = self.lanes;
-        let lane_of = |id: &EndUserId| lanes.map_or(0, |lanes| usize::from(lanes.lane_of(id.bucket())));
-        self.replica.take_writes(waiting, lane_of)
+        if self.sealed.is_none() {
+            let waiting = self.accounts.values().filter_map(|account| account.waiting.as_ref());
+            let lanes = self.lanes;
+            let lane_of = |id: &EndUserId| lanes.map_or(0, |lanes| usize::from(lanes.lane_of(id.bucket())));
+            self.sealed = self.replica.take_writes(waiting, lane_of).map(|writes| (self.outbox.ticket(), writes));
+        }
+        let sealed = self.sealed.take_if(|(ticket, _)| self.outbox.is_committed(*ticket));
+        sealed.map(|(_, writes)| writes)
     }
 
     /// The transaction is visible to readers of the file; with `durable`, it and all before it survive a crash.

@@ -163,6 +163,15 @@ impl Outbox {
         self.committed = self.committed.max(ticket);
     }
 
+    /// The ticket of the last write.
+    pub(crate) const fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    pub(crate) const fn is_committed(&self, ticket: u64) -> bool {
+        ticket <= self.committed
+    }
+
     pub(crate) fn is_full(&self, admission: &Admission, bytes_max: usize) -> bool {
         self.bytes + bytes_of(admission) > bytes_max
     }
@@ -316,9 +325,9 @@ impl Outbox {
         }
     }
 
-    /// An event failed by a fault of the server: again later, apart from the others.
+    /// An event failed by a fault of the server: again later, apart from the others. It stays uncertain: an attempt
+    /// over an earlier link may still be on its way.
     pub(crate) fn defer(&mut self, seq: u64, now: Timestamp) {
-        self.entries.get_mut(&seq).expect("what was in flight is an entry").uncertain = false;
         self.deferred.insert((now.saturating_add_micros(RETRY_MICROS), seq));
     }
 

@@ -58,6 +58,9 @@ pub struct Session {
     /// Whether all that it follows is known.
     complete: bool,
     cursor: Vec<u64>,
+    /// By lane: a page of the database lacks what was superseded behind its end. Until a ring has come to where the
+    /// lane ended when the page was read, its instant says nothing of this session.
+    superseded_by: Vec<u64>,
     next_lane: usize,
     catalogue_version: u64,
     /// The catalogue being sent, and the part that is next.
@@ -86,6 +89,7 @@ impl Session {
             complete: matches!(filter, Filter::All),
             filter,
             cursor: resumed.unwrap_or(from),
+            superseded_by: vec![0; heads.len()],
             next_lane: 0,
             catalogue_version,
             sending: None,
@@ -138,12 +142,12 @@ impl Session {
         let mut confirmed = Some(Timestamp::MAX);
         for lane in (self.next_lane..lanes).chain(0..self.next_lane) {
             let cursor = self.cursor[lane];
-            let (since, as_of) =
-                rings.read(lane, |ring| (ring.since(cursor, &self.filter, FRAME_LIMITS), ring.as_of()));
+            let (since, head, as_of) =
+                rings.read(lane, |ring| (ring.since(cursor, &self.filter, FRAME_LIMITS), ring.head(), ring.as_of()));
             let Since::Batch { states, cursor: reached } = since else {
                 return Ok(Next::Read { lane, cursor });
             };
-            confirmed = confirmed.min(as_of);
+            confirmed = confirmed.min(as_of.filter(|_| head >= self.superseded_by[lane].max(reached)));
             self.moved |= reached != cursor;
             self.cursor[lane] = reached;
             if !states.is_empty() {
@@ -165,13 +169,15 @@ impl Session {
         Ok(Next::Send(encode(&Delta::Progress { lanes: self.cursor.clone(), as_of: self.as_of })?))
     }
 
-    /// Takes what was read for [`Next::Read`]: the states after the cursor that pass the filter, in feed order, and the
-    /// `feed_seq` up to which the database was read. Returns the frames to write.
+    /// Takes what was read for [`Next::Read`], in one snapshot: the states after the cursor that pass the filter, in feed
+    /// order; the stamp up to which these are all of them (the last one's, or `head` at the end); and the lane's
+    /// `feed_seq`. Returns the frames to write.
     pub fn backfill(
         &mut self,
         lane: usize,
         states: &[Arc<Published>],
         reached: u64,
+        head: u64,
     ) -> Result<Vec<Vec<u8>>, WireError> {
         let mut frames = Vec::new();
         let mut rest = states;
@@ -186,6 +192,7 @@ impl Session {
             rest = after;
         }
         self.cursor[lane] = self.cursor[lane].max(reached);
+        self.superseded_by[lane] = self.superseded_by[lane].max(head);
         self.moved = true;
         Ok(frames)
     }

@@ -60,6 +60,16 @@ pub enum Status {
     },
 }
 
+impl Status {
+    /// From which stamp on states hold the event, if it was answered.
+    pub(crate) const fn answered_stamp(&self) -> Option<u64> {
+        match self {
+            Self::Answered { stamp, .. } => Some(*stamp),
+            Self::Waiting | Self::Refused { .. } => None,
+        }
+    }
+}
+
 /// One row of the outbox, under its `seq`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

@@ -28,6 +28,8 @@ pub(crate) struct Replica {
     pub(crate) epoch: Option<[u8; 16]>,
     pub(crate) cursor: Vec<u64>,
     pub(crate) as_of: Option<Timestamp>,
+    /// The last `as_of` at which nothing held the stored cursor back.
+    stored_as_of: Option<Timestamp>,
     pub(crate) catalogue: Option<Arc<Catalogue>>,
     parts: CatalogueParts,
     /// States that need a newer catalogue, the newest per account.
@@ -60,6 +62,7 @@ impl Replica {
             epoch,
             cursor,
             as_of,
+            stored_as_of: as_of,
             catalogue,
             parts: CatalogueParts::default(),
             behind: BTreeMap::new(),
@@ -181,6 +184,9 @@ impl Replica {
         }
         let place = |state: &Arc<AccountState>| (lane_of(&state.end_user_id), state.stamp);
         let lanes = self.storable_cursor(waiting.map(place).chain(self.behind.values().map(place)));
+        if lanes == self.cursor {
+            self.stored_as_of = self.as_of;
+        }
         self.is_committing = true;
         self.generation += 1;
         self.committing = std::mem::take(&mut self.dirty);
@@ -190,7 +196,7 @@ impl Replica {
             reset: std::mem::take(&mut self.reset_due),
             accounts: self.committing.iter().map(|(id, state)| (id.clone(), state.clone())).collect(),
             catalogue: if std::mem::take(&mut self.catalogue_due) { self.catalogue.clone() } else { None },
-            meta: Meta { epoch, lanes, as_of: self.as_of },
+            meta: Meta { epoch, lanes, as_of: self.stored_as_of },
         })
     }
 

@@ -1,0 +1,244 @@
+//! The server of the simulation: the real ledger over accounts in memory (the database), rings and sessions (lost at
+//! a restart).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quotastack_core::catalogue::Catalogue;
+use quotastack_core::credits::Credits;
+use quotastack_core::ids::{AccountId, EndUserId, IdempotencyKey, KeyId, LaneCount, uuid_v7};
+use quotastack_core::ledger::account::Account;
+use quotastack_core::ledger::apply::apply;
+use quotastack_core::ledger::block::BlockKind;
+use quotastack_core::ledger::book::Effects;
+use quotastack_core::ledger::command::{Command, Grant, Outcome, Refusal, Request, Usage, UsageRecord};
+use quotastack_core::ledger::entry::Actor;
+use quotastack_core::state::AccountState;
+use quotastack_core::sync::catalogue::EncodedCatalogue;
+use quotastack_core::sync::publisher::{Next, Session, can_resume};
+use quotastack_core::sync::ring::{Published, Ring, RingLimits};
+use quotastack_core::time::Timestamp;
+use quotastack_core::wire::{BatchAnswer, EventResult, Hello, UsageEvent, Welcome, follow_hash};
+
+use crate::rng::Rng;
+
+pub const LANES: u16 = 2;
+/// Small, so that sessions fall behind.
+const RING: RingLimits = RingLimits { places_max: 8, bytes_max: 4_000 };
+const PAGE: usize = 3;
+
+pub struct Row {
+    pub account: Account,
+    pub stamp: u64,
+    /// Ids of usage events by the entries that took credit for them.
+    pub charged: Vec<(quotastack_core::ids::UsageId, i64)>,
+}
+
+pub struct Server {
+    pub rows: BTreeMap<EndUserId, Row>,
+    pub records: BTreeMap<(EndUserId, IdempotencyKey), UsageRecord>,
+    pub catalogue: Catalogue,
+    pub encoded: EncodedCatalogue,
+    pub epoch: [u8; 16],
+    pub heads: Vec<u64>,
+    /// (commit, account, stamp), for judging `as_of`.
+    pub history: Vec<(Timestamp, EndUserId, u64)>,
+    rings: Vec<Ring>,
+    pub sessions: BTreeMap<u64, Session>,
+    now: Timestamp,
+}
+
+impl Server {
+    pub fn new(catalogue: Catalogue, now: Timestamp) -> Self {
+        let mut server = Self {
+            rows: BTreeMap::new(),
+            records: BTreeMap::new(),
+            encoded: EncodedCatalogue::new(&catalogue).unwrap(),
+            catalogue,
+            epoch: [1; 16],
+            heads: vec![0; usize::from(LANES)],
+            history: Vec::new(),
+            rings: Vec::new(),
+            sessions: BTreeMap::new(),
+            now,
+        };
+        server.restart();
+        server
+    }
+
+    /// Everything in memory is lost.
+    pub fn restart(&mut self) {
+        self.sessions.clear();
+        self.rings = self.heads.iter().map(|head| Ring::new(*head, RING)).collect();
+    }
+
+    pub fn lanes() -> LaneCount {
+        LaneCount::new(LANES).unwrap()
+    }
+
+    pub fn lane_of(id: &EndUserId) -> usize {
+        usize::from(Self::lanes().lane_of(id.bucket()))
+    }
+
+    pub fn state(&self, id: &EndUserId) -> AccountState {
+        match self.rows.get(id) {
+            Some(row) => AccountState::publish(&row.account, row.stamp, &self.catalogue),
+            None => AccountState::unknown(id.clone()),
+        }
+    }
+
+    /// The price of `feature` changes from now on: a new version of the catalogue.
+    pub fn publish(&mut self, catalogue: Catalogue) {
+        self.encoded = EncodedCatalogue::new(&catalogue).unwrap();
+        self.catalogue = catalogue;
+    }
+
+    pub fn grant(&mut self, id: &EndUserId, amount: i64, expires_at: Option<Timestamp>, now: Timestamp, rng: &mut Rng) {
+        let grant = Grant {
+            kind: BlockKind::Promo,
+            amount: Credits::new(amount).unwrap(),
+            priority: 100,
+            effective_at: None,
+            expires_at,
+            paid: false,
+            settles_debt: true,
+            feature_keys: vec![],
+        };
+        let before = self.heads.clone();
+        self.run(id, Command::Grant(grant), now, rng).unwrap();
+        self.announce(&before, rng);
+    }
+
+    /// One command of a transaction; the account is stamped with the lane's next place.
+    fn run(&mut self, id: &EndUserId, command: Command, now: Timestamp, rng: &mut Rng) -> Result<Outcome, Refusal> {
+        self.now = self.now.max(now);
+        let known = match &command {
+            Command::Usage(usage) => self.records.get(&(id.clone(), usage.key.clone())),
+            _ => None,
+        };
+        let row = self.rows.entry(id.clone()).or_insert_with(|| {
+            let account = AccountId::from_uuid(uuid_v7(now, rng.bytes(), Some(id.bucket())));
+            Row { account: Account::new(account, id.clone()), stamp: 0, charged: Vec::new() }
+        });
+        let actor = Actor::Key(KeyId::from_uuid(uuid_v7(now, rng.bytes(), None)));
+        let request = Request { now: self.now, actor, seed: rng.bytes(), command };
+        let mut effects = Effects::default();
+        let outcome = apply(&mut row.account, &self.catalogue, &request, known, &mut effects);
+        if let Ok(Outcome::Used { record, replayed: false }) = &outcome {
+            row.charged.push((record.id, record.charged.get()));
+            self.records.insert((id.clone(), record.key.clone()), record.clone());
+        }
+        if !effects.is_empty() {
+            let lane = Self::lane_of(id);
+            self.heads[lane] += 1;
+            row.stamp = self.heads[lane];
+            self.history.push((now, id.clone(), row.stamp));
+        }
+        outcome
+    }
+
+    /// After a commit: sometimes its states go into the rings at once, sometimes only the next poll finds them.
+    fn announce(&mut self, before: &[u64], rng: &mut Rng) {
+        if rng.chance(50) {
+            return;
+        }
+        for (lane, from) in before.iter().enumerate() {
+            let states = self.feed(lane, *from);
+            // A gap is filled by the next poll.
+            let _gap = self.rings[lane].extend(*from, self.heads[lane], states);
+        }
+    }
+
+    /// Newest states of the lane after `from`, in feed order.
+    fn feed(&self, lane: usize, from: u64) -> Vec<Arc<Published>> {
+        let rows = self.rows.iter().filter(|(id, row)| Self::lane_of(id) == lane && row.stamp > from);
+        let mut states: Vec<Arc<Published>> = rows.map(|(id, _)| Arc::new(Published::new(&self.state(id)))).collect();
+        states.sort_by_key(|state| state.stamp);
+        states
+    }
+
+    /// Reads the lanes, as a poll of the database does.
+    pub fn poll_lanes(&mut self, now: Timestamp) {
+        for lane in 0..self.rings.len() {
+            let states = self.feed(lane, self.rings[lane].head());
+            let (head, to) = (self.rings[lane].head(), self.heads[lane]);
+            self.rings[lane].extend(head, to, states).unwrap();
+            self.rings[lane].confirm(now);
+        }
+    }
+
+    pub fn hello(&mut self, conn: u64, hello: &Hello, now: Timestamp) -> Welcome {
+        let resumed = hello.cursor.as_ref().filter(|cursor| can_resume(cursor, self.epoch, &self.heads));
+        let resume = resumed.is_some();
+        let lanes = resumed.map(|cursor| cursor.lanes.clone());
+        let version = if resume { hello.catalogue_version } else { 0 };
+        self.sessions.insert(conn, Session::new(hello.mode, lanes, &self.heads, version, now));
+        Welcome {
+            epoch: self.epoch,
+            environment: "ten_1/live".to_owned(),
+            lanes: Self::lanes(),
+            server_now: now,
+            in_flight_max: LANES,
+            resume,
+        }
+    }
+
+    /// Frames of deltas to write for a session, and when it wants to be asked again.
+    pub fn pump(&mut self, conn: u64, now: Timestamp) -> Option<(Vec<Vec<u8>>, Option<Timestamp>)> {
+        let mut session = self.sessions.remove(&conn)?;
+        let next = session.next(self.rings.as_slice(), &self.encoded, now).unwrap();
+        let done = match next {
+            Next::Send(frame) => (vec![frame], None),
+            Next::Wait { until } => (vec![], Some(until)),
+            Next::Read { lane, cursor } => {
+                let mut states = self.feed(lane, cursor);
+                let reached = if states.len() > PAGE { states[PAGE - 1].stamp } else { self.heads[lane] };
+                states.truncate(PAGE);
+                states.retain(|state| session.filter().matches(state.hash));
+                (session.backfill(lane, &states, reached, self.heads[lane]).unwrap(), None)
+            }
+        };
+        self.sessions.insert(conn, session);
+        Some(done)
+    }
+
+    pub fn fetch(&mut self, conn: u64, id: &EndUserId) -> AccountState {
+        if let Some(session) = self.sessions.get_mut(&conn) {
+            session.follow(follow_hash(id));
+        }
+        self.state(id)
+    }
+
+    /// One transaction for the whole batch.
+    pub fn batch(&mut self, conn: u64, lane: u16, events: &[UsageEvent], now: Timestamp, rng: &mut Rng) -> BatchAnswer {
+        let before = self.heads.clone();
+        let mut answer = BatchAnswer::default();
+        for UsageEvent { end_user_id, usage } in events {
+            assert_eq!(Self::lane_of(end_user_id), usize::from(lane), "a batch holds one lane");
+            if let Some(session) = self.sessions.get_mut(&conn) {
+                session.follow(follow_hash(end_user_id));
+            }
+            answer.results.push(self.record(end_user_id, usage, now, rng));
+        }
+        let mut ids: Vec<&EndUserId> = events.iter().map(|event| &event.end_user_id).collect();
+        ids.sort();
+        ids.dedup();
+        answer.states = ids.into_iter().map(|id| self.state(id)).collect();
+        self.announce(&before, rng);
+        answer
+    }
+
+    fn record(&mut self, id: &EndUserId, usage: &Usage, now: Timestamp, rng: &mut Rng) -> EventResult {
+        let known = self.records.contains_key(&(id.clone(), usage.key.clone()));
+        if !known && rng.chance(2) {
+            return EventResult::Failed;
+        }
+        match self.run(id, Command::Usage(usage.clone()), now, rng) {
+            Ok(Outcome::Used { record, replayed }) => EventResult::Recorded { replayed, charged: record.charged },
+            Ok(other) => panic!("usage gave {other:?}"),
+            Err(refusal) => {
+                EventResult::Refused { code: refusal.code().as_str().to_owned(), detail: refusal.to_string() }
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A sidecar of the simulation: the real [`Machine`] between a disk that may lose what was not durable, and the
+//! map that checks read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use quotastack_core::catalogue::Catalogue;
+use quotastack_core::ids::{EndUserId, SidecarId, uuid_v7};
+use quotastack_core::state::AccountState;
+use quotastack_core::sync::catalogue;
+use quotastack_core::sync::machine::{Config, Machine, ReplicaWrites, Shown, Stored};
+use quotastack_core::sync::record::{Meta, OutboxWrite, Record};
+use quotastack_core::time::Timestamp;
+use quotastack_core::wire::{Hello, Mode, Secret, follow_hash};
+
+use crate::rng::Rng;
+
+/// The replica file.
+#[derive(Clone, Default)]
+pub struct File {
+    pub accounts: BTreeMap<EndUserId, Vec<u8>>,
+    meta: Option<Vec<u8>>,
+    catalogue: Option<Vec<u8>>,
+}
+
+impl File {
+    pub fn get(&self, id: &EndUserId) -> Option<Arc<AccountState>> {
+        self.accounts.get(id).map(|bytes| Arc::new(AccountState::decode(bytes).unwrap()))
+    }
+
+    fn apply(&mut self, writes: &ReplicaWrites) {
+        if writes.reset {
+            *self = Self::default();
+        }
+        for (id, state) in &writes.accounts {
+            match state {
+                Some(state) => self.accounts.insert(id.clone(), state.encode()),
+                None => self.accounts.remove(id),
+            };
+        }
+        if let Some(new) = &writes.catalogue {
+            self.catalogue = Some(catalogue::encode(new));
+        }
+        self.meta = Some(writes.meta.encode());
+    }
+}
+
+#[derive(Default)]
+pub struct Disk {
+    environment: Option<String>,
+    pub records: BTreeMap<u64, Vec<u8>>,
+    durable: File,
+    pub file: File,
+    commits: u64,
+}
+
+impl Disk {
+    fn apply(&mut self, writes: &[OutboxWrite]) {
+        for write in writes {
+            match write {
+                OutboxWrite::Put(record) => {
+                    self.records.insert(record.seq, record.encode());
+                }
+                OutboxWrite::Remove(seq) => {
+                    self.records.remove(seq);
+                }
+                OutboxWrite::Environment(name) => self.environment = Some(name.clone()),
+            }
+        }
+    }
+
+    pub fn records(&self) -> Vec<Record> {
+        self.records.values().map(|bytes| Record::decode(bytes).unwrap()).collect()
+    }
+}
+
+pub struct Sidecar {
+    config: Config,
+    id: SidecarId,
+    pub run: u64,
+    pub conn: Option<u64>,
+    pub machine: Machine,
+    pub disk: Disk,
+    pub views: BTreeMap<EndUserId, Arc<AccountState>>,
+    pub catalogue: Option<Arc<Catalogue>>,
+    /// What the outbox's writer is writing.
+    outbox_commit: Option<(u64, Vec<OutboxWrite>)>,
+    replica_commit: Option<ReplicaWrites>,
+    pub committed: u64,
+    /// Highest stamp ever shown in this history, per account and run.
+    stamps: HashMap<EndUserId, u64>,
+    pub fetching: BTreeSet<EndUserId>,
+}
+
+impl Sidecar {
+    pub fn new(config: Config, now: Timestamp, rng: &mut Rng) -> Self {
+        let mut sidecar = Self {
+            config,
+            id: SidecarId::from_uuid(uuid_v7(now, rng.bytes(), None)),
+            run: 0,
+            conn: None,
+            machine: Machine::open(config, Stored::default(), &|_| None, now),
+            disk: Disk::default(),
+            views: BTreeMap::new(),
+            catalogue: None,
+            outbox_commit: None,
+            replica_commit: None,
+            committed: 0,
+            stamps: HashMap::new(),
+            fetching: BTreeSet::new(),
+        };
+        sidecar.show();
+        sidecar
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+
+    /// Whether answered events are kept for an hour, not only the last few.
+    pub fn remembers_for_long(&self) -> bool {
+        self.config.answered_kept_max > 100
+    }
+
+    /// kill -9, then a new run. What was being committed may or may not have reached the disk.
+    pub fn crash(&mut self, now: Timestamp, rng: &mut Rng) {
+        if let Some((_, writes)) = self.outbox_commit.take().filter(|_| rng.chance(50)) {
+            self.disk.apply(&writes);
+        }
+        self.replica_commit = None;
+        self.disk.file = self.disk.durable.clone();
+        let stored = Stored {
+            environment: self.disk.environment.clone(),
+            records: self.disk.records(),
+            meta: self.disk.file.meta.as_ref().map(|bytes| Meta::decode(bytes).unwrap()),
+            catalogue: self.disk.file.catalogue.as_ref().map(|bytes| Arc::new(catalogue::decode(bytes).unwrap())),
+        };
+        let file = &self.disk.file;
+        self.machine = Machine::open(self.config, stored, &|id| file.get(id), now);
+        self.run += 1;
+        self.conn = None;
+        self.committed = 0;
+        self.views.clear();
+        self.stamps.clear();
+        self.fetching.clear();
+        self.catalogue = None;
+        self.show();
+    }
+
+    pub fn hello(&self) -> Hello {
+        Hello {
+            key: Secret("qs_live_key".to_owned()),
+            sidecar_id: self.id,
+            run_id: [0; 16],
+            software: "sim".to_owned(),
+            mode: self.config.mode,
+            cursor: self.machine.cursor(),
+            catalogue_version: self.machine.catalogue_version(),
+        }
+    }
+
+    pub fn followed(&self) -> Vec<u64> {
+        let stored = self.disk.file.accounts.keys().map(follow_hash);
+        stored.chain(self.machine.followed_beside_stored()).collect()
+    }
+
+    /// What the glue does before it lets go of the machine.
+    pub fn show(&mut self) {
+        for shown in self.machine.take_shown() {
+            match shown {
+                Shown::State(state) => {
+                    let before = self.stamps.insert(state.end_user_id.clone(), state.stamp);
+                    assert!(before.is_none_or(|before| before <= state.stamp), "a stamp went back: {state:?}");
+                    self.views.insert(state.end_user_id.clone(), state);
+                }
+                Shown::Catalogue(catalogue) => {
+                    let newer = self.catalogue.as_ref().is_none_or(|old| old.version < catalogue.version);
+                    assert!(newer, "a catalogue went back");
+                    self.catalogue = Some(catalogue);
+                }
+                Shown::Reset => {
+                    self.views.clear();
+                    self.stamps.clear();
+                    self.catalogue = None;
+                }
+            }
+        }
+    }
+
+    /// What a check would read.
+    pub fn view(&self, id: &EndUserId) -> Option<Arc<AccountState>> {
+        let missed = || self.machine.view(id, &|id| self.disk.file.get(id));
+        self.views.get(id).cloned().or_else(missed)
+    }
+
+    /// What the machine forgot may come again, as old as the server's answer.
+    pub fn forget(&mut self, id: &EndUserId) {
+        self.views.remove(id);
+        self.stamps.remove(id);
+    }
+
+    /// The memory map is bounded: some views are dropped and found again on disk.
+    pub fn evict(&mut self, rng: &mut Rng) {
+        self.views.retain(|_, _| !rng.chance(30));
+    }
+
+    /// Begins a commit of the outbox if one is due.
+    pub fn begin_outbox_commit(&mut self) -> bool {
+        if self.outbox_commit.is_none() {
+            self.outbox_commit = self.machine.take_outbox_writes();
+            return self.outbox_commit.is_some();
+        }
+        false
+    }
+
+    pub fn end_outbox_commit(&mut self) {
+        let (ticket, writes) = self.outbox_commit.take().expect("a commit was begun in this run");
+        self.disk.apply(&writes);
+        self.committed = ticket;
+        self.machine.outbox_committed(ticket);
+    }
+
+    pub fn begin_replica_commit(&mut self) -> bool {
+        if self.replica_commit.is_none() {
+            self.replica_commit = self.machine.take_replica_writes();
+            return self.replica_commit.is_some();
+        }
+        false
+    }
+
+    pub fn end_replica_commit(&mut self) {
+        let writes = self.replica_commit.take().expect("a commit was begun in this run");
+        self.disk.file.apply(&writes);
+        self.disk.commits += 1;
+        let durable = self.disk.commits.is_multiple_of(4);
+        if durable {
+            self.disk.durable = self.disk.file.clone();
+        }
+        self.machine.replica_committed(writes.generation, durable);
+    }
+}

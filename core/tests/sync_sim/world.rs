@@ -1,0 +1,579 @@
+//! One server, some sidecars, a network and clients, in simulated time. After each step the invariants are checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::credits::{Credits, Units};
+use quotastack_core::entitlement::evaluate::wallet_at;
+use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
+use quotastack_core::ledger::command::Usage;
+use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::sync::machine::{Batch, Config, NotAdmitted};
+use quotastack_core::sync::record::Status;
+use quotastack_core::time::Timestamp;
+use quotastack_core::wire::{
+    AnswerParts, BatchReply, Delta, Hello, Mode, Request, Response, ServerControl, SidecarControl, Welcome, decode,
+    encode,
+};
+
+use crate::rng::Rng;
+use crate::server::Server;
+use crate::sidecar::Sidecar;
+
+const START: i64 = 1_700_000_000_000_000;
+const OPS: usize = 400;
+const POLL_MICROS: i64 = 20_000;
+const RECONNECT_MICROS: i64 = 30_000;
+/// By then everything must be at rest.
+const REST_MICROS: i64 = 120_000_000;
+/// Accounts charged through the first sidecar only, and never granted anything after the start: their balance must
+/// be exact at every moment.
+const STEADY: usize = 2;
+const STEADY_GRANT: i64 = 1_000_000_000;
+const SHARED: usize = 6;
+
+enum Event {
+    Op,
+    Poll,
+    Pump { conn: u64 },
+    Hello { conn: u64, sidecar: usize, run: u64, hello: Hello },
+    Welcome { conn: u64, sidecar: usize, welcome: Welcome },
+    Follow { conn: u64, frame: Vec<u8> },
+    Delta { conn: u64, sidecar: usize, frame: Vec<u8> },
+    Batch { conn: u64, sidecar: usize, id: u64, frame: Vec<u8> },
+    Reply { conn: u64, sidecar: usize, id: u64, frames: Vec<Vec<u8>> },
+    Fetch { conn: u64, sidecar: usize, id: EndUserId },
+    Fetched { conn: u64, sidecar: usize, id: EndUserId, frame: Vec<u8> },
+    OutboxDone { sidecar: usize, run: u64 },
+    ReplicaDone { sidecar: usize, run: u64 },
+    Wake,
+    Connect { sidecar: usize },
+}
+
+struct Admitted {
+    sidecar: usize,
+    run: u64,
+    ticket: u64,
+    event: (EndUserId, IdempotencyKey),
+}
+
+pub struct World {
+    rng: Rng,
+    now: i64,
+    order: u64,
+    queue: BTreeMap<(i64, u64), Event>,
+    server: Server,
+    sidecars: Vec<Sidecar>,
+    /// Time of the last delta on its way to each connection: a stream keeps its order.
+    streams: BTreeMap<u64, i64>,
+    next_conn: u64,
+    next_key: u64,
+    ops: usize,
+    unacknowledged: Vec<Admitted>,
+    acknowledged: BTreeSet<(EndUserId, IdempotencyKey)>,
+    /// Cost by key of all that the first sidecar admitted for steady accounts and did not lose in a crash.
+    steady: BTreeMap<(EndUserId, IdempotencyKey), i64>,
+    sent: Vec<(EndUserId, Usage)>,
+    checked_as_of: Vec<Option<Timestamp>>,
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros).unwrap()
+}
+
+fn feature(policy: OveragePolicy, limit: Option<i64>) -> Feature {
+    let price = Price::PerUnit { cost: Credits::new(3).unwrap(), per_units: Units::ONE };
+    Feature {
+        kind: FeatureKind::Metered,
+        default: Access { enabled: true, value: None },
+        prices: vec![PriceVersion { effective_from: at(0), price }],
+        overage_policy: policy,
+        overdraft_limit: limit.map(|limit| Credits::new(limit).unwrap()),
+        offline: OfflinePolicy::Allow,
+    }
+}
+
+fn key(name: &str) -> FeatureKey {
+    FeatureKey::new(name).unwrap()
+}
+
+fn user(kind: &str, index: usize) -> EndUserId {
+    EndUserId::new(&format!("{kind}_{index}")).unwrap()
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let features = [
+            ("blocked", feature(OveragePolicy::Block, None)),
+            ("capped", feature(OveragePolicy::Cap, None)),
+            ("overdraft", feature(OveragePolicy::Overdraft, Some(50))),
+            ("steady", feature(OveragePolicy::Block, None)),
+        ];
+        let features = features.into_iter().map(|(name, feature)| (key(name), feature)).collect();
+        let mut server = Server::new(Catalogue { version: 1, features, ..Catalogue::default() }, at(START));
+        for index in 0..STEADY {
+            server.grant(&user("steady", index), STEADY_GRANT, None, at(START), &mut rng);
+        }
+        let count = 1 + rng.index(2);
+        let sidecars = (0..count).map(|_| {
+            let mode = if rng.chance(50) { Mode::All } else { Mode::OnDemand };
+            let answered_kept_max = if rng.chance(50) { 5 } else { 1_000 };
+            Sidecar::new(Config { mode, outbox_bytes_max: 60_000, answered_kept_max }, at(START), &mut rng)
+        });
+        let sidecars = sidecars.collect::<Vec<_>>();
+        let mut world = Self {
+            rng,
+            now: START,
+            order: 0,
+            queue: BTreeMap::new(),
+            server,
+            sidecars,
+            streams: BTreeMap::new(),
+            next_conn: 1,
+            next_key: 1,
+            ops: 0,
+            unacknowledged: Vec::new(),
+            acknowledged: BTreeSet::new(),
+            steady: BTreeMap::new(),
+            sent: Vec::new(),
+            checked_as_of: Vec::new(),
+        };
+        world.after(0, Event::Op);
+        world.after(POLL_MICROS, Event::Poll);
+        for sidecar in 0..count {
+            world.after(0, Event::Connect { sidecar });
+        }
+        world
+    }
+
+    fn after(&mut self, delay: i64, event: Event) {
+        self.order += 1;
+        self.queue.insert((self.now + delay, self.order), event);
+    }
+
+    fn later(&mut self, event: Event) {
+        let delay = self.rng.delay();
+        self.after(delay, event);
+    }
+
+    /// Runs until the clients are done and everything is at rest. Returns how many events were acknowledged.
+    pub fn run(&mut self) -> usize {
+        while let Some(((at_micros, _), event)) = self.queue.pop_first() {
+            self.now = at_micros;
+            self.step(event);
+            for sidecar in 0..self.sidecars.len() {
+                self.drive(sidecar);
+            }
+            self.check();
+            if self.ops == OPS && self.is_at_rest() {
+                self.check_rest();
+                return self.acknowledged.len();
+            }
+            assert!(self.now < START + REST_MICROS, "no rest");
+        }
+        unreachable!("lanes are polled for ever")
+    }
+
+    fn is_up(&self, sidecar: usize, conn: u64) -> bool {
+        self.sidecars[sidecar].conn == Some(conn)
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = at(self.now);
+        match event {
+            Event::Op => {
+                self.ops += 1;
+                self.client();
+                if self.ops < OPS {
+                    let delay = i64::try_from(self.rng.below(6_000)).unwrap();
+                    self.after(delay, Event::Op);
+                }
+            }
+            Event::Poll => {
+                self.server.poll_lanes(now);
+                let conns: Vec<u64> = self.server.sessions.keys().copied().collect();
+                conns.into_iter().for_each(|conn| self.after(0, Event::Pump { conn }));
+                self.after(POLL_MICROS, Event::Poll);
+            }
+            Event::Pump { conn } => self.pump(conn),
+            Event::Connect { sidecar } => self.connect(sidecar),
+            Event::Hello { conn, sidecar, run, hello } => {
+                if self.sidecars[sidecar].run == run && self.is_up(sidecar, conn) {
+                    let welcome = self.server.hello(conn, &hello, now);
+                    let ServerControl::Welcome(welcome) =
+                        decode(&encode(&ServerControl::Welcome(welcome)).unwrap()).unwrap()
+                    else {
+                        panic!("a welcome stays a welcome")
+                    };
+                    // The sidecar reads deltas only once it is welcome.
+                    let delay = self.rng.delay();
+                    self.streams.insert(conn, self.now + delay);
+                    self.after(delay, Event::Welcome { conn, sidecar, welcome });
+                }
+            }
+            Event::Welcome { conn, sidecar, welcome } => {
+                if self.is_up(sidecar, conn) {
+                    self.sidecars[sidecar].machine.link_up(&welcome).unwrap();
+                    self.sidecars[sidecar].show();
+                    if self.sidecars[sidecar].mode() == Mode::OnDemand {
+                        let hashes = self.sidecars[sidecar].followed();
+                        let frame = encode(&SidecarControl::Follow { hashes, complete: true }).unwrap();
+                        self.later(Event::Follow { conn, frame });
+                    }
+                }
+            }
+            Event::Follow { conn, frame } => {
+                let follow = decode(&frame).unwrap();
+                if let (Some(session), SidecarControl::Follow { hashes, complete }) =
+                    (self.server.sessions.get_mut(&conn), follow)
+                {
+                    session.follow_all(hashes, complete);
+                }
+            }
+            Event::Delta { conn, sidecar, frame } => {
+                if self.is_up(sidecar, conn) {
+                    let delta: Delta = decode(&frame).unwrap();
+                    let Sidecar { machine, disk, .. } = &mut self.sidecars[sidecar];
+                    machine.delta(delta, &|id| disk.file.get(id)).unwrap();
+                }
+            }
+            Event::Batch { conn, sidecar, id, frame } => self.batch(conn, sidecar, id, &frame),
+            Event::Reply { conn, sidecar, id, frames } => {
+                if self.is_up(sidecar, conn) {
+                    let mut parts = AnswerParts::default();
+                    let replies = frames.iter().filter_map(|frame| parts.push(decode(frame).unwrap()).unwrap());
+                    let reply: BatchReply = replies.last().expect("an answer ends");
+                    let Sidecar { machine, disk, .. } = &mut self.sidecars[sidecar];
+                    machine.answered(id, reply, &|id| disk.file.get(id), now).unwrap();
+                }
+            }
+            Event::Fetch { conn, sidecar, id } => {
+                if self.server.sessions.contains_key(&conn) {
+                    let state = self.server.fetch(conn, &id);
+                    let frame = encode(&Response::State(state)).unwrap();
+                    self.later(Event::Fetched { conn, sidecar, id, frame });
+                }
+            }
+            Event::Fetched { conn, sidecar, id, frame } => {
+                if self.is_up(sidecar, conn) {
+                    let Response::State(state) = decode(&frame).unwrap() else { panic!("a state was sent") };
+                    let Sidecar { machine, disk, fetching, .. } = &mut self.sidecars[sidecar];
+                    machine.fetched(&id, Some(state), &|id| disk.file.get(id)).unwrap();
+                    fetching.remove(&id);
+                }
+            }
+            Event::OutboxDone { sidecar, run } => {
+                if self.sidecars[sidecar].run == run {
+                    self.sidecars[sidecar].end_outbox_commit();
+                    self.acknowledge();
+                }
+            }
+            Event::ReplicaDone { sidecar, run } => {
+                if self.sidecars[sidecar].run == run {
+                    self.sidecars[sidecar].end_replica_commit();
+                }
+            }
+            Event::Wake => {}
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let sidecars = &self.sidecars;
+        let is_durable = |admitted: &Admitted| {
+            let sidecar = &sidecars[admitted.sidecar];
+            sidecar.run == admitted.run && admitted.ticket <= sidecar.committed
+        };
+        let (durable, waiting) = self.unacknowledged.drain(..).partition(|admitted| is_durable(admitted));
+        self.unacknowledged = waiting;
+        let durable: Vec<Admitted> = durable;
+        self.acknowledged.extend(durable.into_iter().map(|admitted| admitted.event));
+    }
+
+    /// What the glue does after each call.
+    fn drive(&mut self, index: usize) {
+        let now = at(self.now);
+        let sidecar = &mut self.sidecars[index];
+        sidecar.show();
+        let run = sidecar.run;
+        if sidecar.begin_outbox_commit() {
+            self.later(Event::OutboxDone { sidecar: index, run });
+        }
+        if self.sidecars[index].begin_replica_commit() {
+            self.later(Event::ReplicaDone { sidecar: index, run });
+        }
+        let (batches, wake) = self.sidecars[index].machine.poll(now);
+        let conn = self.sidecars[index].conn;
+        for Batch { id, lane, events } in batches {
+            let conn = conn.expect("batches are sent over a link");
+            let frame = encode(&Request::Usage { lane, events }).unwrap();
+            self.later(Event::Batch { conn, sidecar: index, id, frame });
+        }
+        if let Some(wake) = wake {
+            self.after(wake.micros_since(now).max(1), Event::Wake);
+        }
+    }
+
+    fn pump(&mut self, conn: u64) {
+        let Some(sidecar) = self.sidecars.iter().position(|sidecar| sidecar.conn == Some(conn)) else { return };
+        let Some((frames, until)) = self.server.pump(conn, at(self.now)) else { return };
+        let mut asked_again = until.map_or(1, |until| until.micros_since(at(self.now)).max(1));
+        for frame in frames {
+            let delivery = self.streams.get(&conn).copied().unwrap_or(0).max(self.now + self.rng.delay());
+            self.streams.insert(conn, delivery);
+            asked_again = delivery - self.now;
+            // Where every account is held, a state does no harm at the wrong place either.
+            if self.sidecars[sidecar].mode() == Mode::All && self.rng.chance(10) {
+                if let Delta::States(_) = decode(&frame).unwrap() {
+                    let delay = delivery - self.now + self.rng.delay();
+                    self.after(delay, Event::Delta { conn, sidecar, frame: frame.clone() });
+                }
+            }
+            self.after(delivery - self.now, Event::Delta { conn, sidecar, frame });
+        }
+        if until.is_none() {
+            self.after(asked_again, Event::Pump { conn });
+        }
+    }
+
+    fn connect(&mut self, sidecar: usize) {
+        if self.sidecars[sidecar].conn.is_some() {
+            return;
+        }
+        let conn = self.next_conn;
+        self.next_conn += 1;
+        self.sidecars[sidecar].conn = Some(conn);
+        let Ok(SidecarControl::Hello(hello)) =
+            decode(&encode(&SidecarControl::Hello(self.sidecars[sidecar].hello())).unwrap())
+        else {
+            panic!("a hello stays a hello")
+        };
+        let run = self.sidecars[sidecar].run;
+        self.later(Event::Hello { conn, sidecar, run, hello });
+    }
+
+    fn disconnect(&mut self, index: usize) {
+        let Sidecar { machine, disk, conn, fetching, .. } = &mut self.sidecars[index];
+        let Some(conn) = conn.take() else { return };
+        machine.link_down();
+        for id in std::mem::take(fetching) {
+            machine.fetched(&id, None, &|id| disk.file.get(id)).unwrap();
+        }
+        // The server may notice much later.
+        if self.rng.chance(50) {
+            self.server.sessions.remove(&conn);
+        }
+        self.after(RECONNECT_MICROS, Event::Connect { sidecar: index });
+    }
+
+    fn batch(&mut self, conn: u64, sidecar: usize, id: u64, frame: &[u8]) {
+        // What was received before a link broke may still be done.
+        if !self.is_up(sidecar, conn) && self.rng.chance(50) {
+            return;
+        }
+        let Request::Usage { lane, events } = decode(frame).unwrap() else { panic!("a batch was sent") };
+        if self.ops < OPS && self.rng.chance(5) {
+            let frames = vec![encode(&Response::Busy { delay_ms: 20 }).unwrap()];
+            return self.later(Event::Reply { conn, sidecar, id, frames });
+        }
+        let answer = self.server.batch(conn, lane, &events, at(self.now), &mut self.rng);
+        if self.ops < OPS && self.rng.chance(5) {
+            // Committed, and the answer is lost.
+            return self.disconnect(sidecar);
+        }
+        self.later(Event::Reply { conn, sidecar, id, frames: answer.into_frames().unwrap() });
+    }
+
+    fn client(&mut self) {
+        let sidecar = self.rng.index(self.sidecars.len());
+        match self.rng.below(100) {
+            0 => self.crash(sidecar),
+            1 => self.disconnect(sidecar),
+            2 => {
+                self.server.restart();
+                (0..self.sidecars.len()).for_each(|sidecar| self.disconnect(sidecar));
+            }
+            3 => self.change_price(),
+            4 => self.sidecars[sidecar].evict(&mut self.rng),
+            5..=6 => self.forget(sidecar),
+            7..=20 => {
+                let id = user("user", self.rng.index(SHARED));
+                let expiry = self.rng.chance(30).then(|| at(self.now + 300_000));
+                let amount = 1 + i64::try_from(self.rng.below(60)).unwrap();
+                self.server.grant(&id, amount, expiry, at(self.now), &mut self.rng);
+            }
+            _ => self.usage(sidecar),
+        }
+    }
+
+    fn crash(&mut self, index: usize) {
+        let conn = self.sidecars[index].conn;
+        self.sidecars[index].crash(at(self.now), &mut self.rng);
+        if let Some(conn) = conn.filter(|_| self.rng.chance(50)) {
+            self.server.sessions.remove(&conn);
+        }
+        if index == 0 {
+            let kept: BTreeSet<_> = self.sidecars[0].disk.records().iter().map(|record| event_of(record)).collect();
+            let recorded = &self.server.records;
+            self.steady.retain(|event, _| kept.contains(event) || recorded.contains_key(event));
+        }
+        self.after(RECONNECT_MICROS, Event::Connect { sidecar: index });
+    }
+
+    fn change_price(&mut self) {
+        let mut catalogue = self.server.catalogue.clone();
+        catalogue.version += 1;
+        let cost = Credits::new(1 + i64::try_from(self.rng.below(5)).unwrap()).unwrap();
+        let price = Price::PerUnit { cost, per_units: Units::ONE };
+        let feature = catalogue.features.get_mut(&key("overdraft")).unwrap();
+        feature.prices.push(PriceVersion { effective_from: at(self.now), price });
+        self.server.publish(catalogue);
+    }
+
+    fn forget(&mut self, index: usize) {
+        let id = user("user", self.rng.index(SHARED));
+        let sidecar = &mut self.sidecars[index];
+        if sidecar.mode() == Mode::OnDemand && sidecar.machine.forget(&id) {
+            sidecar.forget(&id);
+        }
+    }
+
+    fn usage(&mut self, index: usize) {
+        let steady = index == 0 && self.rng.chance(30);
+        let (id, usage) = if self.rng.chance(10) && !self.sent.is_empty() {
+            let (id, usage) = self.sent[self.rng.index(self.sent.len())].clone();
+            // A repeat that the sidecar no longer remembers is pending again until the ledger recognises it.
+            let is_remembered = index == 0 && self.sidecars[0].remembers_for_long();
+            if id.as_str().starts_with("steady") && !is_remembered {
+                return;
+            }
+            (id, Usage { id: self.usage_id(), ..usage })
+        } else {
+            let features = ["blocked", "capped", "overdraft"];
+            let (id, feature) = if steady {
+                (user("steady", self.rng.index(STEADY)), "steady")
+            } else {
+                (user("user", self.rng.index(SHARED)), features[self.rng.index(3)])
+            };
+            (id, self.new_usage(feature))
+        };
+        let now = at(self.now);
+        let Sidecar { machine, disk, run, fetching, conn, .. } = &mut self.sidecars[index];
+        let (run, conn) = (*run, *conn);
+        let file = &disk.file;
+        match machine.admit(&id, usage.clone(), &|id| file.get(id), now) {
+            Ok(admitted) => {
+                if let Some(state) = admitted.state {
+                    self.sidecars[index].views.insert(id.clone(), state);
+                }
+                let event = (id.clone(), usage.key.clone());
+                if id.as_str().starts_with("steady") {
+                    self.steady.insert(event.clone(), admitted.admission.answer.cost.get());
+                }
+                self.unacknowledged.push(Admitted { sidecar: index, run, ticket: admitted.ticket, event });
+                self.sent.push((id, usage));
+                self.acknowledge();
+            }
+            Err(NotAdmitted::NoState) => {
+                if let Some(conn) = conn.filter(|_| !fetching.contains(&id)) {
+                    machine.fetch_begins(&id);
+                    fetching.insert(id.clone());
+                    self.later(Event::Fetch { conn, sidecar: index, id });
+                }
+            }
+            Err(NotAdmitted::Refused(_) | NotAdmitted::OutboxFull) => {}
+            Err(NotAdmitted::Partial) => panic!("no account of this world is that large"),
+        }
+    }
+
+    fn usage_id(&mut self) -> UsageId {
+        UsageId::from_uuid(uuid_v7(at(self.now), self.rng.bytes(), Some(0)))
+    }
+
+    fn new_usage(&mut self, feature: &str) -> Usage {
+        self.next_key += 1;
+        Usage {
+            id: self.usage_id(),
+            key: IdempotencyKey::new(&format!("key-{}", self.next_key)).unwrap(),
+            feature_key: key(feature),
+            units: Units::new(1 + i64::try_from(self.rng.below(4)).unwrap()).unwrap(),
+            properties: BTreeMap::new(),
+            effective_at: None,
+            on_insufficient: None,
+            admitted_at: None,
+        }
+    }
+
+    /// Holds after every step.
+    fn check(&mut self) {
+        for id in (0..STEADY).map(|index| user("steady", index)) {
+            let Some(view) = self.sidecars[0].view(&id) else { continue };
+            let spent: i64 = self.steady.iter().filter(|((owner, _), _)| *owner == id).map(|(_, cost)| cost).sum();
+            let seen = view.wallet.totals().balance.get();
+            assert_eq!(STEADY_GRANT - spent, seen, "{id} at {}: counted twice, or forgotten: {view:?}", self.now);
+        }
+        let as_of = self.sidecars.iter().map(|sidecar| sidecar.machine.as_of()).collect();
+        if as_of != self.checked_as_of {
+            self.checked_as_of = as_of;
+            self.sidecars.iter().for_each(|sidecar| self.check_as_of(sidecar));
+        }
+    }
+
+    /// Everything that was committed by `as_of` is shown, but for accounts whose events, or they themselves, are on their way.
+    fn check_as_of(&self, sidecar: &Sidecar) {
+        let Some(as_of) = sidecar.machine.as_of() else { return };
+        let busy = sidecar.machine.waiting_accounts().chain(&sidecar.fetching);
+        let busy: BTreeSet<EndUserId> = busy.cloned().collect();
+        let version = sidecar.machine.catalogue_version();
+        for (at, id, stamp) in self.server.history.iter().filter(|(at, ..)| *at <= as_of) {
+            let Some(view) =
+                sidecar.view(id).filter(|_| !busy.contains(id) && version == self.server.catalogue.version)
+            else {
+                continue;
+            };
+            let replica = (sidecar.mode(), sidecar.machine.cursor());
+            assert!(view.stamp >= *stamp, "{id}: {stamp} of {at} is not shown at {as_of} by {replica:?}: {view:?}");
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.unacknowledged.iter().all(|admitted| self.sidecars[admitted.sidecar].run != admitted.run)
+            && self.sidecars.iter().all(|sidecar| {
+                sidecar.machine.outbox_status().waiting == 0
+                    && sidecar.machine.catalogue_version() == self.server.catalogue.version
+                    && sidecar.machine.cursor().is_some_and(|cursor| cursor.lanes == self.server.heads)
+                    && sidecar.machine.replica_backlog() == 0
+            })
+    }
+
+    fn check_rest(&self) {
+        for event in &self.acknowledged {
+            let record = self.server.records.get(event).unwrap_or_else(|| panic!("{event:?} was lost"));
+            let charges = self.server.rows[&event.0].charged.iter().filter(|(id, _)| *id == record.id).count();
+            assert_eq!(charges, 1, "{event:?}");
+        }
+        for (id, row) in &self.server.rows {
+            let charged: i64 = row.charged.iter().map(|(_, charged)| charged).sum();
+            assert_eq!(charged, row.account.lifetime_consumed.get(), "{id}");
+            for sidecar in &self.sidecars {
+                let view = sidecar.view(id);
+                assert!(view.is_some() || sidecar.mode() == Mode::OnDemand, "{id} is missing");
+                let now = at(self.now);
+                for found in [view, sidecar.disk.file.get(id)].into_iter().flatten() {
+                    let truth = self.server.state(id);
+                    assert_eq!((found.stamp, found.version), (truth.stamp, truth.version), "{id}");
+                    assert_eq!(wallet_at(&found, now), wallet_at(&truth, now), "{id}");
+                }
+            }
+        }
+        for sidecar in &self.sidecars {
+            assert!(sidecar.machine.outbox_status().refused == 0, "nothing in this world is refused for good");
+            let records = sidecar.disk.records();
+            assert!(records.iter().all(|record| !matches!(record.status, Status::Refused { .. })));
+        }
+    }
+}
+
+fn event_of(record: &quotastack_core::sync::record::Record) -> (EndUserId, IdempotencyKey) {
+    (record.admission.end_user_id.clone(), record.admission.usage.key.clone())
+}

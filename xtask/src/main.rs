@@ -13,6 +13,8 @@ mod tidy;
 mod tools;
 mod wasm;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -38,8 +40,8 @@ enum Command {
     Wasm(wasm::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => {
             test::run(&args);
@@ -49,5 +51,13 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Generate => generate::run(),
         Command::Wasm(args) => wasm::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not as a main's error: those print a backtrace where the environment asks for one.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -117,7 +117,6 @@ fn places(stack: &Stack) {
     println!("sidecar      {}   and unix:{}", sidecar.http, sidecar.uds.display());
     println!("live key     {}", server.live_key);
     println!("sandbox key  {}", server.sandbox_key);
-    println!("admin key    {}", server.admin_key);
     println!("Postgres     {}", server.database_url);
     println!("logs         {}", stack.dir().join("*.log").display());
     println!("\ncurl '{}{}' -H 'Authorization: Bearer {}'", sidecar.http, load::check_path(END_USER), server.live_key);

@@ -18,7 +18,6 @@ pub(crate) struct ServerReady {
     pub(crate) database_url: String,
     pub(crate) live_key: String,
     pub(crate) sandbox_key: String,
-    pub(crate) admin_key: String,
 }
 
 /// What the sidecar's ready line says.

@@ -5,6 +5,8 @@
 mod api;
 mod api_guard;
 mod data_dir;
+mod end_to_end;
+mod kill_rounds;
 mod offline;
 mod outbox_crash;
 mod outbox_store;

@@ -2,12 +2,15 @@
 //!
 //! - `seed`: a data directory as a sidecar leaves it that had a link once
 //! - `process`: the sidecar's binary as a child process
+//! - `server`: a real server with its Postgres
 //! - `http`: calls to the local API
 
 mod http;
 mod process;
 mod seed;
+mod server;
 
 pub(crate) use http::Client;
-pub(crate) use process::{Options, Process};
+pub(crate) use process::{Options, Process, eventually};
 pub(crate) use seed::{Seed, end_user, feature_key, units};
+pub(crate) use server::Server;

@@ -23,6 +23,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) struct Options {
     data_dir: PathBuf,
     listen: String,
+    key: String,
     args: Vec<String>,
     /// Kilobytes beyond which no file can grow, as on a full disk.
     file_kilobytes_max: Option<u64>,
@@ -38,12 +39,12 @@ impl Options {
 
     pub(crate) fn with_server(data_dir: &Path, http: &str, quic: &str, ca_file: &Path, key: &str) -> Self {
         let listen = "127.0.0.1:0".to_owned();
-        let options = Self { data_dir: data_dir.to_owned(), listen, args: Vec::new(), file_kilobytes_max: None };
+        let (data_dir, key) = (data_dir.to_owned(), key.to_owned());
+        let options = Self { data_dir, listen, key, args: Vec::new(), file_kilobytes_max: None };
         options
             .arg("--upstream-http", http)
             .arg("--upstream-quic", quic)
             .arg("--ca-file", &ca_file.display().to_string())
-            .arg("--key", key)
             .arg("--drain-timeout", "2")
     }
 

@@ -22,34 +22,34 @@ use quotastack_core::wire::{BatchAnswer, EventResult, Hello, UsageEvent, Welcome
 
 use crate::rng::Rng;
 
-pub const LANES: u16 = 2;
+pub(crate) const LANES: u16 = 2;
 /// Small, so that sessions fall behind.
 const RING: RingLimits = RingLimits { places_max: 8, bytes_max: 4_000 };
 const PAGE: usize = 3;
 
-pub struct Row {
-    pub account: Account,
-    pub stamp: u64,
+pub(crate) struct Row {
+    pub(crate) account: Account,
+    pub(crate) stamp: u64,
     /// Ids of usage events by the entries that took credit for them.
-    pub charged: Vec<(quotastack_core::ids::UsageId, i64)>,
+    pub(crate) charged: Vec<(quotastack_core::ids::UsageId, i64)>,
 }
 
-pub struct Server {
-    pub rows: BTreeMap<EndUserId, Row>,
-    pub records: BTreeMap<(EndUserId, IdempotencyKey), UsageRecord>,
-    pub catalogue: Catalogue,
-    pub encoded: EncodedCatalogue,
-    pub epoch: [u8; 16],
-    pub heads: Vec<u64>,
+pub(crate) struct Server {
+    pub(crate) rows: BTreeMap<EndUserId, Row>,
+    pub(crate) records: BTreeMap<(EndUserId, IdempotencyKey), UsageRecord>,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) encoded: EncodedCatalogue,
+    pub(crate) epoch: [u8; 16],
+    pub(crate) heads: Vec<u64>,
     /// (commit, account, stamp), for judging `as_of`.
-    pub history: Vec<(Timestamp, EndUserId, u64)>,
+    pub(crate) history: Vec<(Timestamp, EndUserId, u64)>,
     rings: Vec<Ring>,
-    pub sessions: BTreeMap<u64, Session>,
+    pub(crate) sessions: BTreeMap<u64, Session>,
     now: Timestamp,
 }
 
 impl Server {
-    pub fn new(catalogue: Catalogue, now: Timestamp) -> Self {
+    pub(crate) fn new(catalogue: Catalogue, now: Timestamp) -> Self {
         let mut server = Self {
             rows: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -67,20 +67,20 @@ impl Server {
     }
 
     /// Everything in memory is lost.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.sessions.clear();
         self.rings = self.heads.iter().map(|head| Ring::new(*head, RING)).collect();
     }
 
-    pub fn lanes() -> LaneCount {
+    pub(crate) fn lanes() -> LaneCount {
         LaneCount::new(LANES).unwrap()
     }
 
-    pub fn lane_of(id: &EndUserId) -> usize {
+    pub(crate) fn lane_of(id: &EndUserId) -> usize {
         usize::from(Self::lanes().lane_of(id.bucket()))
     }
 
-    pub fn state(&self, id: &EndUserId) -> AccountState {
+    pub(crate) fn state(&self, id: &EndUserId) -> AccountState {
         match self.rows.get(id) {
             Some(row) => AccountState::publish(&row.account, row.stamp, &self.catalogue),
             None => AccountState::unknown(id.clone()),
@@ -88,12 +88,12 @@ impl Server {
     }
 
     /// The price of `feature` changes from now on: a new version of the catalogue.
-    pub fn publish(&mut self, catalogue: Catalogue) {
+    pub(crate) fn publish(&mut self, catalogue: Catalogue) {
         self.encoded = EncodedCatalogue::new(&catalogue).unwrap();
         self.catalogue = catalogue;
     }
 
-    pub fn grant(&mut self, id: &EndUserId, amount: i64, expires_at: Option<Timestamp>, now: Timestamp, rng: &mut Rng) {
+    pub(crate) fn grant(&mut self, id: &EndUserId, amount: i64, expires_at: Option<Timestamp>, now: Timestamp, rng: &mut Rng) {
         let grant = Grant {
             kind: BlockKind::Promo,
             amount: Credits::new(amount).unwrap(),
@@ -158,7 +158,7 @@ impl Server {
     }
 
     /// Reads the lanes, as a poll of the database does.
-    pub fn poll_lanes(&mut self, now: Timestamp) {
+    pub(crate) fn poll_lanes(&mut self, now: Timestamp) {
         for lane in 0..self.rings.len() {
             let states = self.feed(lane, self.rings[lane].head());
             let (head, to) = (self.rings[lane].head(), self.heads[lane]);
@@ -167,7 +167,7 @@ impl Server {
         }
     }
 
-    pub fn hello(&mut self, conn: u64, hello: &Hello, now: Timestamp) -> Welcome {
+    pub(crate) fn hello(&mut self, conn: u64, hello: &Hello, now: Timestamp) -> Welcome {
         let resumed = hello.cursor.as_ref().filter(|cursor| can_resume(cursor, self.epoch, &self.heads));
         let resume = resumed.is_some();
         let lanes = resumed.map(|cursor| cursor.lanes.clone());
@@ -184,7 +184,7 @@ impl Server {
     }
 
     /// Frames of deltas to write for a session, and when it wants to be asked again.
-    pub fn pump(&mut self, conn: u64, now: Timestamp) -> Option<(Vec<Vec<u8>>, Option<Timestamp>)> {
+    pub(crate) fn pump(&mut self, conn: u64, now: Timestamp) -> Option<(Vec<Vec<u8>>, Option<Timestamp>)> {
         let mut session = self.sessions.remove(&conn)?;
         let next = session.next(self.rings.as_slice(), &self.encoded, now).unwrap();
         let done = match next {
@@ -202,7 +202,7 @@ impl Server {
         Some(done)
     }
 
-    pub fn fetch(&mut self, conn: u64, id: &EndUserId) -> AccountState {
+    pub(crate) fn fetch(&mut self, conn: u64, id: &EndUserId) -> AccountState {
         if let Some(session) = self.sessions.get_mut(&conn) {
             session.follow(follow_hash(id));
         }
@@ -210,7 +210,7 @@ impl Server {
     }
 
     /// One transaction for the whole batch.
-    pub fn batch(&mut self, conn: u64, lane: u16, events: &[UsageEvent], now: Timestamp, rng: &mut Rng) -> BatchAnswer {
+    pub(crate) fn batch(&mut self, conn: u64, lane: u16, events: &[UsageEvent], now: Timestamp, rng: &mut Rng) -> BatchAnswer {
         let before = self.heads.clone();
         let mut answer = BatchAnswer::default();
         for UsageEvent { end_user_id, usage } in events {

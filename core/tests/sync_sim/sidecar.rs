@@ -17,14 +17,14 @@ use crate::rng::Rng;
 
 /// The replica file.
 #[derive(Clone, Default)]
-pub struct File {
-    pub accounts: BTreeMap<EndUserId, Vec<u8>>,
+pub(crate) struct File {
+    pub(crate) accounts: BTreeMap<EndUserId, Vec<u8>>,
     meta: Option<Vec<u8>>,
     catalogue: Option<Vec<u8>>,
 }
 
 impl File {
-    pub fn get(&self, id: &EndUserId) -> Option<Arc<AccountState>> {
+    pub(crate) fn get(&self, id: &EndUserId) -> Option<Arc<AccountState>> {
         self.accounts.get(id).map(|bytes| Arc::new(AccountState::decode(bytes).unwrap()))
     }
 
@@ -46,11 +46,11 @@ impl File {
 }
 
 #[derive(Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     environment: Option<String>,
-    pub records: BTreeMap<u64, Vec<u8>>,
+    pub(crate) records: BTreeMap<u64, Vec<u8>>,
     durable: File,
-    pub file: File,
+    pub(crate) file: File,
     commits: u64,
 }
 
@@ -69,31 +69,31 @@ impl Disk {
         }
     }
 
-    pub fn records(&self) -> Vec<Record> {
+    pub(crate) fn records(&self) -> Vec<Record> {
         self.records.values().map(|bytes| Record::decode(bytes).unwrap()).collect()
     }
 }
 
-pub struct Sidecar {
+pub(crate) struct Sidecar {
     config: Config,
     id: SidecarId,
-    pub run: u64,
-    pub conn: Option<u64>,
-    pub machine: Machine,
-    pub disk: Disk,
-    pub views: BTreeMap<EndUserId, Arc<AccountState>>,
-    pub catalogue: Option<Arc<Catalogue>>,
+    pub(crate) run: u64,
+    pub(crate) conn: Option<u64>,
+    pub(crate) machine: Machine,
+    pub(crate) disk: Disk,
+    pub(crate) views: BTreeMap<EndUserId, Arc<AccountState>>,
+    pub(crate) catalogue: Option<Arc<Catalogue>>,
     /// What the outbox's writer is writing.
     outbox_commit: Option<(u64, Vec<OutboxWrite>)>,
     replica_commit: Option<ReplicaWrites>,
-    pub committed: u64,
+    pub(crate) committed: u64,
     /// Highest stamp ever shown in this history, per account and run.
     stamps: HashMap<EndUserId, u64>,
-    pub fetching: BTreeSet<EndUserId>,
+    pub(crate) fetching: BTreeSet<EndUserId>,
 }
 
 impl Sidecar {
-    pub fn new(config: Config, now: Timestamp, rng: &mut Rng) -> Self {
+    pub(crate) fn new(config: Config, now: Timestamp, rng: &mut Rng) -> Self {
         let mut sidecar = Self {
             config,
             id: SidecarId::from_uuid(uuid_v7(now, rng.bytes(), None)),
@@ -113,17 +113,17 @@ impl Sidecar {
         sidecar
     }
 
-    pub fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         self.config.mode
     }
 
     /// Whether answered events are kept for an hour, not only the last few.
-    pub fn remembers_for_long(&self) -> bool {
+    pub(crate) fn remembers_for_long(&self) -> bool {
         self.config.answered_kept_max > 100
     }
 
     /// kill -9, then a new run. What was being committed may or may not have reached the disk.
-    pub fn crash(&mut self, now: Timestamp, rng: &mut Rng) {
+    pub(crate) fn crash(&mut self, now: Timestamp, rng: &mut Rng) {
         if let Some((_, writes)) = self.outbox_commit.take().filter(|_| rng.chance(50)) {
             self.disk.apply(&writes);
         }
@@ -147,7 +147,7 @@ impl Sidecar {
         self.show();
     }
 
-    pub fn hello(&self) -> Hello {
+    pub(crate) fn hello(&self) -> Hello {
         Hello {
             key: Secret("qs_live_key".to_owned()),
             sidecar_id: self.id,
@@ -159,13 +159,13 @@ impl Sidecar {
         }
     }
 
-    pub fn followed(&self) -> Vec<u64> {
+    pub(crate) fn followed(&self) -> Vec<u64> {
         let stored = self.disk.file.accounts.keys().map(follow_hash);
         stored.chain(self.machine.followed_beside_stored()).collect()
     }
 
     /// What the glue does before it lets go of the machine.
-    pub fn show(&mut self) {
+    pub(crate) fn show(&mut self) {
         for shown in self.machine.take_shown() {
             match shown {
                 Shown::State(state) => {
@@ -188,24 +188,24 @@ impl Sidecar {
     }
 
     /// What a check would read.
-    pub fn view(&self, id: &EndUserId) -> Option<Arc<AccountState>> {
+    pub(crate) fn view(&self, id: &EndUserId) -> Option<Arc<AccountState>> {
         let missed = || self.machine.view(id, &|id| self.disk.file.get(id));
         self.views.get(id).cloned().or_else(missed)
     }
 
     /// What the machine forgot may come again, as old as the server's answer.
-    pub fn forget(&mut self, id: &EndUserId) {
+    pub(crate) fn forget(&mut self, id: &EndUserId) {
         self.views.remove(id);
         self.stamps.remove(id);
     }
 
     /// The memory map is bounded: some views are dropped and found again on disk.
-    pub fn evict(&mut self, rng: &mut Rng) {
+    pub(crate) fn evict(&mut self, rng: &mut Rng) {
         self.views.retain(|_, _| !rng.chance(30));
     }
 
     /// Begins a commit of the outbox if one is due.
-    pub fn begin_outbox_commit(&mut self) -> bool {
+    pub(crate) fn begin_outbox_commit(&mut self) -> bool {
         if self.outbox_commit.is_none() {
             self.outbox_commit = self.machine.take_outbox_writes();
             return self.outbox_commit.is_some();
@@ -213,14 +213,14 @@ impl Sidecar {
         false
     }
 
-    pub fn end_outbox_commit(&mut self) {
+    pub(crate) fn end_outbox_commit(&mut self) {
         let (ticket, writes) = self.outbox_commit.take().expect("a commit was begun in this run");
         self.disk.apply(&writes);
         self.committed = ticket;
         self.machine.outbox_committed(ticket);
     }
 
-    pub fn begin_replica_commit(&mut self) -> bool {
+    pub(crate) fn begin_replica_commit(&mut self) -> bool {
         if self.replica_commit.is_none() {
             self.replica_commit = self.machine.take_replica_writes();
             return self.replica_commit.is_some();
@@ -228,7 +228,7 @@ impl Sidecar {
         false
     }
 
-    pub fn end_replica_commit(&mut self) {
+    pub(crate) fn end_replica_commit(&mut self) {
         let writes = self.replica_commit.take().expect("a commit was begun in this run");
         self.disk.file.apply(&writes);
         self.disk.commits += 1;

@@ -57,7 +57,7 @@ struct Admitted {
     event: (EndUserId, IdempotencyKey),
 }
 
-pub struct World {
+pub(crate) struct World {
     rng: Rng,
     now: i64,
     order: u64,
@@ -102,7 +102,7 @@ fn user(kind: &str, index: usize) -> EndUserId {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let features = [
             ("blocked", feature(OveragePolicy::Block, None)),
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// Runs until the clients are done and everything is at rest. Returns how many events were acknowledged.
-    pub fn run(&mut self) -> usize {
+    pub(crate) fn run(&mut self) -> usize {
         while let Some(((at_micros, _), event)) = self.queue.pop_first() {
             self.now = at_micros;
             self.step(event);

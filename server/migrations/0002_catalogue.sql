@@ -87,3 +87,9 @@ create table if not exists catalogue_requests (
   created_at timestamptz not null,
   primary key (environment_id, key_hash)
 );
+
+-- One row: the random id of this database's history. Replicas and outboxes of another history start afresh.
+create table if not exists history (
+  singleton boolean primary key default true check (singleton),
+  epoch uuid not null
+);

@@ -29,6 +29,13 @@ drop policy if exists own_tenant on tenants;
 create policy own_tenant on tenants to quotastack_app
   using (tenant_id = (select tenant_id from environments where environment_id = current_environment_id()));
 
+-- Belongs to no tenant.
+alter table history enable row level security;
+alter table history force row level security;
+drop policy if exists everybody_reads on history;
+create policy everybody_reads on history for select to quotastack_app using (true);
+grant select on history to quotastack_app;
+
 grant select on tenants to quotastack_app;
 grant select, update on environments to quotastack_app;
 grant select on api_keys to quotastack_app;

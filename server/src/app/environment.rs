@@ -3,11 +3,12 @@
 //! All of it can be dropped and read again; the database is the truth.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use quotastack_core::catalogue::Catalogue;
 use quotastack_core::ids::{Bucket, LaneCount};
+use quotastack_core::sync::catalogue::{CatalogueTooLong, EncodedCatalogue};
 
 use crate::app::feed::Feed;
 use crate::app::writer::LaneWriter;
@@ -30,7 +31,20 @@ pub struct EnvironmentHandle {
     pub lanes: Vec<Lane>,
     /// Recent states, for sessions.
     pub feed: Feed,
-    catalogue: RwLock<Arc<Catalogue>>,
+    catalogue: RwLock<KnownCatalogue>,
+}
+
+/// The catalogue as last seen, and its encoded form once a session has asked for it.
+#[derive(Debug)]
+struct KnownCatalogue {
+    catalogue: Arc<Catalogue>,
+    encoded: OnceLock<Result<EncodedCatalogue, CatalogueTooLong>>,
+}
+
+impl KnownCatalogue {
+    fn new(catalogue: Arc<Catalogue>) -> Self {
+        Self { catalogue, encoded: OnceLock::new() }
+    }
 }
 
 impl EnvironmentHandle {
@@ -48,7 +62,13 @@ impl EnvironmentHandle {
 
     /// The catalogue as last seen.
     pub fn catalogue(&self) -> Arc<Catalogue> {
-        Arc::clone(&self.catalogue.read())
+        Arc::clone(&self.catalogue.read().catalogue)
+    }
+
+    /// The same, as sidecars are sent it.
+    pub fn encoded_catalogue(&self) -> Result<EncodedCatalogue, CatalogueTooLong> {
+        let known = self.catalogue.read();
+        known.encoded.get_or_init(|| EncodedCatalogue::new(&known.catalogue)).clone()
     }
 
     /// The catalogue of this version, which the transaction has just read; loads it if it is not the one at hand.
@@ -59,8 +79,8 @@ impl EnvironmentHandle {
         }
         let loaded = Arc::new(tx.load_catalogue(self.id).await?);
         let mut kept = self.catalogue.write();
-        if loaded.version > kept.version {
-            *kept = Arc::clone(&loaded);
+        if loaded.version > kept.catalogue.version {
+            *kept = KnownCatalogue::new(Arc::clone(&loaded));
             self.feed.catalogue_changed();
         }
         Ok(loaded)
@@ -104,7 +124,7 @@ impl Environments {
             id,
             lanes: lanes.into_iter().map(|(lane_id, _)| Lane { lane_id }).collect(),
             feed: Feed::new(&positions),
-            catalogue: RwLock::new(Arc::new(catalogue)),
+            catalogue: RwLock::new(KnownCatalogue::new(Arc::new(catalogue))),
         });
         let writers =
             (0..).take(positions.len()).map(|lane| LaneWriter::start(store.clone(), Arc::clone(&handle), lane));

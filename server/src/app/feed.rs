@@ -126,6 +126,30 @@ async fn poll_once(store: &Store, environments: &Environments) -> sqlx::Result<(
     Ok(())
 }
 
+/// A page of a lane's feed, read in one snapshot.
+#[derive(Debug)]
+pub struct FeedPage {
+    /// In feed order.
+    pub states: Vec<Arc<Published>>,
+    /// The stamp up to which these are all.
+    pub reached: u64,
+    /// The lane's `feed_seq`.
+    pub head: u64,
+}
+
+/// Reads what follows `after` in a lane.
+pub async fn read_page(store: &Store, handle: &EnvironmentHandle, lane: u16, after: u64) -> sqlx::Result<FeedPage> {
+    let mut tx = store.begin_snapshot(handle.id).await?;
+    let catalogue = handle.current_catalogue(&mut tx).await?;
+    let lane = usize::from(lane);
+    let states = tx.states_after(handle.lanes[lane].lane_id, after, PAGE_STATES, &catalogue).await?;
+    let (_, head) = tx.list_lanes(handle.id).await?[lane];
+    tx.commit().await?;
+    let is_full = states.len() == usize::try_from(PAGE_STATES).expect("a page fits into memory");
+    let reached = states.last().filter(|_| is_full).map_or(head, |last| last.stamp);
+    Ok(FeedPage { states: states.iter().map(|state| Arc::new(Published::new(state))).collect(), reached, head })
+}
+
 /// Reads what a ring lacks up to `feed_seq`, then notes that the lane stood there at `asked_at`.
 async fn catch_up(
     store: &Store,
@@ -141,16 +165,8 @@ async fn catch_up(
             ring.lock().confirm(asked_at);
             return Ok(());
         }
-        let mut tx = store.begin_snapshot(handle.id).await?;
-        let catalogue = handle.current_catalogue(&mut tx).await?;
-        let states = tx.states_after(handle.lanes[usize::from(lane)].lane_id, head, PAGE_STATES, &catalogue).await?;
-        tx.commit().await?;
-        // A short page ends at the lane's position of that snapshot, which is at least `feed_seq`.
-        let full = states.len() == usize::try_from(PAGE_STATES).expect("a page fits into memory");
-        let last = states.last().map_or(head, |state| state.stamp);
-        let to = if full { last } else { last.max(feed_seq) };
-        let published: Vec<_> = states.iter().map(|state| Arc::new(Published::new(state))).collect();
-        let appended = ring.lock().extend(head, to, published);
+        let page = read_page(store, handle, lane, head).await?;
+        let appended = ring.lock().extend(head, page.reached, page.states);
         debug_assert!(appended.is_ok(), "a ring's head never goes back");
         handle.feed.wake();
     }

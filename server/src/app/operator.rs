@@ -3,10 +3,12 @@
 use quotastack_core::ids::{KeyId, TenantId, uuid_v7};
 use quotastack_core::time::Timestamp;
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use crate::app::auth::Scope;
 use crate::app::{clock, secret};
 use crate::store::keys::Environment;
+use crate::store::migrate;
 use crate::store::operator::{KeyRow, NewKey, TenantRow};
 use crate::store::tx::Store;
 use crate::store::types::{EnvironmentId, LaneId};
@@ -15,6 +17,11 @@ use crate::store::types::{EnvironmentId, LaneId};
 pub const LANES_DEFAULT: u16 = 2;
 /// Smallest credit units per displayed credit, of a new tenant.
 pub const CREDIT_SCALE_DEFAULT: i64 = 1_000;
+
+/// Brings a database to this version's schema.
+pub async fn migrate(database_url: &str) -> anyhow::Result<()> {
+    migrate::run(database_url, Uuid::from_bytes(clock::random())).await
+}
 
 /// What the operator does.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use secrecy::SecretString;
 use crate::app::auth::{Authenticator, Principal};
 use crate::app::clock;
 use crate::app::decide::{Decided, Submission};
-use crate::app::environment::{Environments, OpenEnvironment};
+use crate::app::environment::{EnvironmentHandle, Environments, OpenEnvironment};
 use crate::app::error::AppError;
-use crate::app::feed;
+use crate::app::feed::{self, FeedPage};
 use crate::app::idempotency::RequestIdentity;
 use crate::app::writer::Written;
 use crate::store::accounts::BlockNotes;
@@ -83,6 +83,25 @@ impl App {
     /// What is kept in memory of an environment.
     pub async fn environment(&self, id: EnvironmentId) -> Result<Arc<OpenEnvironment>, AppError> {
         Ok(self.environments.open(&self.store, id).await?)
+    }
+
+    /// The id of the database's history, and how far the lanes of an environment are.
+    pub async fn feed_heads(&self, id: EnvironmentId) -> Result<([u8; 16], Vec<u64>), AppError> {
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let epoch = tx.epoch().await?;
+        let lanes = tx.list_lanes(id).await?;
+        tx.commit().await?;
+        Ok((epoch, lanes.into_iter().map(|(_, feed_seq)| feed_seq).collect()))
+    }
+
+    /// What follows `after` in a lane's feed, from the database.
+    pub async fn feed_page(
+        &self,
+        environment: &EnvironmentHandle,
+        lane: u16,
+        after: u64,
+    ) -> Result<FeedPage, AppError> {
+        Ok(feed::read_page(&self.store, environment, lane, after).await?)
     }
 
     /// Has commands of one lane carried out in order, each answered on its own.

@@ -17,13 +17,12 @@ use serde_json::json;
 
 use crate::app::AppConfig;
 use crate::app::auth::Scope;
-use crate::app::operator::Operator;
+use crate::app::operator::{self, Operator};
 use crate::cli::serve::{CONNECTIONS_DEFAULT, print_line, stop_signal};
 use crate::cli::telemetry;
 use crate::postgres::{Options, PrivatePostgres};
 use crate::serve::{Server, ServerConfig};
 use crate::store::keys::Environment;
-use crate::store::migrate;
 use crate::store::tx::Store;
 use crate::sync::tls::Identity;
 
@@ -70,7 +69,7 @@ async fn serve(
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    migrate::run(database_url).await.context("cannot bring the database to this version's schema")?;
+    operator::migrate(database_url).await.context("cannot bring the database to this version's schema")?;
     let tenant = demo_tenant(data_dir, database_url).await?;
     let (identity, ca_file) = Identity::self_signed(data_dir)?;
     let config = ServerConfig {

@@ -8,10 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::app::auth::Scope;
-use crate::app::operator::Operator;
+use crate::app::operator::{self, Operator};
 use crate::cli::serve::print_line;
 use crate::store::keys::Environment;
-use crate::store::migrate as schema;
 use crate::store::tx::Store;
 
 const CONNECTIONS: u32 = 1;
@@ -95,24 +94,24 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text).ok_or_else(|| format!("must be one of {}", known()))
 }
 
-fn operator(database: &DatabaseArgs) -> anyhow::Result<Operator> {
+fn connect(database: &DatabaseArgs) -> anyhow::Result<Operator> {
     let store = Store::connect(database.database_url.expose_secret(), CONNECTIONS);
     Ok(Operator::new(store.context("--database-url is not a Postgres URL")?))
 }
 
 pub(super) async fn migrate(args: &DatabaseArgs) -> anyhow::Result<()> {
-    schema::run(args.database_url.expose_secret()).await?;
+    operator::migrate(args.database_url.expose_secret()).await?;
     print_line(&json!({ "event": "migrated" }))
 }
 
 pub(super) async fn tenant(command: TenantCommand) -> anyhow::Result<()> {
     match command {
         TenantCommand::Create { name, database } => {
-            let tenant = operator(&database)?.create_tenant(&name).await?;
+            let tenant = connect(&database)?.create_tenant(&name).await?;
             print_line(&json!({ "tenant_id": tenant.tenant_id, "name": tenant.name, "created_at": tenant.created_at }))
         }
         TenantCommand::List { database } => {
-            for tenant in operator(&database)?.list_tenants().await? {
+            for tenant in connect(&database)?.list_tenants().await? {
                 print_line(
                     &json!({ "tenant_id": tenant.tenant_id, "name": tenant.name, "created_at": tenant.created_at }),
                 )?;
@@ -125,11 +124,11 @@ pub(super) async fn tenant(command: TenantCommand) -> anyhow::Result<()> {
 pub(super) async fn key(command: KeyCommand) -> anyhow::Result<()> {
     match command {
         KeyCommand::Create { tenant, environment, name, scopes, expires_at, database } => {
-            let key = operator(&database)?.create_key(tenant, environment, &name, &scopes, expires_at).await?;
+            let key = connect(&database)?.create_key(tenant, environment, &name, &scopes, expires_at).await?;
             print_line(&json!({ "key_id": key.key_id, "secret": key.secret.expose_secret() }))
         }
         KeyCommand::List { tenant, database } => {
-            for key in operator(&database)?.list_keys(tenant).await? {
+            for key in connect(&database)?.list_keys(tenant).await? {
                 print_line(&json!({
                     "key_id": key.key_id,
                     "environment": key.environment,
@@ -143,7 +142,7 @@ pub(super) async fn key(command: KeyCommand) -> anyhow::Result<()> {
             Ok(())
         }
         KeyCommand::Revoke { key_id, database } => {
-            operator(&database)?.revoke_key(key_id).await?;
+            connect(&database)?.revoke_key(key_id).await?;
             print_line(&json!({ "key_id": key_id, "event": "revoked" }))
         }
     }

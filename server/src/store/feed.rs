@@ -33,6 +33,12 @@ impl Tx {
         Ok(accounts.iter().map(|(account, stamp)| AccountState::publish(account, *stamp, catalogue)).collect())
     }
 
+    /// The id of the database's history.
+    pub async fn epoch(&mut self) -> sqlx::Result<[u8; 16]> {
+        let epoch: Uuid = sqlx::query_scalar("select epoch from history").fetch_one(self.connection()).await?;
+        Ok(epoch.into_bytes())
+    }
+
     /// The state of one end user, if anything was ever written for them.
     pub async fn state_of(
         &mut self,

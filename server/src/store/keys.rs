@@ -18,6 +18,16 @@ pub enum Environment {
     Sandbox,
 }
 
+impl Environment {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
 /// A key as it is stored; the secret itself never is.
 #[derive(Debug, Clone)]
 pub struct StoredKey {

@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use quotastack_server::app::operator;
 use quotastack_server::postgres::{Durability, Error, Options, PrivatePostgres};
-use quotastack_server::store::migrate;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
@@ -199,7 +199,7 @@ async fn prepare_template(owner: &mut PgConnection, owner_url: &str) {
     for sql in [format!("drop database if exists {TEMPLATE} with (force)"), format!("create database {TEMPLATE}")] {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *owner).await.expect("the template is created");
     }
-    migrate::run(&of_database(owner_url, TEMPLATE)).await.expect("the migrations run on an empty database");
+    operator::migrate(&of_database(owner_url, TEMPLATE)).await.expect("the migrations run on an empty database");
 }
 
 fn publish(dir: &Path, url: &str) {

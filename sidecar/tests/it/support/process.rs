@@ -75,6 +75,8 @@ impl Options {
                 shell
             }
         };
+        // Not as an argument: those are shown to every user of the machine.
+        command.env("QUOTASTACK_KEY", &self.key);
         command
             .args(["--data-dir".as_ref(), self.data_dir.as_os_str()])
             .args(["--listen", &self.listen])

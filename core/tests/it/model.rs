@@ -86,6 +86,8 @@ pub(crate) struct Model {
     pub(crate) debts: Vec<(&'static str, i64)>,
     /// Variant and end.
     pub(crate) subscriptions: Vec<(usize, i64)>,
+    /// Variant and place of each grant that is given once and was.
+    given_once: Vec<(usize, usize)>,
     pub(crate) lines: Vec<Line>,
     /// Per key: feature, units, time given, charged.
     used: BTreeMap<u8, (&'static str, i64, Option<i64>, i64)>,
@@ -151,7 +153,16 @@ impl Model {
             consumed: 0,
             expired: 0,
         };
-        let blocks: Vec<ModelBlock> = VARIANTS[variant].grants.iter().map(block).collect();
+        let mut blocks: Vec<ModelBlock> = Vec::new();
+        for (index, grant) in VARIANTS[variant].grants.iter().enumerate() {
+            let was_given = grant.1 && self.given_once.contains(&(variant, index));
+            if !was_given {
+                blocks.push(block(grant));
+            }
+            if grant.1 {
+                self.given_once.push((variant, index));
+            }
+        }
         if !blocks.is_empty() {
             self.add(blocks);
         }

@@ -123,6 +123,14 @@ fn a_new_subscription_gets_the_latest_version_and_a_running_one_keeps_its_own() 
 }
 
 #[test]
+fn a_once_template_gives_once_per_end_user() {
+    let mut story = story();
+    story.apply(at(0), subscribe(1, 1)).unwrap();
+    story.apply(at(MONTH), subscribe(1, 1)).unwrap();
+    assert_eq!(story.account.lifetime_granted, credits(1_000 + 7 + 1_000), "the month twice, the present once");
+}
+
+#[test]
 fn seats_that_take_a_grant_out_of_range_are_refused() {
     let mut story = story();
     let huge = vec![template(quotastack_core::credits::AMOUNT_MAX, GrantInterval::Once)];

@@ -234,7 +234,6 @@ impl Engine {
         let received = receive(&mut core.machine, &|id| self.held(id), now);
         self.show(&mut core);
         drop(core);
-        self.outbox_signal.set();
         self.replica_signal.set();
         self.changed.notify_waiters();
         Some(received)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics::counter;
 use quinn::{Connection, VarInt};
 use quotastack_core::state::AccountState;
-use quotastack_core::sync::machine::Batch;
+use quotastack_core::sync::machine::{Batch, SyncError};
 use quotastack_core::wire::{AnswerParts, BatchReply, Request, Response};
 
 use crate::engine::Engine;
@@ -35,20 +35,25 @@ pub(crate) async fn send_batch(engine: Arc<Engine>, connection: Connection, link
         Err(_) => "failed",
     };
     counter!(BATCHES, "result" => result).increment(1);
-    let taken = engine.receive(link, |machine, held, now| match reply {
-        Ok(reply) => machine.answered(id, reply, held, now),
-        Err(_) => {
-            machine.batch_failed(id, now);
-            Ok(())
+    let taken = engine.receive(link, |machine, held, now| {
+        let refused = machine.outbox_status().refused;
+        match reply {
+            Ok(reply) => machine.answered(id, reply, held, now)?,
+            Err(_) => machine.batch_failed(id, now),
         }
+        Ok::<_, SyncError>(machine.outbox_status().refused - refused)
     });
+    engine.outbox_signal.set();
     match taken {
         Some(Err(error)) => {
             tracing::error!(%error, "the server's answer to a batch cannot be used");
             connection.close(PROTOCOL_ERROR, b"an answer that cannot be used");
         }
-        Some(Ok(())) if result == "answered" => {
+        Some(Ok(refused)) if result == "answered" => {
             counter!(EVENTS_SENT).increment(u64::try_from(count).unwrap_or(u64::MAX));
+            if refused > 0 {
+                tracing::error!(refused, "the ledger refused acknowledged usage for good; it is kept in the outbox");
+            }
         }
         _ => {}
     }

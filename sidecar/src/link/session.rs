@@ -169,6 +169,8 @@ async fn send_batches(engine: &Arc<Engine>, connection: &Connection, link: u64) 
             let (batches, wake) = core.machine.poll(now);
             (batches, wake.map(|wake| until(wake, now)))
         };
+        // What is old enough is removed from the outbox.
+        engine.outbox_signal.set();
         for batch in batches {
             tokio::spawn(send_batch(Arc::clone(engine), connection.clone(), link, batch));
         }

@@ -28,7 +28,8 @@ pub(crate) struct Memory {
     shards: Box<[RwLock<HashMap<EndUserId, Entry>>]>,
     hasher: RandomState,
     shard_entries_max: usize,
-    /// Counts looks; an entry remembers when it was last looked at.
+    /// Counts insertions; an entry remembers how many there had been when it was last looked at. Looks only read it,
+    /// so that they do not pass one counter from core to core.
     ticks: AtomicU64,
 }
 
@@ -48,15 +49,11 @@ impl Memory {
         &self.shards[usize::try_from(hash % SHARDS as u64).expect("a number below 64")]
     }
 
-    fn tick(&self) -> u64 {
-        self.ticks.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// The state of an account, which counts as a use.
     pub(crate) fn get(&self, end_user_id: &EndUserId) -> Option<Arc<AccountState>> {
         let shard = self.shard(end_user_id).read();
         let entry = shard.get(end_user_id)?;
-        entry.used.store(self.tick(), Ordering::Relaxed);
+        entry.used.store(self.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
         Some(Arc::clone(&entry.state))
     }
 
@@ -72,7 +69,7 @@ impl Memory {
 
     /// Puts in an account that was asked for.
     pub(crate) fn insert(&self, state: Arc<AccountState>) {
-        let used = AtomicU64::new(self.tick());
+        let used = AtomicU64::new(self.ticks.fetch_add(1, Ordering::Relaxed) + 1);
         let mut shard = self.shard(&state.end_user_id).write();
         shard.insert(state.end_user_id.clone(), Entry { state, used });
         if shard.len() > self.shard_entries_max {

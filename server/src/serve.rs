@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, AppConfig};
-use crate::http::router::{ApiState, router};
+use crate::http::router::router;
+use crate::http::state::ApiState;
 use crate::sync::listener::Listener;
 use crate::sync::tls::Identity;
 

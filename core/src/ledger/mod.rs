@@ -16,6 +16,7 @@ pub mod book;
 pub mod command;
 pub mod entry;
 pub mod event;
+pub(crate) mod grant;
 pub mod refold;
 pub mod usage;
 pub mod wallet;

@@ -5,12 +5,13 @@
 use crate::catalogue::{Catalogue, GrantInterval, PlanKind, Variant};
 use crate::credits::Credits;
 use crate::ids::SubscriptionId;
-use crate::ledger::apply::grant_lots;
+
 use crate::ledger::block::{BlockKind, Lot, Origin};
 use crate::ledger::book::Book;
 use crate::ledger::command::{Outcome, Refusal, Subscribe};
 use crate::ledger::entry::Cause;
 use crate::ledger::event::EventKind;
+use crate::ledger::grant::grant_lots;
 use crate::subscription::{Interval, Subscription, SubscriptionStatus};
 
 pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subscribe) -> Result<Outcome, Refusal> {

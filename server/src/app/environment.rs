@@ -2,7 +2,6 @@
 //!
 //! All of it can be dropped and read again; the database is the truth.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -11,16 +10,8 @@ use quotastack_core::ids::{Bucket, LaneCount};
 use quotastack_core::sync::catalogue::{CatalogueTooLong, EncodedCatalogue};
 
 use crate::app::feed::Feed;
-use crate::app::writer::LaneWriter;
-use crate::store::tx::{Store, Tx};
+use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId};
-
-/// One lane.
-#[derive(Debug, Clone, Copy)]
-pub struct Lane {
-    /// Its id, unique over the whole database.
-    pub lane_id: LaneId,
-}
 
 /// An environment in memory.
 #[derive(Debug)]
@@ -28,7 +19,7 @@ pub struct EnvironmentHandle {
     /// Its surrogate.
     pub id: EnvironmentId,
     /// Its lanes by number.
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<LaneId>,
     /// Recent states, for sessions.
     pub feed: Feed,
     catalogue: RwLock<KnownCatalogue>,
@@ -48,6 +39,17 @@ impl KnownCatalogue {
 }
 
 impl EnvironmentHandle {
+    /// An environment with its lanes in order, each with its place in the feed, and its catalogue.
+    pub fn new(id: EnvironmentId, lanes: &[(LaneId, u64)], catalogue: Catalogue) -> Self {
+        let positions: Vec<u64> = lanes.iter().map(|(_, feed_seq)| *feed_seq).collect();
+        Self {
+            id,
+            lanes: lanes.iter().map(|(lane_id, _)| *lane_id).collect(),
+            feed: Feed::new(&positions),
+            catalogue: RwLock::new(KnownCatalogue::new(Arc::new(catalogue))),
+        }
+    }
+
     /// How many lanes there are.
     pub fn lane_count(&self) -> LaneCount {
         let count = u16::try_from(self.lanes.len()).ok().and_then(LaneCount::new);
@@ -57,7 +59,7 @@ impl EnvironmentHandle {
     /// The lane of a bucket.
     pub fn lane_of(&self, bucket: Bucket) -> (u16, LaneId) {
         let number = self.lane_count().lane_of(bucket);
-        (number, self.lanes[usize::from(number)].lane_id)
+        (number, self.lanes[usize::from(number)])
     }
 
     /// The catalogue as last seen.
@@ -90,51 +92,5 @@ impl EnvironmentHandle {
     pub async fn current_catalogue(&self, tx: &mut Tx) -> sqlx::Result<Arc<Catalogue>> {
         let (version, _) = tx.catalogue_head(self.id).await?;
         self.catalogue_at(tx, version).await
-    }
-}
-
-/// The environments that this server has met since it started.
-#[derive(Debug, Default)]
-pub struct Environments {
-    open: tokio::sync::Mutex<HashMap<EnvironmentId, Arc<OpenEnvironment>>>,
-}
-
-/// An environment with its writers.
-#[derive(Debug)]
-pub struct OpenEnvironment {
-    /// What is kept of it.
-    pub handle: Arc<EnvironmentHandle>,
-    /// A writer per lane.
-    pub writers: Vec<LaneWriter>,
-}
-
-impl Environments {
-    /// The environment, read and its writers started at the first call.
-    pub async fn open(&self, store: &Store, id: EnvironmentId) -> sqlx::Result<Arc<OpenEnvironment>> {
-        let mut open = self.open.lock().await;
-        if let Some(environment) = open.get(&id) {
-            return Ok(Arc::clone(environment));
-        }
-        let mut tx = store.begin_snapshot(id).await?;
-        let lanes = tx.list_lanes(id).await?;
-        let catalogue = tx.load_catalogue(id).await?;
-        tx.commit().await?;
-        let positions: Vec<u64> = lanes.iter().map(|(_, feed_seq)| *feed_seq).collect();
-        let handle = Arc::new(EnvironmentHandle {
-            id,
-            lanes: lanes.into_iter().map(|(lane_id, _)| Lane { lane_id }).collect(),
-            feed: Feed::new(&positions),
-            catalogue: RwLock::new(KnownCatalogue::new(Arc::new(catalogue))),
-        });
-        let writers =
-            (0..).take(positions.len()).map(|lane| LaneWriter::start(store.clone(), Arc::clone(&handle), lane));
-        let environment = Arc::new(OpenEnvironment { writers: writers.collect(), handle });
-        open.insert(id, Arc::clone(&environment));
-        Ok(environment)
-    }
-
-    /// Those that were opened so far.
-    pub async fn all(&self) -> Vec<Arc<OpenEnvironment>> {
-        self.open.lock().await.values().cloned().collect()
     }
 }

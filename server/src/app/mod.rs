@@ -2,9 +2,10 @@
 //!
 //! - [`App`]: the whole, handed to [`crate::http`] and [`crate::sync`]
 //! - [`auth`], [`secret`]: keys, scopes, principals
-//! - [`environment`]: what is kept in memory of an environment: lanes, writers, rings, the cached catalogue
+//! - [`environment`]: what is kept in memory of an environment: lanes, rings, the cached catalogue; [`environments`]:
+//!   all of them, each with its writers
 //! - [`writer`], [`decide`]: group commit: many commands of a lane in one transaction, and the pure part of it
-//! - [`feed`]: the rings that sessions read, kept up with the database
+//! - [`feed`]: the rings that sessions read; [`follow`]: what keeps them up with the database
 //! - [`idempotency`]: what makes a repeated request the same one
 //! - [`catalogue`]: changes of features, plans, variants and the sandbox clock
 //! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
@@ -16,8 +17,10 @@ pub mod catalogue;
 pub mod clock;
 pub mod decide;
 pub mod environment;
+pub mod environments;
 pub mod error;
 pub mod feed;
+pub mod follow;
 pub mod idempotency;
 pub mod ledger;
 pub mod operator;

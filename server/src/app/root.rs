@@ -11,9 +11,10 @@ use secrecy::SecretString;
 use crate::app::auth::{Authenticator, Principal};
 use crate::app::clock;
 use crate::app::decide::{Decided, Submission};
-use crate::app::environment::{EnvironmentHandle, Environments, OpenEnvironment};
+use crate::app::environment::EnvironmentHandle;
+use crate::app::environments::{Environments, OpenEnvironment};
 use crate::app::error::AppError;
-use crate::app::feed::{self, FeedPage};
+use crate::app::follow::{self, FeedPage};
 use crate::app::idempotency::RequestIdentity;
 use crate::app::writer::Written;
 use crate::store::accounts::BlockNotes;
@@ -59,7 +60,7 @@ impl App {
     pub fn start(config: &AppConfig) -> sqlx::Result<Arc<Self>> {
         let store = Store::connect(&config.database_url, config.connections_max)?;
         let environments = Arc::new(Environments::default());
-        let poller = tokio::spawn(feed::poll(store.clone(), Arc::clone(&environments)));
+        let poller = tokio::spawn(follow::poll(store.clone(), Arc::clone(&environments)));
         Ok(Arc::new(Self { store, authenticator: Authenticator::default(), environments, poller }))
     }
 
@@ -101,7 +102,7 @@ impl App {
         lane: u16,
         after: u64,
     ) -> Result<FeedPage, AppError> {
-        Ok(feed::read_page(&self.store, environment, lane, after).await?)
+        Ok(follow::read_page(&self.store, environment, lane, after).await?)
     }
 
     /// Has commands of one lane carried out in order, each answered on its own.

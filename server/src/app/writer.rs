@@ -65,7 +65,7 @@ impl LaneWriter {
     /// Starts the writer of a lane; it ends when the last handle is dropped and the queue is empty.
     pub fn start(store: Store, environment: Arc<EnvironmentHandle>, lane: u16) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let lane_id = environment.lanes[usize::from(lane)].lane_id;
+        let lane_id = environment.lanes[usize::from(lane)];
         tokio::spawn(Writer { store, environment, lane, lane_id }.run(queue));
         Self { jobs }
     }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use crate::app::App;
 use crate::app::auth::{Principal, Scope};
 use crate::http::error::ApiError;
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 
 /// Longest secret that is looked at.
 const SECRET_BYTES_MAX: usize = 256;

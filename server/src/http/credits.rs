@@ -24,7 +24,7 @@ use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::query::{Params, Segment, limit};
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 use crate::store::accounts::BlockNotes;
 
 const PRIORITY_DEFAULT: u8 = 100;

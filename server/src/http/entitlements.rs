@@ -13,7 +13,7 @@ use crate::app::ledger::StateRead;
 use crate::http::body::{Json, json, raw_json};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 
 /// `GET /v1/entitlements/check`
 pub async fn check_entitlement(

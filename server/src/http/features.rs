@@ -20,7 +20,7 @@ use crate::http::body::{Json, json, mark_replayed};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::query::{Params, Segment, limit, page, read_cursor};
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 use crate::store::features::FeatureRow;
 
 const NAME_CHARS_MAX: usize = 200;

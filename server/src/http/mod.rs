@@ -1,6 +1,6 @@
 //! The REST API. Translates between HTTP and [`crate::app`]; a noun has one file.
 //!
-//! - [`router`]: every path, and what wraps them
+//! - [`router`]: every path, and what wraps them; [`state`]: what handlers share
 //! - [`caller`]: who asks; [`body`]: what they sent; [`query`]: what they asked for; [`error`]: what they are told
 //! - the nouns: [`entitlements`], [`usage`], [`credits`], [`features`], [`plans`], [`subscriptions`], [`sandbox`]
 //! - [`service`]: health, readiness, metrics, the contract
@@ -16,5 +16,6 @@ pub mod query;
 pub mod router;
 pub mod sandbox;
 pub mod service;
+pub mod state;
 pub mod subscriptions;
 pub mod usage;

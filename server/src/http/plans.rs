@@ -24,7 +24,7 @@ use crate::http::credits::{priority, scope};
 use crate::http::error::ApiError;
 use crate::http::features::{AccessOut, ListOut, ListParams, checked_access, name};
 use crate::http::query::{Params, Segment, limit, page, read_cursor};
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 use crate::store::plans::{PlanRow, VariantRow};
 use crate::store::types::EnvironmentId;
 

@@ -1,23 +1,11 @@
 //! Every path of the API, and what wraps them.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
-use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::app::App;
+use crate::http::state::ApiState;
 use crate::http::{credits, entitlements, error, features, plans, sandbox, service, subscriptions, usage};
-
-/// What handlers share.
-#[derive(Debug, Clone)]
-pub struct ApiState {
-    /// What the server does.
-    pub app: Arc<App>,
-    /// What `/metrics` shows.
-    pub metrics: PrometheusHandle,
-}
 
 /// The whole API.
 pub fn router(state: ApiState) -> Router {

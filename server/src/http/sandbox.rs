@@ -13,7 +13,7 @@ use crate::app::catalogue::{CatalogueChange, Changed, ClockSetting};
 use crate::http::body::{Json, json, mark_replayed};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 use crate::store::keys::Environment;
 
 /// A hundred years.

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::histogram;
 
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 
 const OPENAPI: &str = include_str!("../../../openapi.yaml");
 

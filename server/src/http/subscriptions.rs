@@ -18,7 +18,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::features::ListOut;
 use crate::http::query::{Params, Segment, limit, page, read_cursor};
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 
 const QUANTITY_MAX: i64 = 1_000_000;
 

@@ -17,7 +17,7 @@ use crate::app::{clock, submission};
 use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
-use crate::http::router::ApiState;
+use crate::http::state::ApiState;
 
 /// `POST /v1/usage`
 pub async fn record_usage(

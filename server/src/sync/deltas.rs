@@ -7,7 +7,7 @@ use quotastack_core::sync::publisher::Next;
 use quotastack_core::time::Timestamp;
 
 use crate::app::clock;
-use crate::sync::session::Shared;
+use crate::sync::shared::Shared;
 use crate::sync::stream::LinkError;
 
 /// How long to wait before the database is asked again.

@@ -10,5 +10,6 @@ pub mod deltas;
 pub mod listener;
 pub mod requests;
 pub mod session;
+mod shared;
 pub mod stream;
 pub mod tls;

@@ -9,7 +9,7 @@ use crate::app::decide::Decided;
 use crate::app::error::AppError;
 use crate::app::submission;
 use crate::app::writer::Written;
-use crate::sync::session::Shared;
+use crate::sync::shared::Shared;
 use crate::sync::stream::{Incoming, LinkError, send};
 
 /// After which a sidecar may send again what there was no room or no database for.

@@ -13,8 +13,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use crate::app::App;
 use crate::app::auth::{Principal, Scope};
 use crate::app::clock;
-use crate::app::environment::OpenEnvironment;
 use crate::app::error::AppError;
+use crate::sync::shared::Shared;
 use crate::sync::stream::{Incoming, LinkError, send};
 use crate::sync::{deltas, requests};
 
@@ -30,17 +30,6 @@ const REQUESTS_MAX: VarInt = VarInt::from_u32(256);
 const BATCHES_MAX: u16 = 64;
 /// How long the last message of a refused sidecar may take.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What the parts of a session share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) app: Arc<App>,
-    pub(super) principal: Principal,
-    pub(super) environment: Arc<OpenEnvironment>,
-    pub(super) publisher: Mutex<publisher::Session>,
-    /// Wakes the deltas when the sidecar follows more.
-    pub(super) followed: Notify,
-}
 
 /// Runs until the sidecar is gone, breaks the protocol, or loses its key.
 pub(super) async fn run(

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use metrics::{counter, histogram};
 use quotastack_core::ids::EndUserId;
 use quotastack_core::limits::BATCH_EVENTS_MAX;
@@ -114,7 +115,10 @@ impl Writer {
                 commands += next.commands.len();
                 jobs.push(next);
             }
-            self.write_jobs(jobs).await;
+            // A fault in one batch must not end the lane; its callers are told that the outcome is not known.
+            if AssertUnwindSafe(self.write_jobs(jobs)).catch_unwind().await.is_err() {
+                tracing::error!(lane = self.lane, "writing a batch panicked");
+            }
         }
     }
 
@@ -134,16 +138,18 @@ impl Writer {
         let mut results = done.results.into_iter();
         let mut named = commands.iter().map(|command| &command.end_user_id);
         for (count, reply) in replies {
-            let results: Option<Vec<Decided>> = results.by_ref().take(count).collect();
+            // The job's whole share first: one that is not known must not leave the others to the next job.
+            let share: Vec<Option<Decided>> = results.by_ref().take(count).collect();
             let end_users: Vec<&EndUserId> = named.by_ref().take(count).collect();
-            let answer = results.ok_or(AppError::Unavailable).map(|results| Written {
-                results,
-                feed_seq: done.feed_seq,
-                states: end_users
-                    .into_iter()
-                    .filter_map(|name| Some((name.clone(), Arc::clone(done.states.get(name)?))))
-                    .collect(),
-            });
+            let answer =
+                share.into_iter().collect::<Option<Vec<_>>>().ok_or(AppError::Unavailable).map(|results| Written {
+                    results,
+                    feed_seq: done.feed_seq,
+                    states: end_users
+                        .into_iter()
+                        .filter_map(|name| Some((name.clone(), Arc::clone(done.states.get(name)?))))
+                        .collect(),
+                });
             let _ = reply.send(answer);
         }
         counter!("quotastack_writer_batches_total").increment(1);
@@ -218,6 +224,8 @@ impl Writer {
             tx.write_batch(place, &decisions.batch()).await?;
             tx.update_lane(self.lane_id, decisions.feed_seq, decisions.now).await?;
             tx.commit().await?;
+        } else {
+            tx.rollback().await?;
         }
         let states = decisions.states(&catalogue);
         self.environment.feed.publish(self.lane, from, decisions.feed_seq, states.values());

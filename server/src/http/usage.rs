@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::api::usage::{ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson, UsageRequest};
 use quotastack_core::ids::{EndUserId, IdempotencyKey, UsageId, uuid_v7};
@@ -44,12 +44,26 @@ pub async fn record_usage_batch(
     let lanes = by_lane(&state, &principal, requests).await?;
     let writes = lanes.into_iter().map(|(lane, (places, commands))| {
         let write = state.app.write_lane(principal.environment_id, lane, commands);
-        async move { Ok::<_, ApiError>((places, write.await?.results)) }
+        async move { (places, write.await) }
     });
+    let written = join_all(writes).await;
+    if written.iter().all(|(_, written)| written.is_err()) {
+        let error = written.into_iter().find_map(|(_, written)| written.err());
+        return Err(error.expect("a batch has at least one event").into());
+    }
     let mut results: Vec<Option<ResultJson>> = (0..count).map(|_| None).collect();
-    for (places, decided) in try_join_all(writes).await? {
-        for (place, decided) in places.into_iter().zip(decided) {
-            results[place] = Some(result(decided)?);
+    for (places, written) in written {
+        match written {
+            Ok(written) => {
+                for (place, decided) in places.into_iter().zip(written.results) {
+                    results[place] = Some(result(decided));
+                }
+            }
+            // The others are recorded: the answer must say which ones.
+            Err(error) => {
+                let refused = ResultJson::refused(&Problem::new(error.code(), error.to_string()));
+                places.into_iter().for_each(|place| results[place] = Some(refused.clone()));
+            }
         }
     }
     let results = results.into_iter().map(|result| result.expect("every event went to one lane")).collect();
@@ -76,16 +90,11 @@ async fn by_lane(
     Ok(lanes)
 }
 
-fn result(decided: Decided) -> Result<ResultJson, ApiError> {
-    match decided {
-        Decided::Done { outcome: Outcome::Used { record, .. }, replayed } => {
-            Ok(ResultJson::recorded(record.id, record.charged, replayed))
-        }
-        Decided::Refused(refusal) => Ok(ResultJson::refused(&Problem::from(refusal))),
-        other => Err(other
-            .into_result()
-            .err()
-            .map_or_else(|| unreachable!("usage comes to a usage record or a refusal"), ApiError::from)),
+fn result(decided: Decided) -> ResultJson {
+    match decided.into_result() {
+        Ok((Outcome::Used { record, .. }, replayed)) => ResultJson::recorded(record.id, record.charged, replayed),
+        Ok(_) => unreachable!("usage comes to a usage record"),
+        Err(error) => ResultJson::refused(&Problem::new(error.code(), error.to_string())),
     }
 }
 

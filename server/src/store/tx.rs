@@ -94,6 +94,11 @@ impl Tx {
     pub async fn commit(self) -> sqlx::Result<()> {
         self.inner.commit().await
     }
+
+    /// Ends it without a trace, and with it its locks.
+    pub async fn rollback(self) -> sqlx::Result<()> {
+        self.inner.rollback().await
+    }
 }
 
 /// Whether running the same transaction again may succeed: lost connections, restarts, serialisation, deadlock.

@@ -3,6 +3,7 @@
 //! - `cases`: the shared cases of docs/cases
 //! - `time_table`, `subscribe_table`, `decision_table`: bank statements and answers, one line per step
 //! - `publish_table`: what replicas are told of an account
+//! - `docs`: tables of the documents that repeat the code's
 //! - `golden`: bytes that may never change
 //! - `edges`: the ends of every range
 //! - `refold`: what a verifier finds in tampered histories
@@ -12,6 +13,7 @@
 
 mod cases;
 mod decision_table;
+mod docs;
 mod edges;
 mod golden;
 mod model;

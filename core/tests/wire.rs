@@ -94,7 +94,6 @@ fn state() -> AccountState {
             lots: vec![lot],
             debts: vec![debt],
             subscriptions: vec![subscription],
-            ..Wallet::default()
         },
         ..AccountState::unknown(end_user("user_123"))
     }

@@ -201,7 +201,9 @@ impl Machine {
             let is_pending = match entry.status {
                 Status::Waiting => true,
                 // Whatever comes where nothing is held was read after the answer.
-                Status::Answered { stamp, .. } => held(id).is_some_and(|state| state.stamp < stamp),
+                Status::Answered { epoch, stamp, .. } => {
+                    self.replica.epoch == Some(epoch) && held(id).is_some_and(|state| state.stamp < stamp)
+                }
                 Status::Refused { .. } => false,
             };
             if is_pending {
@@ -255,6 +257,11 @@ impl Machine {
         if !welcome.resume {
             self.start_afresh(welcome.epoch, lanes);
         }
+        for seq in self.outbox.send_answered_again(welcome.epoch) {
+            let id = self.outbox.entries[&seq].admission.end_user_id.clone();
+            self.accounts.entry(id.clone()).or_default().pending.insert(seq);
+            self.refresh(&id);
+        }
         self.lanes = Some(welcome.lanes);
         self.outbox.route(welcome.lanes);
         self.in_flight_max = Some(welcome.in_flight_max);
@@ -262,17 +269,10 @@ impl Machine {
     }
 
     fn start_afresh(&mut self, epoch: [u8; 16], lanes: usize) {
-        let knew_another = self.replica.epoch.is_some_and(|known| known != epoch);
         self.replica.reset(epoch, lanes);
         self.shown.push(Shown::Reset);
         for account in self.accounts.values_mut() {
             (account.base, account.effective, account.waiting) = (None, None, None);
-        }
-        if knew_another {
-            for seq in self.outbox.send_answered_again() {
-                let id = self.outbox.entries[&seq].admission.end_user_id.clone();
-                self.accounts.entry(id).or_default().pending.insert(seq);
-            }
         }
     }
 
@@ -424,13 +424,14 @@ impl Machine {
             self.outbox.put_back(&seqs);
             return Err(SyncError::Protocol("an answer that does not fit its batch"));
         }
+        let epoch = self.replica.epoch.expect("batches are sent over a link, and a link has a history");
         let mut ids = BTreeSet::new();
         for ((seq, stamp), result) in seqs_with_stamps.into_iter().zip(answer.results) {
             ids.insert(self.outbox.entries[&seq].admission.end_user_id.clone());
             match (result, stamp) {
                 (EventResult::Recorded { .. }, stamp) => {
                     let stamp = stamp.expect("checked above");
-                    self.outbox.settle(seq, Status::Answered { at: now, stamp });
+                    self.outbox.settle(seq, Status::Answered { at: now, epoch, stamp });
                 }
                 (EventResult::Refused { code, detail }, _) => {
                     self.outbox.settle(seq, Status::Refused { at: now, code, detail });
@@ -493,10 +494,8 @@ impl Machine {
 
     /// What a check of this end user reads; `None` if nothing is held.
     pub fn view(&self, end_user_id: &EndUserId, held: Held<'_>) -> Option<Arc<AccountState>> {
-        match self.accounts.get(end_user_id) {
-            Some(account) => account.effective.clone(),
-            None => self.replica.state(end_user_id, held),
-        }
+        let effective = self.accounts.get(end_user_id).and_then(|account| account.effective.clone());
+        effective.or_else(|| self.replica.state(end_user_id, held))
     }
 
     /// Forgets an account that was not used for long. False if it has pending usage or is being fetched.

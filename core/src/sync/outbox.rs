@@ -210,10 +210,15 @@ impl Outbox {
         }
     }
 
-    /// Answered events wait again: a server with another history may not know them. Returns their `seq`s.
-    pub(crate) fn send_answered_again(&mut self) -> Vec<u64> {
-        let answered: Vec<u64> = self.answered.drain(..).map(|(_, seq)| seq).collect();
-        for seq in &answered {
+    /// Events that another history than `epoch` answered wait again: the server may not know them. Returns their `seq`s.
+    pub(crate) fn send_answered_again(&mut self, epoch: [u8; 16]) -> Vec<u64> {
+        let entries = &self.entries;
+        let is_of_another =
+            |seq: u64| matches!(entries[&seq].status, Status::Answered { epoch: known, .. } if known != epoch);
+        let (again, kept) = self.answered.drain(..).partition(|(_, seq)| is_of_another(*seq));
+        self.answered = kept;
+        let again: VecDeque<(Timestamp, u64)> = again;
+        for (_, seq) in &again {
             let entry = self.entries.get_mut(seq).expect("what is answered is kept as an entry");
             entry.status = Status::Waiting;
             entry.uncertain = true;
@@ -222,7 +227,7 @@ impl Outbox {
             self.bytes += bytes;
             self.write(OutboxWrite::Put(Record { seq: *seq, admission, status: Status::Waiting }));
         }
-        answered
+        again.into_iter().map(|(_, seq)| seq).collect()
     }
 
     pub(crate) fn flush(&mut self) -> u64 {

@@ -46,6 +46,8 @@ pub enum Status {
     Answered {
         /// When the answer came (real time).
         at: Timestamp,
+        /// The history that the answer belongs to: another one may not know the event.
+        epoch: [u8; 16],
         /// Stamp of the state that came with the answer.
         stamp: u64,
     },

@@ -4,6 +4,8 @@
 //!
 //! `SIM_SEED=n` runs one seed, `SIM_SEEDS=n` that many.
 
+#![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
+
 mod rng;
 mod server;
 mod sidecar;
@@ -15,6 +17,15 @@ const SEEDS: u64 = 300;
 
 #[test]
 fn every_acknowledged_event_is_charged_once_and_every_replica_ends_equal_to_the_server() {
+    run_seeds(world::World::new);
+}
+
+#[test]
+fn a_database_restored_from_a_backup_gets_its_events_again() {
+    run_seeds(world::World::with_restore);
+}
+
+fn run_seeds(world: fn(u64) -> world::World) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
@@ -23,7 +34,7 @@ fn every_acknowledged_event_is_charged_once_and_every_replica_ends_equal_to_the_
     let count = usize::try_from(seeds.end - seeds.start).unwrap();
     let mut acknowledged = 0;
     for seed in seeds {
-        let run = catch_unwind(AssertUnwindSafe(|| world::World::new(seed).run()));
+        let run = catch_unwind(AssertUnwindSafe(|| world(seed).run()));
         acknowledged += run.unwrap_or_else(|panic| {
             eprintln!("failed with SIM_SEED={seed}");
             resume_unwind(panic)

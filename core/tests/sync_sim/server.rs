@@ -27,11 +27,19 @@ pub(crate) const LANES: u16 = 2;
 const RING: RingLimits = RingLimits { places_max: 8, bytes_max: 4_000 };
 const PAGE: usize = 3;
 
+#[derive(Clone)]
 pub(crate) struct Row {
     pub(crate) account: Account,
     pub(crate) stamp: u64,
     /// Ids of usage events by the entries that took credit for them.
     pub(crate) charged: Vec<(quotastack_core::ids::UsageId, i64)>,
+}
+
+/// A copy of the database.
+pub(crate) struct Backup {
+    rows: BTreeMap<EndUserId, Row>,
+    records: BTreeMap<(EndUserId, IdempotencyKey), UsageRecord>,
+    heads: Vec<u64>,
 }
 
 pub(crate) struct Server {
@@ -72,6 +80,18 @@ impl Server {
         self.rings = self.heads.iter().map(|head| Ring::new(*head, RING)).collect();
     }
 
+    pub(crate) fn backup(&self) -> Backup {
+        Backup { rows: self.rows.clone(), records: self.records.clone(), heads: self.heads.clone() }
+    }
+
+    /// What was committed after the backup never happened: another history.
+    pub(crate) fn restore(&mut self, Backup { rows, records, heads }: Backup) {
+        (self.rows, self.records, self.heads) = (rows, records, heads);
+        self.epoch = [2; 16];
+        self.history.clear();
+        self.restart();
+    }
+
     pub(crate) fn lanes() -> LaneCount {
         LaneCount::new(LANES).unwrap()
     }
@@ -93,7 +113,14 @@ impl Server {
         self.catalogue = catalogue;
     }
 
-    pub(crate) fn grant(&mut self, id: &EndUserId, amount: i64, expires_at: Option<Timestamp>, now: Timestamp, rng: &mut Rng) {
+    pub(crate) fn grant(
+        &mut self,
+        id: &EndUserId,
+        amount: i64,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) {
         let grant = Grant {
             kind: BlockKind::Promo,
             amount: Credits::new(amount).unwrap(),
@@ -210,7 +237,14 @@ impl Server {
     }
 
     /// One transaction for the whole batch.
-    pub(crate) fn batch(&mut self, conn: u64, lane: u16, events: &[UsageEvent], now: Timestamp, rng: &mut Rng) -> BatchAnswer {
+    pub(crate) fn batch(
+        &mut self,
+        conn: u64,
+        lane: u16,
+        events: &[UsageEvent],
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> BatchAnswer {
         let before = self.heads.clone();
         let mut answer = BatchAnswer::default();
         for UsageEvent { end_user_id, usage } in events {

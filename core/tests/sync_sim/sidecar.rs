@@ -122,6 +122,11 @@ impl Sidecar {
         self.config.answered_kept_max > 100
     }
 
+    pub(crate) fn remember_for_long(&mut self) {
+        self.config.answered_kept_max = 1_000;
+        self.machine = Machine::open(self.config, Stored::default(), &|_| None, Timestamp::MIN);
+    }
+
     /// kill -9, then a new run. What was being committed may or may not have reached the disk.
     pub(crate) fn crash(&mut self, now: Timestamp, rng: &mut Rng) {
         if let Some((_, writes)) = self.outbox_commit.take().filter(|_| rng.chance(50)) {

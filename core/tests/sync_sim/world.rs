@@ -17,7 +17,7 @@ use quotastack_core::wire::{
 };
 
 use crate::rng::Rng;
-use crate::server::Server;
+use crate::server::{Backup, Server};
 use crate::sidecar::Sidecar;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -75,6 +75,9 @@ pub(crate) struct World {
     steady: BTreeMap<(EndUserId, IdempotencyKey), i64>,
     sent: Vec<(EndUserId, Usage)>,
     checked_as_of: Vec<Option<Timestamp>>,
+    /// The operation before which a backup is taken; some operations later the database is restored from it.
+    backup_at: Option<usize>,
+    backup: Option<Backup>,
 }
 
 fn at(micros: i64) -> Timestamp {
@@ -102,6 +105,16 @@ fn user(kind: &str, index: usize) -> EndUserId {
 }
 
 impl World {
+    /// A world in which, once, the database is restored from a backup.
+    pub(crate) fn with_restore(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        world.backup_at = Some(OPS / 3 + world.rng.index(OPS / 3));
+        for sidecar in &mut world.sidecars {
+            sidecar.remember_for_long();
+        }
+        world
+    }
+
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let features = [
@@ -138,6 +151,8 @@ impl World {
             steady: BTreeMap::new(),
             sent: Vec::new(),
             checked_as_of: Vec::new(),
+            backup_at: None,
+            backup: None,
         };
         world.after(0, Event::Op);
         world.after(POLL_MICROS, Event::Poll);
@@ -323,11 +338,10 @@ impl World {
             self.streams.insert(conn, delivery);
             asked_again = delivery - self.now;
             // Where every account is held, a state does no harm at the wrong place either.
-            if self.sidecars[sidecar].mode() == Mode::All && self.rng.chance(10) {
-                if let Delta::States(_) = decode(&frame).unwrap() {
-                    let delay = delivery - self.now + self.rng.delay();
-                    self.after(delay, Event::Delta { conn, sidecar, frame: frame.clone() });
-                }
+            let repeats = self.sidecars[sidecar].mode() == Mode::All && self.rng.chance(10);
+            if repeats && matches!(decode(&frame), Ok(Delta::States(_))) {
+                let delay = delivery - self.now + self.rng.delay();
+                self.after(delay, Event::Delta { conn, sidecar, frame: frame.clone() });
             }
             self.after(delivery - self.now, Event::Delta { conn, sidecar, frame });
         }
@@ -384,7 +398,20 @@ impl World {
         self.later(Event::Reply { conn, sidecar, id, frames: answer.into_frames().unwrap() });
     }
 
+    fn restore(&mut self) {
+        const LOST_OPS: usize = 60;
+        match self.backup_at {
+            Some(at) if at == self.ops => self.backup = Some(self.server.backup()),
+            Some(at) if at + LOST_OPS == self.ops => {
+                self.server.restore(self.backup.take().expect("taken before"));
+                (0..self.sidecars.len()).for_each(|sidecar| self.disconnect(sidecar));
+            }
+            _ => {}
+        }
+    }
+
     fn client(&mut self) {
+        self.restore();
         let sidecar = self.rng.index(self.sidecars.len());
         match self.rng.below(100) {
             0 => self.crash(sidecar),
@@ -413,7 +440,7 @@ impl World {
             self.server.sessions.remove(&conn);
         }
         if index == 0 {
-            let kept: BTreeSet<_> = self.sidecars[0].disk.records().iter().map(|record| event_of(record)).collect();
+            let kept: BTreeSet<_> = self.sidecars[0].disk.records().iter().map(event_of).collect();
             let recorded = &self.server.records;
             self.steady.retain(|event, _| kept.contains(event) || recorded.contains_key(event));
         }
@@ -506,7 +533,9 @@ impl World {
 
     /// Holds after every step.
     fn check(&mut self) {
-        for id in (0..STEADY).map(|index| user("steady", index)) {
+        // Of a history that is gone, a replica may say anything until it hears so.
+        let is_current = self.sidecars[0].machine.cursor().is_none_or(|cursor| cursor.epoch == self.server.epoch);
+        for id in (0..STEADY).map(|index| user("steady", index)).filter(|_| is_current) {
             let Some(view) = self.sidecars[0].view(&id) else { continue };
             let spent: i64 = self.steady.iter().filter(|((owner, _), _)| *owner == id).map(|(_, cost)| cost).sum();
             let seen = view.wallet.totals().balance.get();

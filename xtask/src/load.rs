@@ -54,10 +54,15 @@ pub(crate) fn checks(
 }
 
 /// From a committed grant to the sidecar's changed answer.
-pub(crate) fn lag(binaries: &Binaries, stack: &Stack, end_user_id: &str, grants: usize) -> anyhow::Result<Latencies> {
+pub(crate) fn lag(
+    binaries: &Binaries,
+    stack: &Stack,
+    end_user_prefix: &str,
+    grants: usize,
+) -> anyhow::Result<Latencies> {
     let mut command = program(binaries.path("xtask-load"));
     command.args(["lag", "--server", &stack.server.http, "--sidecar", &unix(&stack.sidecar.uds)]);
-    command.args(["--end-user-id", end_user_id, "--feature-key", FEATURE, "--grants", &grants.to_string()]);
+    command.args(["--end-user-prefix", end_user_prefix, "--feature-key", FEATURE, "--grants", &grants.to_string()]);
     measure(command.env("QUOTASTACK_API_KEY", &stack.server.live_key))
 }
 

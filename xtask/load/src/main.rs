@@ -15,6 +15,8 @@ mod lag;
 mod latencies;
 mod serve;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -34,11 +36,19 @@ enum Command {
     Lag(lag::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
-        Command::Checks(args) => print(&checks::run(args)?),
-        Command::Lag(args) => print(&lag::run(&args)?),
+        Command::Checks(args) => checks::run(args).and_then(|result| print(&result)),
+        Command::Lag(args) => lag::run(&args).and_then(|result| print(&result)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not as a main's error: those print a backtrace where the environment asks for one.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

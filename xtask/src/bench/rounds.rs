@@ -10,8 +10,6 @@ use crate::stack::{self, Binaries, END_USER, Stack};
 use crate::tools;
 
 const CONNECTIONS: [usize; 3] = [1, 8, 32];
-/// Gets the grants of the lag measurement.
-const LAG_USER: &str = "user_lag";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -71,14 +69,12 @@ async fn measure(binaries: &Binaries, effort: &Effort) -> anyhow::Result<Vec<Rou
 
 async fn on_stack(binaries: &Binaries, effort: &Effort, stack: &Stack) -> anyhow::Result<Vec<Round>> {
     let variant = stack::create(&stack.api()).await?;
-    for end_user in [END_USER, LAG_USER] {
-        stack::subscribe(&stack.api(), end_user, &variant).await?;
-    }
+    stack::subscribe(&stack.api(), END_USER, &variant).await?;
     let (service, bare) = load::serve(binaries, stack.dir()).await?;
     let rounds = (0..effort.rounds)
         .map(|index| {
             println!("round {} of {}", index + 1, effort.rounds);
-            round(binaries, effort, stack, &bare)
+            round(index, binaries, effort, stack, &bare)
         })
         .collect();
     // It has no orderly end: it answers until it is killed.
@@ -86,7 +82,7 @@ async fn on_stack(binaries: &Binaries, effort: &Effort, stack: &Stack) -> anyhow
     rounds
 }
 
-fn round(binaries: &Binaries, effort: &Effort, stack: &Stack, bare: &BareReady) -> anyhow::Result<Round> {
+fn round(index: usize, binaries: &Binaries, effort: &Effort, stack: &Stack, bare: &BareReady) -> anyhow::Result<Round> {
     let load_average_before = machine::load_average();
     let path = load::check_path(END_USER);
     let transports = [
@@ -104,5 +100,6 @@ fn round(binaries: &Binaries, effort: &Effort, stack: &Stack, bare: &BareReady) 
             });
         }
     }
-    Ok(Round { load_average_before, checks, grant_lag: load::lag(binaries, stack, LAG_USER, effort.grants)? })
+    let grant_lag = load::lag(binaries, stack, &format!("user_lag_{index}"), effort.grants)?;
+    Ok(Round { load_average_before, checks, grant_lag })
 }

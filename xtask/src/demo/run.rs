@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::apps::Apps;
-use super::show::show;
+use super::show::{places, show};
 use crate::stack::{Binaries, Stack};
 use crate::tools;
 
@@ -41,6 +41,7 @@ async fn on_stack(binaries: &Binaries, apps: &Apps, stay: bool) -> anyhow::Resul
     let shown = async {
         show(&stack, binaries, apps).await?;
         if stay {
+            places(&stack);
             println!("\nEverything stays up until Ctrl-C; nothing is kept after it.");
             std::future::pending::<()>().await;
         }

@@ -19,8 +19,6 @@ const ARRIVAL_POLL: Duration = Duration::from_millis(50);
 /// How long each latency is measured: some ten thousand checks.
 const MEASURE: Duration = Duration::from_secs(2);
 const GRANTS: usize = 100;
-/// Gets the grants of the lag measurement, so that the table's balance is left alone.
-const LAG_USER: &str = "user_lag";
 
 pub(crate) async fn show(stack: &Stack, binaries: &Binaries, apps: &Apps) -> anyhow::Result<()> {
     let server = stack.api();
@@ -57,9 +55,7 @@ pub(crate) async fn show(stack: &Stack, binaries: &Binaries, apps: &Apps) -> any
     println!("{}", table(["recorded by", "before", "units", "after"], &rows));
     println!("\nThe sidecar answers the same balance: {before}.");
 
-    latencies(stack, binaries, &variant).await?;
-    places(stack);
-    Ok(())
+    latencies(stack, binaries)
 }
 
 async fn rest(api: &Api) -> anyhow::Result<()> {
@@ -91,7 +87,7 @@ async fn arrived(server: &Api, expected: i64) -> anyhow::Result<i64> {
     }
 }
 
-async fn latencies(stack: &Stack, binaries: &Binaries, variant: &str) -> anyhow::Result<()> {
+fn latencies(stack: &Stack, binaries: &Binaries) -> anyhow::Result<()> {
     let row = |what: &str, count: u64, p50_ns: u64, p99_ns: u64| {
         [what.to_owned(), count.to_string(), micros(p50_ns), micros(p99_ns)]
     };
@@ -103,15 +99,15 @@ async fn latencies(stack: &Stack, binaries: &Binaries, variant: &str) -> anyhow:
         let checks = load::checks(binaries, &target, &path, "\"allowed\":true", 1, MEASURE)?.latencies;
         rows.push(row(what, checks.count, checks.p50_ns, checks.p99_ns));
     }
-    stack::subscribe(&stack.api(), LAG_USER, variant).await?;
-    let lag = load::lag(binaries, stack, LAG_USER, GRANTS)?;
+    let lag = load::lag(binaries, stack, "user_lag", GRANTS)?;
     rows.push(row("committed grant to changed answer", lag.count, lag.p50_ns, lag.p99_ns));
     println!("\nAs an app sees the sidecar, one connection, on this machine\n");
     println!("{}", table(["", "times", "p50", "p99"], &rows));
     Ok(())
 }
 
-fn places(stack: &Stack) {
+/// Where everything is, for whoever goes on from here.
+pub(crate) fn places(stack: &Stack) {
     let (server, sidecar) = (&stack.server, &stack.sidecar);
     println!("\nserver       {}   (openapi: {}/openapi.yaml)", server.http, server.http);
     println!("sidecar      {}   and unix:{}", sidecar.http, sidecar.uds.display());

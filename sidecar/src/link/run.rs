@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use quotastack_core::ids::SidecarId;
+use quotastack_core::sync::machine::SyncError;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -54,8 +55,13 @@ impl Link {
             self.engine.link_down();
             // Whoever waits for a fetch goes on without.
             while self.fetches.try_recv().is_ok() {}
-            if let Err(error) = ended {
-                attempts.log(&error);
+            match ended {
+                // Going on would mix two environments.
+                Err(LinkError::Sync(error @ SyncError::WrongEnvironment { .. })) => {
+                    return self.engine.fail(error.to_string());
+                }
+                Err(error) => attempts.log(&error),
+                Ok(()) => return,
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,

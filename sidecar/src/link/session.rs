@@ -22,9 +22,10 @@ use crate::link::stream::{Incoming, send};
 /// How long the server may take to answer hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the server's clock is asked for, and its process seen to be alive.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
-/// Heartbeats without an answer after which the link is given up.
-const UNANSWERED_MAX: u32 = 5;
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Heartbeats without an answer after which the link is given up: a server that was killed sends no farewell, and
+/// one that started again on its address does not know this connection.
+const UNANSWERED_MAX: u32 = 3;
 /// Changes that are not on disk yet; beyond, deltas wait: a first load must not fill the memory.
 const BACKLOG_MAX: usize = 20_000;
 

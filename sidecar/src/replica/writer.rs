@@ -31,7 +31,10 @@ fn store_until_stopped(engine: &Engine) -> Result<(), redb::Error> {
             std::thread::sleep(GATHER);
         }
         let writes = engine.lock().machine.take_replica_writes();
-        let durable = woken == Woken::Stop || durable_due.is_some_and(|due| due <= Instant::now());
+        // A catalogue is rare, and without one a restart cannot answer anything.
+        let has_catalogue = writes.as_ref().is_some_and(|writes| writes.catalogue.is_some());
+        let is_due = durable_due.is_some_and(|due| due <= Instant::now());
+        let durable = woken == Woken::Stop || has_catalogue || is_due;
         if let Some(writes) = &writes {
             generation = writes.generation;
             store(engine, writes, durable)?;

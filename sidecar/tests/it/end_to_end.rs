@@ -104,7 +104,7 @@ fn while_the_server_is_away_checks_go_on_and_usage_waits() {
     assert_eq!(client.check("nobody", "api_calls")["reason"], "stale_replica");
     assert!(client.get("/metrics").text.contains("quotastack_sidecar_outbox_events 5"));
     assert_eq!(client.get("/readyz").status, 200);
-    sidecar.kill();
+    assert!(sidecar.terminate().0.success());
     let sidecar = options.start();
     let client = sidecar.client();
     assert_eq!(balance(&client, "user_123"), 992, "a restart without the server keeps replica and usage");
@@ -139,9 +139,8 @@ fn a_data_directory_belongs_to_one_environment() {
     let sidecar = server.sidecar(data_dir.path()).start();
     assert_eq!(balance(&sidecar.client(), "user_123"), 100);
     sidecar.kill();
-    let sidecar = server.sidecar_with_key(data_dir.path(), server.key("sandbox")).start();
-    let client = sidecar.client();
-    eventually("the other environment is refused", || client.get("/metrics").text.contains("links_total 0"));
-    let (_, log) = sidecar.terminate();
+    let mut sidecar = server.sidecar_with_key(data_dir.path(), server.key("sandbox")).start();
+    let (status, log) = sidecar.wait();
+    assert!(!status.success());
     assert!(log.contains("use a key of that environment or another data directory"), "{log}");
 }

@@ -45,3 +45,18 @@ fn a_damaged_replica_is_begun_anew() {
     assert!(status.success());
     assert!(log.contains("the replica cannot be read and is fetched again"), "{log}");
 }
+
+#[test]
+fn an_empty_durable_commit_makes_the_ones_before_it_durable() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (data_dir.path().join("replica.redb"), data_dir.path().join("copy.redb"));
+    let seed = Seed::new().with_credit("a", 1);
+    let (store, _) = ReplicaStore::open(&path).unwrap();
+    store.commit(&[ReplicaWrite::State(&seed.states[0]), ReplicaWrite::Catalogue(&seed.catalogue)], false).unwrap();
+    store.commit(&[], true).unwrap();
+    // What a kill would leave: the file while it is open.
+    std::fs::copy(&path, &copy).unwrap();
+    let (copied, image) = ReplicaStore::open(&copy).unwrap();
+    assert_eq!(image.catalogue, Some(seed.catalogue));
+    assert_eq!(copied.state(&end_user("a")).unwrap().as_ref(), Some(&seed.states[0]));
+}

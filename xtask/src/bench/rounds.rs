@@ -46,7 +46,7 @@ pub(crate) struct Round {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::postgres::ensure()?;
-    let binaries = Binaries::release(&["quotastack-server", "quotastack-sidecar", "xtask-load"])?;
+    let binaries = Binaries::release()?;
     let effort = if args.quick {
         Effort { rounds: 1, duration: Duration::from_millis(500), grants: 50 }
     } else {

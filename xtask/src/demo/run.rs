@@ -21,8 +21,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::node::ensure()?;
     tools::postgres::ensure()?;
     println!("Building for release; the first time takes some minutes.");
-    let packages = ["quotastack-server", "quotastack-sidecar", "quickstart-rust", "xtask-load"];
-    let binaries = Binaries::release(&packages)?;
+    let binaries = Binaries::release()?;
     let apps = Apps::prepare()?;
     on_stack(&binaries, &apps, !args.exit)
 }

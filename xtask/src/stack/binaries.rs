@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use crate::command::{cargo, run};
 use crate::paths;
 
+/// What runs in the demo and the benchmarks. One list for both: with other packages the dependencies have other
+/// features, and are built again.
+const RELEASE_PACKAGES: [&str; 4] = ["quotastack-server", "quotastack-sidecar", "quickstart-rust", "xtask-load"];
+
 /// Programs that were built.
 pub(crate) struct Binaries {
     dir: PathBuf,
@@ -18,11 +22,11 @@ impl Binaries {
         Ok(Self { dir: paths::target().join("debug") })
     }
 
-    /// The programs of some packages, for numbers.
-    pub(crate) fn release(packages: &[&str]) -> anyhow::Result<Self> {
+    /// The same programs for numbers, and only them.
+    pub(crate) fn release() -> anyhow::Result<Self> {
         let mut build = cargo();
         build.args(["build", "--release"]);
-        for package in packages {
+        for package in RELEASE_PACKAGES {
             build.args(["--package", package]);
         }
         run(&mut build)?;

@@ -223,3 +223,20 @@ fn what_the_sidecar_does_not_answer_needs_the_server() {
     assert_eq!(answer.problem(), (503, "upstream_unavailable".to_owned()));
     assert_eq!(answer.headers["retry-after"], "1");
 }
+
+#[test]
+fn the_events_of_a_batch_share_one_commit() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let sidecar = sidecar(&data_dir);
+    let client = sidecar.client();
+    let commits = || {
+        let metrics = client.get("/metrics").text;
+        let line = metrics.lines().find(|line| line.starts_with("quotastack_sidecar_commit_seconds_count"));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap())
+    };
+    let before = commits();
+    let event = json!({"end_user_id": "user_123", "feature_key": "api_calls", "units": 1});
+    client.post("/v1/usage/batch", &json!({"events": vec![event; 100]})).ok();
+    assert_eq!(client.check("user_123", "api_calls")["balance"], 0);
+    assert_eq!(commits(), before + 1);
+}

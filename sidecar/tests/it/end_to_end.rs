@@ -144,3 +144,45 @@ fn a_data_directory_belongs_to_one_environment() {
     assert!(!status.success());
     assert!(log.contains("use a key of that environment or another data directory"), "{log}");
 }
+
+#[test]
+fn what_the_ledger_refuses_is_kept_and_blocks_nothing() {
+    let server = Server::start();
+    server.create_feature("api_calls", "allow");
+    server.grant("user_123", 100);
+    let event = |units: i64| json!({"end_user_id": "user_123", "feature_key": "api_calls", "units": units, "idempotency_key": "k"});
+    server.client().post("/v1/usage", &event(1)).ok();
+    let data_dir = tempfile::tempdir().unwrap();
+    let sidecar = server.sidecar(data_dir.path()).start();
+    let client = sidecar.client();
+    client.post("/v1/usage", &event(50)).ok();
+    usage(&client, "user_123", 10);
+    eventually("the refused event takes nothing", || balance(&client, "user_123") == 89);
+    eventually("the event behind it is in the ledger", || server.balance("user_123") == 89);
+    assert!(client.get("/metrics").text.contains("quotastack_sidecar_refused_events 1"));
+    let (_, log) = sidecar.terminate();
+    assert!(log.contains("refused acknowledged usage for good"), "{log}");
+}
+
+#[test]
+fn a_replica_on_demand_follows_a_bounded_number_of_accounts() {
+    let server = Server::start();
+    server.create_feature("api_calls", "allow");
+    let data_dir = tempfile::tempdir().unwrap();
+    let options = server.sidecar(data_dir.path()).arg("--max-accounts", "16");
+    let sidecar = options.start();
+    let client = sidecar.client();
+    for n in 0..40 {
+        client.check(&format!("user_{n}"), "api_calls");
+    }
+    let accounts = || {
+        let metrics = client.get("/metrics").text;
+        let line = metrics.lines().find(|line| line.starts_with("quotastack_sidecar_accounts ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    eventually("the least recently used are forgotten", || accounts() <= 16);
+    server.grant("user_39", 7);
+    eventually("the last ones are followed", || balance(&client, "user_39") == 7);
+    server.grant("user_0", 7);
+    assert_eq!(balance(&client, "user_0"), 7, "a forgotten one is fetched again");
+}

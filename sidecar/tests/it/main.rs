@@ -5,6 +5,7 @@
 mod api;
 mod api_guard;
 mod data_dir;
+mod embedded;
 mod end_to_end;
 mod kill_rounds;
 mod offline;

@@ -11,6 +11,6 @@ mod seed;
 mod server;
 
 pub(crate) use http::Client;
-pub(crate) use process::{Options, Process, eventually};
+pub(crate) use process::{Options, Process, ca_file, eventually};
 pub(crate) use seed::{Seed, end_user, feature_key, units};
 pub(crate) use server::Server;

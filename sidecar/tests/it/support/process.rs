@@ -163,7 +163,7 @@ impl Drop for Process {
 }
 
 /// A certificate authority that signed nothing.
-fn ca_file(data_dir: &Path) -> PathBuf {
+pub(crate) fn ca_file(data_dir: &Path) -> PathBuf {
     std::fs::create_dir_all(data_dir).unwrap();
     let path = data_dir.join("test-ca.pem");
     if !path.exists() {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
-use quotastack_core::ids::{EndUserId, SidecarId, uuid_v7};
+use quotastack_core::ids::{EndUserId, IdempotencyKey, SidecarId, uuid_v7};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue;
 use quotastack_core::sync::machine::{Config, Machine, ReplicaWrites, Shown, Stored};
-use quotastack_core::sync::record::{Meta, OutboxWrite, Record};
+use quotastack_core::sync::record::{Admission, Meta, OutboxWrite, Record};
 use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{Hello, Mode, Secret, follow_hash};
 
@@ -52,6 +52,8 @@ pub(crate) struct Disk {
     durable: File,
     pub(crate) file: File,
     commits: u64,
+    /// Keys of all events that ever were durable.
+    pub(crate) ever_durable: BTreeSet<(EndUserId, IdempotencyKey)>,
 }
 
 impl Disk {
@@ -59,6 +61,8 @@ impl Disk {
         for write in writes {
             match write {
                 OutboxWrite::Put(record) => {
+                    let Admission { end_user_id, usage, .. } = &*record.admission;
+                    self.ever_durable.insert((end_user_id.clone(), usage.key.clone()));
                     self.records.insert(record.seq, record.encode());
                 }
                 OutboxWrite::Remove(seq) => {

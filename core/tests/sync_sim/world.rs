@@ -276,6 +276,10 @@ impl World {
                     let Sidecar { machine, disk, fetching, .. } = &mut self.sidecars[sidecar];
                     machine.fetched(&id, Some(state), &|id| disk.file.get(id)).unwrap();
                     fetching.remove(&id);
+                    let is_busy = machine.waiting_accounts().any(|busy| *busy == id);
+                    // A state may wait for the catalogue, or for the answer to the account's usage.
+                    let may_wait = is_busy || machine.catalogue_version() != self.server.catalogue.version;
+                    assert!(may_wait || machine.view(&id, &|id| disk.file.get(id)).is_some(), "{id} was fetched");
                 }
             }
             Event::OutboxDone { sidecar, run } => {
@@ -321,6 +325,12 @@ impl World {
         let conn = self.sidecars[index].conn;
         for Batch { id, lane, events } in batches {
             let conn = conn.expect("batches are sent over a link");
+            assert!(!events.is_empty(), "a batch without events");
+            let durable = &self.sidecars[index].disk.ever_durable;
+            for event in &events {
+                let key = (event.end_user_id.clone(), event.usage.key.clone());
+                assert!(durable.contains(&key), "{key:?} is sent before it is durable");
+            }
             let frame = encode(&Request::Usage { lane, events }).unwrap();
             self.later(Event::Batch { conn, sidecar: index, id, frame });
         }

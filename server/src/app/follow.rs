@@ -96,13 +96,16 @@ async fn catch_up(
     asked_at: Timestamp,
 ) -> sqlx::Result<()> {
     let ring = &handle.feed.rings[usize::from(lane)];
+    let mut end = feed_seq;
     loop {
         let head = ring.lock().head();
-        if head >= feed_seq {
+        if head >= end {
             ring.lock().confirm(asked_at);
             return Ok(());
         }
         let page = read_page(store, handle, lane, head).await?;
+        // A full page lacks what was superseded behind its end: the ring is complete only where that page saw the end.
+        end = end.max(page.head);
         let appended = ring.lock().extend(head, page.reached, page.states);
         debug_assert!(appended.is_ok(), "a ring's head never goes back");
         handle.feed.wake();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quinn::Connection;
+use metrics::counter;
+use quinn::{Connection, SendStream};
 use quotastack_core::sync::publisher::Next;
 use quotastack_core::time::Timestamp;
 
@@ -24,10 +25,15 @@ pub(super) async fn send_all(shared: &Shared, connection: &Connection) -> Result
         let catalogue = environment.encoded_catalogue().map_err(|error| LinkError::Server(error.to_string()))?;
         let next = shared.publisher.lock().next(&environment.feed, &catalogue, clock::now())?;
         match next {
-            Next::Send(frame) => stream.write_all(&frame).await?,
+            Next::Send(frame) => write(&mut stream, &frame).await?,
             Next::Read { lane, cursor } => {
                 let number = u16::try_from(lane).expect("there are at most 256 lanes");
-                match shared.app.feed_page(environment, number, cursor).await {
+                let page = {
+                    let _gate = shared.pages.acquire().await.expect("the gate is never closed");
+                    counter!("quotastack_sync_pages_total").increment(1);
+                    shared.app.feed_page(environment, number, cursor).await
+                };
+                match page {
                     Ok(page) => {
                         let frames = {
                             let mut publisher = shared.publisher.lock();
@@ -36,7 +42,7 @@ pub(super) async fn send_all(shared: &Shared, connection: &Connection) -> Result
                             publisher.backfill(lane, &states, page.reached, page.head)?
                         };
                         for frame in frames {
-                            stream.write_all(&frame).await?;
+                            write(&mut stream, &frame).await?;
                         }
                     }
                     Err(error) => {
@@ -52,6 +58,11 @@ pub(super) async fn send_all(shared: &Shared, connection: &Connection) -> Result
             },
         }
     }
+}
+
+async fn write(stream: &mut SendStream, frame: &[u8]) -> Result<(), LinkError> {
+    counter!("quotastack_sync_delta_bytes_total").increment(frame.len() as u64);
+    Ok(stream.write_all(frame).await?)
 }
 
 fn from_now(until: Timestamp) -> Duration {

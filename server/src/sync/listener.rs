@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::sync::session;
+use crate::sync::shared::End;
 use crate::sync::stream::LinkError;
 use crate::sync::tls::Identity;
 
@@ -28,6 +29,12 @@ const IDLE_TIMEOUT_MS: u32 = 15_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Streams of a sidecar before its key is known: the control stream.
 const STREAMS_UNKNOWN: VarInt = VarInt::from_u32(1);
+/// Bytes that it may have on their way before its key is known, and after.
+const WINDOW_UNKNOWN: VarInt = VarInt::from_u32(16 << 10);
+pub(super) const WINDOW_KNOWN: VarInt = VarInt::from_u32(8 << 20);
+/// Pages of the feed that are read from the database at a time, for all sessions: a fleet that returns at once, or
+/// loads whole environments, leaves connections to the writers.
+const PAGES_MAX: usize = 2;
 /// Bytes that the kernel holds for us.
 const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// How long sessions may take to end when the server stops.
@@ -83,6 +90,7 @@ fn transport() -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_bidi_streams(STREAMS_UNKNOWN)
         .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(WINDOW_UNKNOWN)
         .datagram_receive_buffer_size(None);
     transport
 }
@@ -100,6 +108,7 @@ fn raise_buffers(socket: &UdpSocket) {
 async fn accept(endpoint: Endpoint, app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) {
     let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
     let unknown = Arc::new(Semaphore::new(UNKNOWN_MAX));
+    let end = End { app, pages: Arc::new(Semaphore::new(PAGES_MAX)) };
     loop {
         let incoming = tokio::select! {
             () = stop.cancelled() => return,
@@ -117,13 +126,13 @@ async fn accept(endpoint: Endpoint, app: Arc<App>, stop: CancellationToken, task
             incoming.refuse();
             continue;
         };
-        tasks.spawn(take_in(incoming, Arc::clone(&app), stop.clone(), (session, unknown)));
+        tasks.spawn(take_in(incoming, end.clone(), stop.clone(), (session, unknown)));
     }
 }
 
 async fn take_in(
     incoming: Incoming,
-    app: Arc<App>,
+    end: End,
     stop: CancellationToken,
     (_session, unknown): (OwnedSemaphorePermit, OwnedSemaphorePermit),
 ) {
@@ -137,7 +146,7 @@ async fn take_in(
     };
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        ended = session::run(&connection, app, unknown) => ended,
+        ended = session::run(&connection, end, unknown) => ended,
     };
     let reason = match &ended {
         Ok(()) => "the server stops".to_owned(),

@@ -1,5 +1,6 @@
 //! What a sidecar asks and reports: each on a stream of its own, so that none waits for another.
 
+use metrics::counter;
 use quinn::{Connection, SendStream};
 use quotastack_core::ledger::command::{Command, Outcome};
 use quotastack_core::state::AccountState;
@@ -39,6 +40,7 @@ async fn serve(shared: &Shared, mut question: Incoming, mut answer: SendStream) 
         Some(Request::Fetch { end_user_id }) => {
             // Followed first: what changes after the snapshot then comes as a delta.
             shared.publisher.lock().follow(follow_hash(&end_user_id));
+            counter!("quotastack_sync_fetches_total").increment(1);
             let read = shared.app.state(shared.principal.environment_id, &end_user_id).await;
             let response = match read {
                 Ok(read) => Response::State(read.state),
@@ -75,11 +77,14 @@ async fn record(shared: &Shared, lane: u16, events: Vec<UsageEvent>, answer: &mu
     let written = match shared.app.write_lane(id, lane, commands.collect()).await {
         Ok(written) => written,
         Err(AppError::Overloaded | AppError::Unavailable) => {
+            counter!("quotastack_sync_batches_total", "result" => "busy").increment(1);
             return send(answer, &Response::Busy { delay_ms: BUSY_DELAY_MS }).await;
         }
         Err(error) => return Err(LinkError::Server(error.to_string())),
     };
     let Written { results, states, .. } = written;
+    counter!("quotastack_sync_batches_total", "result" => "recorded").increment(1);
+    counter!("quotastack_sync_events_total").increment(results.len() as u64);
     let states = named.into_iter().map(|end_user_id| match states.get(&end_user_id) {
         Some(state) => AccountState::clone(state),
         None => AccountState::unknown(end_user_id),

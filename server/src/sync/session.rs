@@ -1,6 +1,5 @@
 //! One sidecar: hello, the control stream, and its key looked at again every few seconds.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +13,8 @@ use crate::app::App;
 use crate::app::auth::{Principal, Scope};
 use crate::app::clock;
 use crate::app::error::AppError;
-use crate::sync::shared::Shared;
+use crate::sync::listener::WINDOW_KNOWN;
+use crate::sync::shared::{End, Shared};
 use crate::sync::stream::{Incoming, LinkError, send};
 use crate::sync::{deltas, requests};
 
@@ -32,22 +32,19 @@ const BATCHES_MAX: u16 = 64;
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs until the sidecar is gone, breaks the protocol, or loses its key.
-pub(super) async fn run(
-    connection: &Connection,
-    app: Arc<App>,
-    unknown: OwnedSemaphorePermit,
-) -> Result<(), LinkError> {
+pub(super) async fn run(connection: &Connection, end: End, unknown: OwnedSemaphorePermit) -> Result<(), LinkError> {
     let control = tokio::time::timeout(HELLO_TIMEOUT, hello(connection)).await;
     let (hello, mut to_sidecar, mut from_sidecar) = control.map_err(|_| LinkError::HelloTimeout)??;
     let key = SecretString::from(hello.key.0.clone());
-    let principal = match authorise(&app, &key).await {
+    let principal = match authorise(&end.app, &key).await {
         Ok(principal) => principal,
         Err(error) => return refuse(to_sidecar, &error).await,
     };
     drop(unknown);
     from_sidecar.lift_limit();
     connection.set_max_concurrent_bi_streams(REQUESTS_MAX);
-    let shared = match welcome(&app, principal, &hello, &mut to_sidecar).await? {
+    connection.set_receive_window(WINDOW_KNOWN);
+    let shared = match welcome(end, principal, &hello, &mut to_sidecar).await? {
         Ok(shared) => shared,
         Err(error) => return refuse(to_sidecar, &error).await,
     };
@@ -81,7 +78,7 @@ async fn authorise(app: &App, key: &SecretString) -> Result<Principal, AppError>
 
 /// Takes the sidecar in: where it stands, and where the lanes are.
 async fn welcome(
-    app: &Arc<App>,
+    End { app, pages }: End,
     principal: Principal,
     hello: &Hello,
     to_sidecar: &mut SendStream,
@@ -111,17 +108,12 @@ async fn welcome(
         resume: resumes,
     };
     send(to_sidecar, &ServerControl::Welcome(welcome)).await?;
-    Ok(Ok(Shared {
-        app: Arc::clone(app),
-        principal,
-        environment,
-        publisher: Mutex::new(publisher),
-        followed: Notify::new(),
-    }))
+    Ok(Ok(Shared { app, pages, principal, environment, publisher: Mutex::new(publisher), followed: Notify::new() }))
 }
 
 /// Tells the sidecar why it is not taken in, or no longer.
 async fn refuse(mut to_sidecar: SendStream, error: &AppError) -> Result<(), LinkError> {
+    metrics::counter!("quotastack_sync_refused_total", "code" => error.code().as_str()).increment(1);
     let reason = error.to_string();
     let refused = ServerControl::Refused { code: error.code().as_str().to_owned(), reason: reason.clone() };
     send(&mut to_sidecar, &refused).await?;

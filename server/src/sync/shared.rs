@@ -1,19 +1,28 @@
-//! What the parts of one session share.
+//! What all sessions share, and what the parts of one share.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quotastack_core::sync::publisher;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::app::App;
 use crate::app::auth::Principal;
 use crate::app::environments::OpenEnvironment;
 
+/// What all sessions share.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) app: Arc<App>,
+    /// The gate before pages of the feed.
+    pub(super) pages: Arc<Semaphore>,
+}
+
 /// What the parts of a session share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) app: Arc<App>,
+    pub(super) pages: Arc<Semaphore>,
     pub(super) principal: Principal,
     pub(super) environment: Arc<OpenEnvironment>,
     pub(super) publisher: Mutex<publisher::Session>,

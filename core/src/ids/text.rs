@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,13 @@ macro_rules! text_name {
             type Error = InvalidText;
             fn try_from(text: Arc<str>) -> Result<Self, InvalidText> {
                 if $check(&text) { Ok(Self(text)) } else { Err(InvalidText::$name) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidText;
+            fn from_str(text: &str) -> Result<Self, InvalidText> {
+                Self::new(text)
             }
         }
 

@@ -1,7 +1,6 @@
 //! What makes a repeated request the same one: its key, scoped to environment, operation and end user, and its body.
 
 use quotastack_core::ids::{EndUserId, IdempotencyKey};
-use serde::Serialize;
 
 use crate::store::types::EnvironmentId;
 
@@ -16,14 +15,17 @@ pub struct RequestIdentity {
 
 impl RequestIdentity {
     /// The identity of a request to `operation` with this key and body.
-    pub fn new<B: Serialize>(
+    pub fn new(
         environment: EnvironmentId,
         operation: &str,
         end_user: Option<&EndUserId>,
         key: &IdempotencyKey,
-        body: &B,
+        body: &serde_json::Value,
     ) -> Self {
-        Self { key_hash: hash16(&(environment.0, operation, end_user, key)), request_hash: hash16(body) }
+        let scoped = postcard::to_stdvec(&(environment.0, operation, end_user, key));
+        let scoped = scoped.expect("a scoped key has no form that postcard refuses");
+        // As text, which tells `1` from `true`.
+        Self { key_hash: hash16(&scoped), request_hash: hash16(body.to_string().as_bytes()) }
     }
 
     /// The identity of a request without a key: nobody else has it.
@@ -32,9 +34,8 @@ impl RequestIdentity {
     }
 }
 
-fn hash16<T: Serialize>(value: &T) -> [u8; 16] {
-    let bytes = postcard::to_stdvec(value).expect("a request has no form that postcard refuses");
+fn hash16(bytes: &[u8]) -> [u8; 16] {
     let mut hash = [0; 16];
-    hash.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+    hash.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     hash
 }

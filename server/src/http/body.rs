@@ -37,17 +37,18 @@ pub struct Json<T> {
 }
 
 impl<T> Json<T> {
-    /// What makes a repeat of this request to `operation` the same one; `None` without a key.
+    /// What makes a repeat of this request to `operation` the same one; `None` without a key. Refused where a part
+    /// that `T` left unread is no JSON value, such as a number beyond every range.
     pub fn identity(
         &self,
         principal: &Principal,
         operation: &str,
         end_user: Option<&EndUserId>,
-    ) -> Option<RequestIdentity> {
-        let key = self.key.as_ref()?;
+    ) -> Result<Option<RequestIdentity>, Problem> {
+        let Some(key) = &self.key else { return Ok(None) };
         // As a value, so that white space and the order of fields make no difference.
-        let body: serde_json::Value = serde_json::from_slice(&self.bytes).expect("the body was read as JSON before");
-        Some(RequestIdentity::new(principal.environment_id, operation, end_user, key, &body))
+        let body: serde_json::Value = from_json(&self.bytes)?;
+        Ok(Some(RequestIdentity::new(principal.environment_id, operation, end_user, key, &body)))
     }
 }
 
@@ -59,9 +60,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let key = fields::idempotency_header(head.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes))?;
         refuse_other_media_types(&head.headers)?;
         let bytes = read(body).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| Problem::invalid("", error.to_string()))?;
+        let value = from_json(&bytes)?;
         Ok(Self { value, key, bytes })
     }
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| Problem::invalid("", error.to_string()))
 }
 
 fn refuse_other_media_types(headers: &HeaderMap) -> Result<(), Problem> {

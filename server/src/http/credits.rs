@@ -70,7 +70,7 @@ pub async fn create_grant(
     }
     let principal = caller.with(Scope::CreditsWrite)?;
     let end_user_id = fields::end_user_id(&body.value.end_user_id, "/end_user_id")?;
-    let identity = body.identity(&principal, "create_grant", Some(&end_user_id));
+    let identity = body.identity(&principal, "create_grant", Some(&end_user_id))?;
     let (grant, notes) = checked_grant(body.value)?;
     refuse_unknown_features(&state, principal.environment_id, &grant.feature_keys).await?;
     let carried = state.app.write(&principal, end_user_id, Command::Grant(grant), identity, Some(notes)).await?;

@@ -76,7 +76,7 @@ pub async fn create_feature(
     body: Json<FeatureJson>,
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogWrite)?;
-    let identity = body.identity(&principal, "create_feature", None);
+    let identity = body.identity(&principal, "create_feature", None)?;
     let feature_key = fields::feature_key(&body.value.feature_key, "/feature_key")?;
     let name = name(&body.value.name)?;
     let feature = checked_feature(body.value)?;
@@ -129,8 +129,14 @@ pub(super) fn checked_access(
     if value.is_some() && kind != FeatureKind::Config {
         return Err(Problem::invalid(format!("{pointer}/value"), "only a config feature has a value"));
     }
-    if value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX || value.contains("\\u0000")) {
-        let detail = "has at most 16,384 bytes, and nowhere the character NUL";
+    let is_storable = |value: &String| {
+        value.len() <= VALUE_BYTES_MAX
+            && !value.contains("\\u0000")
+            // Until here it was only skipped over: halves of characters, endless nesting, numbers beyond every range.
+            && serde_json::from_str::<serde_json::Value>(value).is_ok()
+    };
+    if !value.as_ref().is_none_or(is_storable) {
+        let detail = "must be JSON of at most 16,384 bytes, nested at most 127 deep, nowhere the character NUL";
         return Err(Problem::invalid(format!("{pointer}/value"), detail));
     }
     Ok(Access { enabled, value })
@@ -164,8 +170,9 @@ pub async fn list_features(
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogRead)?;
     let limit = limit(params.limit)?;
-    let after: Option<String> = read_cursor(params.cursor.as_deref())?;
-    let rows = state.app.features(principal.environment_id, after.as_deref().unwrap_or_default(), limit + 1).await?;
+    let after: Option<FeatureKey> = read_cursor(params.cursor.as_deref())?;
+    let after = after.as_ref().map_or("", FeatureKey::as_str);
+    let rows = state.app.features(principal.environment_id, after, limit + 1).await?;
     let (rows, next_cursor) = page(rows, limit, |row| row.feature_key.to_string());
     Ok(json(StatusCode::OK, &ListOut { data: rows.iter().map(FeatureOut::new).collect(), next_cursor }))
 }

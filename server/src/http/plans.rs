@@ -51,7 +51,7 @@ pub async fn create_plan(
     body: Json<PlanJson>,
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogWrite)?;
-    let identity = body.identity(&principal, "create_plan", None);
+    let identity = body.identity(&principal, "create_plan", None)?;
     let PlanKindJson::Base = body.value.kind.unwrap_or(PlanKindJson::Base);
     let change = CatalogueChange::CreatePlan { name: name(&body.value.name)?, kind: PlanKind::Base };
     let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
@@ -154,7 +154,7 @@ pub async fn create_variant(
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogWrite)?;
     let plan_id: PlanId = segment.id("plan")?;
-    let identity = body.identity(&principal, &format!("create_variant {plan_id}"), None);
+    let identity = body.identity(&principal, &format!("create_variant {plan_id}"), None)?;
     let name = name(&body.value.name)?;
     let variant = checked_variant(&state, principal.environment_id, plan_id, body.value).await?;
     let change = CatalogueChange::CreateVariant { name, variant };

@@ -49,7 +49,7 @@ pub async fn set_sandbox_clock(
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogWrite)?;
     refuse_live(&principal)?;
-    let identity = body.identity(&principal, "set_sandbox_clock", None);
+    let identity = body.identity(&principal, "set_sandbox_clock", None)?;
     let setting = match (body.value.advance_seconds, body.value.now) {
         (Some(seconds), None) if (0..=ADVANCE_SECONDS_MAX).contains(&seconds) => ClockSetting::Advance(seconds),
         (Some(_), None) => return Err(Problem::invalid("/advance_seconds", "must be 0 to 3155760000").into()),

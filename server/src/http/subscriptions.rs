@@ -40,7 +40,7 @@ pub async fn create_subscription(
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::SubscriptionsWrite)?;
     let end_user_id = fields::end_user_id(&body.value.end_user_id, "/end_user_id")?;
-    let identity = body.identity(&principal, "create_subscription", Some(&end_user_id));
+    let identity = body.identity(&principal, "create_subscription", Some(&end_user_id))?;
     let variant_id: VariantId =
         body.value.plan_variant_id.parse().map_err(|error| Problem::invalid("/plan_variant_id", format!("{error}")))?;
     if body.value.start_at.is_some() {

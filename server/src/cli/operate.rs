@@ -100,7 +100,8 @@ fn connect(database: &DatabaseArgs) -> anyhow::Result<Operator> {
 }
 
 pub(super) async fn migrate(args: &DatabaseArgs) -> anyhow::Result<()> {
-    operator::migrate(args.database_url.expose_secret()).await?;
+    let done = operator::migrate(args.database_url.expose_secret()).await;
+    done.context("cannot bring the database (--database-url) to this version's schema")?;
     print_line(&json!({ "event": "migrated" }))
 }
 

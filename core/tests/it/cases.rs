@@ -2,117 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use quotastack_core::catalogue::{Catalogue, OveragePolicy};
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::BlockId;
 use quotastack_core::ledger::advance::advance;
-use quotastack_core::ledger::command::{Command, OnInsufficient, Outcome, Refusal};
+use quotastack_core::ledger::command::{Command, Outcome, Refusal};
 use quotastack_core::ledger::entry::{Hash, verify_chain};
 use quotastack_core::state::AccountState;
 use quotastack_core::time::Timestamp;
 
+use crate::case_file::{self, Case, Expect, Step};
 use crate::support::{Story, at, catalogue, credits, feature_key, grant, metered, price_from, usage};
-
-const CASES: &str = include_str!("../../../docs/cases/ledger.json");
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cases {
-    format: u32,
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    id: String,
-    about: String,
-    #[serde(rename = "source")]
-    _source: Option<String>,
-    #[serde(default)]
-    features: BTreeMap<String, FeatureSpec>,
-    steps: Vec<Step>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct FeatureSpec {
-    cost: Option<i64>,
-    per_units: Option<i64>,
-    overage_policy: Option<OveragePolicy>,
-    overdraft_limit: Option<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Step {
-    at: Offset,
-    grant: Option<GrantStep>,
-    #[serde(rename = "use")]
-    usage: Option<UseStep>,
-    #[serde(default)]
-    expect: Expect,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GrantStep {
-    #[serde(rename = "as")]
-    name: String,
-    amount: i64,
-    priority: Option<u8>,
-    effective: Option<Offset>,
-    expires: Option<Offset>,
-    #[serde(default)]
-    paid: bool,
-    #[serde(default)]
-    features: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UseStep {
-    key: String,
-    units: i64,
-    feature: Option<String>,
-    on_insufficient: Option<OnInsufficient>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Expect {
-    ok: Option<bool>,
-    error: Option<String>,
-    balance: Option<i64>,
-    reserved: Option<i64>,
-    available: Option<i64>,
-    debt: Option<i64>,
-    #[serde(default)]
-    blocks: BTreeMap<String, i64>,
-}
-
-/// `90s`, `5m`, `1h`, `30d` after the start of the case.
-#[derive(Deserialize, Clone, Copy)]
-#[serde(try_from = "String")]
-struct Offset(Timestamp);
-
-impl TryFrom<String> for Offset {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let (count, unit) = text.split_at(text.len() - 1);
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3_600,
-            "d" => 86_400,
-            _ => return Err(format!("{text} is no offset")),
-        };
-        let count: i64 = count.parse().map_err(|_| format!("{text} is no offset"))?;
-        Ok(Self(at(count * seconds)))
-    }
-}
 
 #[test]
 fn every_case_holds_as_written() {
@@ -125,10 +25,7 @@ fn every_case_holds_with_every_write_sent_twice() {
 }
 
 fn run_all(sendings: u32) {
-    let cases: Cases = serde_json::from_str(CASES).unwrap();
-    assert_eq!(cases.format, 1);
-    assert!(cases.cases.len() >= 27, "cases went missing");
-    for case in &cases.cases {
+    for case in &case_file::ledger() {
         Run::new(case).all_steps(case, sendings);
     }
 }
@@ -151,7 +48,7 @@ impl Run {
                 self.send_again(step, outcome.as_ref(), &place);
             }
             check_outcome(&step.expect, outcome.as_ref(), &place);
-            self.check_account(&step.expect, step.at.0, &place);
+            self.check_account(&step.expect, at(step.at.seconds), &place);
         }
         let account = &self.story.account;
         verify_chain(account.id, (0, Hash::ZERO, Credits::ZERO), &self.story.effects.entries).unwrap();
@@ -159,7 +56,7 @@ impl Run {
     }
 
     fn send(&mut self, step: &Step) -> Option<Result<Outcome, Refusal>> {
-        let outcome = self.story.apply(step.at.0, command_of(step)?);
+        let outcome = self.story.apply(at(step.at.seconds), command_of(step)?);
         if let (Some(given), Ok(Outcome::Granted { block, .. })) = (&step.grant, &outcome) {
             assert!(self.blocks.insert(given.name.clone(), block.id).is_none());
         }
@@ -175,7 +72,7 @@ impl Run {
             return;
         }
         let before = (self.story.account.clone(), self.story.effects.clone());
-        let again = self.story.apply(step.at.0, command);
+        let again = self.story.apply(at(step.at.seconds), command);
         assert_eq!(before, (self.story.account.clone(), self.story.effects.clone()), "{place}");
         match (first, again) {
             (Ok(Outcome::Used { record, .. }), Ok(Outcome::Used { record: repeated, replayed: true })) => {
@@ -254,8 +151,8 @@ fn command_of(step: &Step) -> Option<Command> {
     if let Some(given) = &step.grant {
         let mut command = grant(given.amount);
         command.priority = given.priority.unwrap_or(command.priority);
-        command.effective_at = given.effective.map(|offset| offset.0);
-        command.expires_at = given.expires.map(|offset| offset.0);
+        command.effective_at = given.effective.map(|offset| at(offset.seconds));
+        command.expires_at = given.expires.map(|offset| at(offset.seconds));
         command.paid = given.paid;
         command.feature_keys = given.features.iter().map(|key| feature_key(key)).collect();
         command.feature_keys.sort();

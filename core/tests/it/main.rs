@@ -1,6 +1,6 @@
 //! Tests of the pure rules, in one binary.
 //!
-//! - `cases`: the shared cases of docs/cases
+//! - `cases`: the shared cases of docs/cases, which `case_file` reads
 //! - `time_table`, `subscribe_table`, `decision_table`: bank statements and answers, one line per step
 //! - `publish_table`: what replicas are told of an account
 //! - `docs`: tables of the documents that repeat the code's
@@ -11,6 +11,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
 
+mod case_file;
 mod cases;
 mod decision_table;
 mod docs;

@@ -1,9 +1,16 @@
 //! What the tests share.
 //!
 //! - `cluster`: a database of its own for each test, on one private Postgres per test run
+//! - `server`: a server in this process over such a database, with a tenant and keys
+//! - `client`: requests; every answer is held against `contract`, which is openapi.yaml
+//! - `peer`: a sidecar's end of the link, reduced to frames
 //! - `scratch`: temporary directories that the user of Postgres can enter
 //! - `wait`: poll a condition until a deadline
 
+pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod contract;
+pub(crate) mod peer;
 pub(crate) mod scratch;
+pub(crate) mod server;
 pub(crate) mod wait;

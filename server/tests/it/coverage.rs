@@ -1,0 +1,102 @@
+//! Every operation of openapi.yaml: routed, closed without its scope, and answered as documented.
+//!
+//! What an answer holds is checked by the client, for every request of every test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quotastack_server::app::auth::Scope;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::client::{Answer, Client};
+use crate::support::contract::{Contract, Operation};
+use crate::support::server::TestServer;
+
+async fn call(client: &Client, operation: &Operation, known: &BTreeMap<&str, String>) -> Answer {
+    let path = operation.example_path(|name| known.get(name).cloned());
+    let mut body = operation.body.clone();
+    for (name, value) in body.iter_mut().filter_map(Value::as_object_mut).flatten() {
+        if let Some(known) = known.get(name.as_str()) {
+            *value = Value::from(known.clone());
+        }
+    }
+    let method = Method::from_bytes(operation.method.as_bytes()).unwrap();
+    let body = body.map(|body| body.to_string().into_bytes());
+    client.send(method, &path, &[("content-type", "application/json")], body).await
+}
+
+#[tokio::test]
+async fn every_operation_is_routed_and_asks_for_a_key_first() {
+    let server = TestServer::start().await;
+    let nobody = server.client_of(None);
+    for operation in &Contract::get().operations {
+        let answer = call(&nobody, operation, &BTreeMap::new()).await;
+        if operation.is_secured() {
+            answer.refused(401, "unauthenticated");
+        } else {
+            assert_eq!(answer.status, 200, "{}", operation.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_refused_without_its_scope_which_is_named() {
+    let server = TestServer::start().await;
+    let before = server.row_counts().await;
+    let secured: Vec<&Operation> = Contract::get().operations.iter().filter(|one| one.is_secured()).collect();
+    for operation in &secured {
+        let others: Vec<Scope> = Scope::ALL.iter().copied().filter(|scope| !scope.covers(wanted(operation))).collect();
+        let client = server.client_with(&others).await;
+        let problem = call(&client, operation, &BTreeMap::new()).await.refused(403, "forbidden");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(wanted(operation).as_str()), "{}: {detail}", operation.id);
+    }
+    let after = server.row_counts().await;
+    assert!(before.iter().all(|(table, rows)| table == "api_keys" || after[table] == *rows), "{before:?} {after:?}");
+    for operation in &secured {
+        let client = server.client_with(&[wanted(operation)]).await;
+        let answer = call(&client, operation, &BTreeMap::new()).await;
+        assert!(![401, 403].contains(&answer.status), "{}: {}", operation.id, answer.text);
+    }
+}
+
+fn wanted(operation: &Operation) -> Scope {
+    let [scope] = operation.scopes.as_slice() else { panic!("{} needs one scope", operation.id) };
+    Scope::parse(scope).unwrap()
+}
+
+#[tokio::test]
+async fn every_operation_succeeds_with_its_own_example() {
+    let server = TestServer::start().await;
+    let contract = Contract::get();
+    let mut known = BTreeMap::new();
+    let mut called = BTreeSet::new();
+    let first = [
+        ("create_feature", None),
+        ("create_plan", Some("plan_id")),
+        ("create_variant", Some("plan_variant_id")),
+        ("create_subscription", Some("subscription_id")),
+    ];
+    for (id, names) in first {
+        let answer = call(&server.sandbox, contract.operation(id), &known).await.is(201);
+        if let Some(name) = names {
+            known.insert(name, answer["id"].as_str().unwrap().to_owned());
+        }
+        called.insert(id);
+    }
+    known.insert("variant_id", known["plan_variant_id"].clone());
+    for operation in &contract.operations {
+        if called.insert(&operation.id) {
+            let answer = call(&server.sandbox, operation, &known).await;
+            assert!(answer.status < 300, "{}: {}", operation.id, answer.text);
+        }
+    }
+    assert_eq!(called.len(), contract.operations.len());
+}
+
+#[tokio::test]
+async fn the_contract_is_served_as_it_is() {
+    let server = TestServer::start().await;
+    let answer = server.client_of(None).get("/openapi.yaml").await;
+    assert_eq!(answer.text, include_str!("../../../openapi.yaml"));
+}

@@ -34,8 +34,22 @@ pub(crate) const COMMIT_SECONDS: &str = "quotastack_sidecar_commit_seconds";
 
 /// How often the recorder is tidied; without it histograms grow for ever.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-const SECONDS: [f64; 12] =
-    [0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5];
+const SECONDS: [f64; 14] = [
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.000_1,
+    0.000_25,
+    0.001,
+    0.005,
+    0.025,
+    0.1,
+    0.5,
+    2.5,
+];
 const EVENTS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 25.0, 100.0, 250.0, 1_000.0];
 
 /// Installs the process's Prometheus recorder and keeps it tidy. Call it before [`crate::Sidecar::start`].

@@ -10,6 +10,7 @@ use http::{HeaderMap, Uri};
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
 
 /// The header in which callers from other machines show the token.
 pub(crate) const TOKEN: HeaderName = HeaderName::from_static("quotastack-sidecar-token");
@@ -52,7 +53,8 @@ impl Guard {
             }
             Self::Token(token) => {
                 let shown = headers.get(TOKEN).map_or(&b""[..], |value| value.as_bytes());
-                if is_same(shown, token.expose_secret().as_bytes()) {
+                // In a time that does not tell where the two differ.
+                if shown.ct_eq(token.expose_secret().as_bytes()).into() {
                     return Ok(());
                 }
                 let detail = "send the sidecar's token in the header Quotastack-Sidecar-Token";
@@ -85,11 +87,6 @@ fn is_this_machine(host: &str) -> bool {
         None => host.split(':').next().unwrap_or_default(),
     };
     name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-/// Compares in a time that does not tell where the two differ.
-fn is_same(shown: &[u8], secret: &[u8]) -> bool {
-    shown.len() == secret.len() && shown.iter().zip(secret).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 #[cfg(test)]

@@ -186,3 +186,28 @@ fn a_replica_on_demand_follows_a_bounded_number_of_accounts() {
     server.grant("user_0", 7);
     assert_eq!(balance(&client, "user_0"), 7, "a forgotten one is fetched again");
 }
+
+#[test]
+fn an_account_too_large_to_be_published_is_answered_by_the_server() {
+    let server = Server::start();
+    server.create_feature("api_calls", "allow");
+    let grants = server.client();
+    for priority in 0..65 {
+        grants.post("/v1/credits/grants", &json!({"end_user_id": "hoarder", "amount": 2, "priority": priority})).ok();
+    }
+    let data_dir = tempfile::tempdir().unwrap();
+    let sidecar = server.sidecar(data_dir.path()).start();
+    let client = sidecar.client().with("authorization", &format!("Bearer {}", server.key("live")));
+    let check = client.check("hoarder", "api_calls");
+    let answer = |check: &Value| ["allowed", "reason", "source", "balance"].map(|field| check[field].clone());
+    assert_eq!(check["source"], "server");
+    assert_eq!(answer(&check), answer(&server.client().check("hoarder", "api_calls")));
+    let receipt = usage(&client, "hoarder", 3);
+    assert_eq!((&receipt["balance"], receipt["allocations"].as_array().unwrap().len()), (&json!(127), 2));
+    let event = json!({"end_user_id": "hoarder", "feature_key": "api_calls", "units": 1});
+    client.post("/v1/usage/batch", &json!({"events": [event]})).ok();
+    assert_eq!(server.balance("hoarder"), 126);
+    let check = json!({"end_user_id": "hoarder", "feature_key": "api_calls"});
+    let results = client.post("/v1/entitlements/check", &json!({"checks": [check]})).ok();
+    assert_eq!(answer(&results["results"][0]), answer(&server.client().check("hoarder", "api_calls")));
+}

@@ -3,9 +3,10 @@
 //! Server: [`ring`] (recent states of one lane, in feed order) and [`publisher`] (one sidecar's way through them).
 //! Sidecar: [`machine`] is the whole of it: `replica` (states by stamp, cursor, catalogue), `overlay` (what usage
 //! that is not yet in a state will take) and `outbox` (usage on its way to the ledger, as [`record`]s).
-//! [`catalogue`]: the catalogue in parts.
+//! `handover` is what passes between it and its glue. [`catalogue`]: the catalogue in parts.
 
 pub mod catalogue;
+mod handover;
 pub mod machine;
 mod outbox;
 mod overlay;

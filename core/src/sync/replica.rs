@@ -11,7 +11,7 @@ use crate::catalogue::Catalogue;
 use crate::ids::EndUserId;
 use crate::state::AccountState;
 use crate::sync::catalogue::CatalogueParts;
-use crate::sync::machine::{ReplicaWrites, SyncError};
+use crate::sync::handover::{ReplicaWrites, SyncError};
 use crate::sync::record::Meta;
 use crate::time::Timestamp;
 use crate::wire::Mode;

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
 
+mod check;
 mod rng;
 mod server;
 mod sidecar;

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
-use quotastack_core::entitlement::evaluate::wallet_at;
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
 use quotastack_core::ledger::command::Usage;
 use quotastack_core::pricing::{Price, PriceVersion};
 use quotastack_core::sync::machine::{Batch, Config, NotAdmitted};
-use quotastack_core::sync::record::Status;
 use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{
     AnswerParts, BatchReply, Delta, Hello, Mode, Request, Response, ServerControl, SidecarControl, Welcome, decode,
@@ -28,8 +26,8 @@ const RECONNECT_MICROS: i64 = 30_000;
 const REST_MICROS: i64 = 120_000_000;
 /// Accounts charged through the first sidecar only, and never granted anything after the start: their balance must
 /// be exact at every moment.
-const STEADY: usize = 2;
-const STEADY_GRANT: i64 = 1_000_000_000;
+pub(crate) const STEADY: usize = 2;
+pub(crate) const STEADY_GRANT: i64 = 1_000_000_000;
 const SHARED: usize = 6;
 
 enum Event {
@@ -50,37 +48,37 @@ enum Event {
     Connect { sidecar: usize },
 }
 
-struct Admitted {
-    sidecar: usize,
-    run: u64,
-    ticket: u64,
-    event: (EndUserId, IdempotencyKey),
+pub(crate) struct Admitted {
+    pub(crate) sidecar: usize,
+    pub(crate) run: u64,
+    pub(crate) ticket: u64,
+    pub(crate) event: (EndUserId, IdempotencyKey),
 }
 
 pub(crate) struct World {
-    rng: Rng,
-    now: i64,
-    order: u64,
+    pub(crate) rng: Rng,
+    pub(crate) now: i64,
+    pub(crate) order: u64,
     queue: BTreeMap<(i64, u64), Event>,
-    server: Server,
-    sidecars: Vec<Sidecar>,
+    pub(crate) server: Server,
+    pub(crate) sidecars: Vec<Sidecar>,
     /// Time of the last delta on its way to each connection: a stream keeps its order.
-    streams: BTreeMap<u64, i64>,
-    next_conn: u64,
-    next_key: u64,
-    ops: usize,
-    unacknowledged: Vec<Admitted>,
-    acknowledged: BTreeSet<(EndUserId, IdempotencyKey)>,
+    pub(crate) streams: BTreeMap<u64, i64>,
+    pub(crate) next_conn: u64,
+    pub(crate) next_key: u64,
+    pub(crate) ops: usize,
+    pub(crate) unacknowledged: Vec<Admitted>,
+    pub(crate) acknowledged: BTreeSet<(EndUserId, IdempotencyKey)>,
     /// Cost by key of all that the first sidecar admitted for steady accounts and did not lose in a crash.
-    steady: BTreeMap<(EndUserId, IdempotencyKey), i64>,
-    sent: Vec<(EndUserId, Usage)>,
-    checked_as_of: Vec<Option<Timestamp>>,
+    pub(crate) steady: BTreeMap<(EndUserId, IdempotencyKey), i64>,
+    pub(crate) sent: Vec<(EndUserId, Usage)>,
+    pub(crate) checked_as_of: Vec<Option<Timestamp>>,
     /// The operation before which a backup is taken; some operations later the database is restored from it.
-    backup_at: Option<usize>,
-    backup: Option<Backup>,
+    pub(crate) backup_at: Option<usize>,
+    pub(crate) backup: Option<Backup>,
 }
 
-fn at(micros: i64) -> Timestamp {
+pub(crate) fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()
 }
 
@@ -100,7 +98,7 @@ fn key(name: &str) -> FeatureKey {
     FeatureKey::new(name).unwrap()
 }
 
-fn user(kind: &str, index: usize) -> EndUserId {
+pub(crate) fn user(kind: &str, index: usize) -> EndUserId {
     EndUserId::new(&format!("{kind}_{index}")).unwrap()
 }
 
@@ -538,77 +536,6 @@ impl World {
             effective_at: None,
             on_insufficient: None,
             admitted_at: None,
-        }
-    }
-
-    /// Holds after every step.
-    fn check(&mut self) {
-        // Of a history that is gone, a replica may say anything until it hears so.
-        let is_current = self.sidecars[0].machine.cursor().is_none_or(|cursor| cursor.epoch == self.server.epoch);
-        for id in (0..STEADY).map(|index| user("steady", index)).filter(|_| is_current) {
-            let Some(view) = self.sidecars[0].view(&id) else { continue };
-            let spent: i64 = self.steady.iter().filter(|((owner, _), _)| *owner == id).map(|(_, cost)| cost).sum();
-            let seen = view.wallet.totals().balance.get();
-            assert_eq!(STEADY_GRANT - spent, seen, "{id} at {}: counted twice, or forgotten: {view:?}", self.now);
-        }
-        let as_of = self.sidecars.iter().map(|sidecar| sidecar.machine.as_of()).collect();
-        if as_of != self.checked_as_of {
-            self.checked_as_of = as_of;
-            self.sidecars.iter().for_each(|sidecar| self.check_as_of(sidecar));
-        }
-    }
-
-    /// Everything that was committed by `as_of` is shown, but for accounts whose events, or they themselves, are on their way.
-    fn check_as_of(&self, sidecar: &Sidecar) {
-        let Some(as_of) = sidecar.machine.as_of() else { return };
-        let busy = sidecar.machine.waiting_accounts().chain(&sidecar.fetching);
-        let busy: BTreeSet<EndUserId> = busy.cloned().collect();
-        let version = sidecar.machine.catalogue_version();
-        for (at, id, stamp) in self.server.history.iter().filter(|(at, ..)| *at <= as_of) {
-            let Some(view) =
-                sidecar.view(id).filter(|_| !busy.contains(id) && version == self.server.catalogue.version)
-            else {
-                continue;
-            };
-            let replica = (sidecar.mode(), sidecar.machine.cursor());
-            assert!(view.stamp >= *stamp, "{id}: {stamp} of {at} is not shown at {as_of} by {replica:?}: {view:?}");
-        }
-    }
-
-    fn is_at_rest(&self) -> bool {
-        self.unacknowledged.iter().all(|admitted| self.sidecars[admitted.sidecar].run != admitted.run)
-            && self.sidecars.iter().all(|sidecar| {
-                sidecar.machine.outbox_status().waiting == 0
-                    && sidecar.machine.catalogue_version() == self.server.catalogue.version
-                    && sidecar.machine.cursor().is_some_and(|cursor| cursor.lanes == self.server.heads)
-                    && sidecar.machine.replica_backlog() == 0
-            })
-    }
-
-    fn check_rest(&self) {
-        for event in &self.acknowledged {
-            let record = self.server.records.get(event).unwrap_or_else(|| panic!("{event:?} was lost"));
-            let charges = self.server.rows[&event.0].charged.iter().filter(|(id, _)| *id == record.id).count();
-            assert_eq!(charges, 1, "{event:?}");
-        }
-        for (id, row) in &self.server.rows {
-            let charged: i64 = row.charged.iter().map(|(_, charged)| charged).sum();
-            assert_eq!(charged, row.account.lifetime_consumed.get(), "{id}");
-            for sidecar in &self.sidecars {
-                let view = sidecar.view(id);
-                assert!(view.is_some() || sidecar.mode() == Mode::OnDemand, "{id} is missing");
-                let now = at(self.now);
-                for found in [view, sidecar.disk.file.get(id)].into_iter().flatten() {
-                    let truth = self.server.state(id);
-                    assert_eq!((found.stamp, found.version), (truth.stamp, truth.version), "{id}");
-                    assert_eq!(wallet_at(&found, now), wallet_at(&truth, now), "{id}");
-                }
-            }
-        }
-        for sidecar in &self.sidecars {
-            assert!(sidecar.machine.outbox_status().refused == 0, "nothing in this world is refused for good");
-            let records = sidecar.disk.records();
-            assert!(records.iter().all(|record| !matches!(record.status, Status::Refused { .. })));
         }
     }
 }

@@ -4999,7 +4999,7 @@ impl Client {
     pub fn set_sandbox_clock(&self) -> builder::SetSandboxClock<'_> {
         builder::SetSandboxClock::new(self)
     }
-    #[doc = "List an end user's subscriptions\n\nOldest first, ended ones included.\n\nSends a `GET` request to `/v1/subscriptions`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `end_user_id`: Your own id of the end user.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_subscriptions()\n    .cursor(cursor)\n    .end_user_id(end_user_id)\n    .limit(limit)\n    .send()\n    .await;\n```"]
+    #[doc = "List an end user's subscriptions\n\nNewest first, ended ones included.\n\nSends a `GET` request to `/v1/subscriptions`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `end_user_id`: Your own id of the end user.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_subscriptions()\n    .cursor(cursor)\n    .end_user_id(end_user_id)\n    .limit(limit)\n    .send()\n    .await;\n```"]
     pub fn list_subscriptions(&self) -> builder::ListSubscriptions<'_> {
         builder::ListSubscriptions::new(self)
     }

@@ -140,7 +140,7 @@ impl App {
         Ok(found.map(|(end_user_id, subscription)| (end_user_id, at(subscription, now))))
     }
 
-    /// Up to `limit` subscriptions of an end user after `after`, oldest first, as they stand now.
+    /// Up to `limit` subscriptions of an end user after `after`, newest first, as they stand now.
     pub async fn subscriptions(
         &self,
         id: EnvironmentId,

@@ -159,7 +159,7 @@ impl Tx {
         Ok(Some((end_user_id(row.try_get("end_user_id")?)?, from_json("state", row.try_get("state")?)?)))
     }
 
-    /// Up to `limit` subscriptions of an account after `after`, oldest first.
+    /// Up to `limit` subscriptions of an account after `after`, newest first.
     pub async fn list_subscriptions(
         &mut self,
         lane_id: LaneId,
@@ -168,12 +168,12 @@ impl Tx {
         limit: i64,
     ) -> sqlx::Result<Vec<Subscription>> {
         let rows = sqlx::query(
-            "select state from subscriptions where lane_id = $1 and account_id = $2 and subscription_id > $3
-             order by subscription_id limit $4",
+            "select state from subscriptions where lane_id = $1 and account_id = $2 and subscription_id < $3
+             order by subscription_id desc limit $4",
         )
         .bind(lane_id.0)
         .bind(account_id.uuid())
-        .bind(after.map_or(Uuid::nil(), SubscriptionId::uuid))
+        .bind(after.map_or(Uuid::max(), SubscriptionId::uuid))
         .bind(limit)
         .fetch_all(self.connection())
         .await?;

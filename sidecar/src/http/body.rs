@@ -1,9 +1,9 @@
 //! Bodies: what is read of a request, with its limit, and the two forms of an answer.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
-use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes beyond that which are read and thrown away.
+const DISCARDED_BYTES_MAX: usize = 8 << 20;
 
 /// An answer of our own, or the server's passed through as it arrives.
 pub(crate) type Body = Either<Full<Bytes>, reqwest::Body>;
@@ -36,14 +38,26 @@ pub(crate) fn text(status: u16, text: impl Into<Bytes>) -> Response<Body> {
 }
 
 /// The whole body of a request.
-pub(crate) async fn read(body: Incoming) -> Result<Bytes, Problem> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(Code::PayloadTooLarge, "a body has at most 1,048,576 bytes; send several requests"))
+pub(crate) async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
+    let (mut bytes, mut discarded) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Problem::new(Code::ValidationFailed, format!("the body ended early: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        // What is too long is read on for a while: closing on a caller who still writes would cost it the answer.
+        if discarded > 0 || bytes.len() + data.len() > BODY_BYTES_MAX {
+            discarded += data.len();
+        } else {
+            bytes.extend_from_slice(&data);
         }
-        Err(error) => Err(Problem::new(Code::ValidationFailed, format!("the body ended early: {error}"))),
+        if discarded > DISCARDED_BYTES_MAX {
+            break;
+        }
     }
+    if discarded > 0 {
+        return Err(Problem::new(Code::PayloadTooLarge, "a body has at most 1,048,576 bytes; send several requests"));
+    }
+    Ok(bytes.freeze())
 }
 
 /// A body as JSON; fields that nobody knows are refused by the types it is read into.

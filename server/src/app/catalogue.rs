@@ -21,6 +21,9 @@ use crate::store::types::EnvironmentId;
 /// How often a change is tried while the database is contended.
 const ATTEMPTS_MAX: u32 = 5;
 
+/// The last instant that a clock can be set to: one before the end of time, where every period would be empty.
+const CLOCK_MAX: Timestamp = Timestamp::MAX.saturating_add_micros(-1);
+
 /// A change that can be asked for.
 #[derive(Debug, Clone)]
 pub enum CatalogueChange {
@@ -257,21 +260,22 @@ async fn set_clock(
 ) -> Result<Changed, Failure> {
     let (_, before) = tx.catalogue_head(principal.environment_id).await?;
     let present = before.at(real);
-    let backwards = |pointer: &str| {
-        let detail = format!("the sandbox clock only goes forward; it stands at {present}");
-        Failure::Refused(AppError::invalid(pointer, detail))
-    };
-    let set = match setting {
+    let (at, pointer) = match setting {
         ClockSetting::Advance(seconds) => {
-            let micros = seconds.checked_mul(MICROS_PER_SECOND).filter(|micros| *micros >= 0);
-            let micros = micros.ok_or_else(|| backwards("/advance_seconds"))?;
-            Clock::Standing(present.saturating_add_micros(micros))
+            let micros = seconds.saturating_mul(MICROS_PER_SECOND);
+            (present.saturating_add_micros(micros), "/advance_seconds")
         }
-        ClockSetting::To(at) if at < present => return Err(backwards("/now")),
-        ClockSetting::To(at) => Clock::Standing(at),
+        ClockSetting::To(at) => (at, "/now"),
     };
-    tx.set_clock(principal.environment_id, set).await?;
-    Ok(Changed::Clock { now: set.at(real), running: !matches!(set, Clock::Standing(_)) })
+    let invalid = |detail| Err(Failure::Refused(AppError::invalid(pointer, detail)));
+    if at < present {
+        return invalid(format!("the sandbox clock only goes forward; it stands at {present}"));
+    }
+    if at > CLOCK_MAX {
+        return invalid(format!("the sandbox clock goes no further than {CLOCK_MAX}"));
+    }
+    tx.set_clock(principal.environment_id, Clock::Standing(at)).await?;
+    Ok(Changed::Clock { now: at, running: false })
 }
 
 fn no_plan(plan_id: PlanId) -> AppError {

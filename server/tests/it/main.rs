@@ -2,7 +2,14 @@
 //!
 //! - `cases`: the shared cases of docs/cases, which the core's `case_file` reads
 //! - `coverage`: every operation of openapi.yaml is routed, guarded by its scope and answers as documented
+//! - `lists`: page by page, everything once
+//! - `refusals`, `keys`: what is not valid and who may not, and that nothing changed
+//! - `edges`: the ends of amounts and of time
+//! - `idempotency`: the same request again is the same change
+//! - `isolation`: what SQL itself holds
+//! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
 //! - `link`: the link to sidecars, frame by frame
+//! - `commands`: the program as processes
 //! - `postgres`: the embedded Postgres
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
@@ -12,10 +19,12 @@ mod case_file;
 mod cases;
 mod commands;
 mod coverage;
+mod edges;
 mod idempotency;
 mod isolation;
 mod keys;
 mod link;
+mod lists;
 mod postgres;
 mod refusals;
 mod support;

@@ -315,7 +315,7 @@ async fn queries_and_paths_that_are_not_valid_are_refused() {
     }
     let long = "x".repeat(257);
     client.get("/v1/end_users/%ff/credits").await.refused(422, "validation_failed");
-    for user in ["%00", "a%0Ab", "%C2%85", long.as_str()] {
+    for user in ["", "%00", "a%0Ab", "%C2%85", long.as_str()] {
         for path in ["credits", "ledger"] {
             client.get(&format!("/v1/end_users/{user}/{path}")).await.refused(422, "validation_failed");
         }
@@ -333,7 +333,7 @@ async fn queries_and_paths_that_are_not_valid_are_refused() {
         }
     }
     for path in
-        ["/", "/v1", "/v1/", "/v2/usage", "/v1/usage/", "/v1/features/f/prices", "/v1/end_users//credits", "/%00"]
+        ["/", "/v1", "/v1/", "/v2/usage", "/v1/usage/", "/v1/features/f/prices", "/%00"]
     {
         client.get(path).await.refused(404, "not_found");
     }

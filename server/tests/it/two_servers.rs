@@ -28,7 +28,15 @@ async fn heads(app: &App, principal: &Principal) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_write_to_the_same_accounts_and_both_feeds_catch_up() {
-    let server = TestServer::start().await;
+    both_write(TestServer::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_write_where_the_database_is_serializable() {
+    both_write(TestServer::start_serializable().await).await;
+}
+
+async fn both_write(server: TestServer) {
     create_feature(&server.live).await;
     let apps = [server.app(&server.live).await, server.app(&server.live).await];
     let mut readers = Vec::new();

@@ -13,11 +13,10 @@ use quotastack_server::app::auth::Principal;
 use quotastack_server::app::decide::{Decided, Submission};
 use quotastack_server::app::{clock, submission};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::task::JoinSet;
 
 use crate::support::client::Client;
-use crate::support::cluster::{TestDb, fresh_database};
 use crate::support::server::TestServer;
 
 const CLIENTS: u64 = 64;
@@ -55,8 +54,7 @@ async fn report_all(client: &Client, user_of: impl Fn(u64) -> String) {
     clients.join_all().await;
 }
 
-async fn sums_are_exact(db: TestDb) {
-    let server = TestServer::start_over(db).await;
+async fn sums_are_exact(server: TestServer) {
     let client = &server.sandbox;
     create_feature(client).await;
     let total = CLIENTS * EVENTS_EACH;
@@ -78,17 +76,12 @@ async fn sums_are_exact(db: TestDb) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_at_once_add_up() {
-    sums_are_exact(fresh_database().await).await;
+    sums_are_exact(TestServer::start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_at_once_add_up_where_the_database_is_serializable() {
-    let db = fresh_database().await;
-    let mut owner = PgConnection::connect(&db.url).await.unwrap();
-    let name: String = sqlx::query_scalar("select current_database()::text").fetch_one(&mut owner).await.unwrap();
-    let set = format!("alter database {name} set default_transaction_isolation = 'serializable'");
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut owner).await.unwrap();
-    sums_are_exact(db).await;
+    sums_are_exact(TestServer::start_serializable().await).await;
 }
 
 async fn poison(server: &TestServer) {
@@ -190,8 +183,16 @@ async fn kill_connections(mut owner: PgConnection, killed: Arc<AtomicI64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there_once_however_often_connections_die() {
+    connections_die(TestServer::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_die_where_the_database_is_serializable() {
+    connections_die(TestServer::start_serializable().await).await;
+}
+
+async fn connections_die(server: TestServer) {
     const REQUESTS: u64 = 500;
-    let server = TestServer::start().await;
     create_feature(&server.live).await;
     let killed = Arc::new(AtomicI64::new(0));
     let killer = tokio::spawn(kill_connections(server.owner().await, Arc::clone(&killed)));

@@ -49,8 +49,17 @@ impl TestServer {
         Self::start_over(fresh_database().await).await
     }
 
-    /// Starts a server over this database, with a new tenant.
-    pub(crate) async fn start_over(db: TestDb) -> Self {
+    /// As [`TestServer::start`], over a database whose transactions are all serializable.
+    pub(crate) async fn start_serializable() -> Self {
+        let db = fresh_database().await;
+        let mut owner = PgConnection::connect(&db.url).await.unwrap();
+        let name: String = sqlx::query_scalar("select current_database()::text").fetch_one(&mut owner).await.unwrap();
+        let set = format!("alter database {name} set default_transaction_isolation = 'serializable'");
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut owner).await.unwrap();
+        Self::start_over(db).await
+    }
+
+    async fn start_over(db: TestDb) -> Self {
         let operator = Operator::new(Store::connect(&db.url, 1).unwrap());
         let tenant_id = operator.create_tenant("a tenant").await.unwrap().tenant_id;
         let dir = scratch_dir();

@@ -26,6 +26,10 @@ pub const LATE_WINDOW_MICROS: i64 = 35 * 86_400 * crate::time::MICROS_PER_SECOND
 pub const AHEAD_WINDOW_MICROS: i64 = 300 * crate::time::MICROS_PER_SECOND;
 /// Tranches published of one account; an account with more is `partial`.
 pub const TRANCHES_MAX: usize = 64;
+/// Debts published of one account; an account with more is `partial`.
+pub const PUBLISHED_DEBTS_MAX: usize = 64;
+/// Subscriptions published of one account; an account with more is `partial`.
+pub const PUBLISHED_SUBSCRIPTIONS_MAX: usize = 64;
 /// Events of one usage batch.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Bytes of one frame on the link.

@@ -10,7 +10,7 @@ use crate::ids::EndUserId;
 use crate::ledger::account::Account;
 use crate::ledger::block::{HasLot, Lot};
 use crate::ledger::wallet::Wallet;
-use crate::limits::TRANCHES_MAX;
+use crate::limits::{PUBLISHED_DEBTS_MAX, PUBLISHED_SUBSCRIPTIONS_MAX, TRANCHES_MAX};
 
 /// What is published of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,26 @@ impl AccountState {
 
     /// What is published of `account` as of `stamp`, under the catalogue that it was written with.
     pub fn publish(account: &Account, stamp: u64, catalogue: &Catalogue) -> Self {
+        Self::whole(account, stamp, catalogue).into_published()
+    }
+
+    /// This state as it may be published: emptied and marked where it is too large.
+    #[must_use]
+    pub fn into_published(mut self) -> Self {
+        let Wallet { lots, debts, subscriptions, .. } = &mut self.wallet;
+        self.partial = lots.len() > TRANCHES_MAX
+            || debts.len() > PUBLISHED_DEBTS_MAX
+            || subscriptions.len() > PUBLISHED_SUBSCRIPTIONS_MAX;
+        if self.partial {
+            lots.clear();
+            debts.clear();
+            subscriptions.clear();
+        }
+        self
+    }
+
+    /// The state of `account` of whatever size: what the server itself answers from.
+    pub fn whole(account: &Account, stamp: u64, catalogue: &Catalogue) -> Self {
         let mut tranches: Vec<Lot> = Vec::new();
         for lot in account.wallet.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive()) {
             match tranches.last_mut().filter(|last| last.is_like(lot)) {
@@ -47,16 +67,12 @@ impl AccountState {
                 None => tranches.push(lot.clone()),
             }
         }
-        let partial = tranches.len() > TRANCHES_MAX;
-        if partial {
-            tranches.clear();
-        }
         Self {
             end_user_id: account.end_user_id.clone(),
             stamp,
             version: account.version,
             catalogue_version: catalogue.version,
-            partial,
+            partial: false,
             wallet: Wallet {
                 time: account.wallet.time,
                 lots: tranches,

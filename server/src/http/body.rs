@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::ids::{EndUserId, IdempotencyKey};
@@ -20,6 +20,8 @@ use crate::http::error::ApiError;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a body that is too long after which the connection is given up.
+const READ_ON_BYTES_MAX: usize = 8 << 20;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The lane that an account write went to, and the account's place in its feed: a sidecar waits for it.
@@ -79,14 +81,26 @@ fn refuse_other_media_types(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
-async fn read(body: Body) -> Result<bytes::Bytes, Problem> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(Code::PayloadTooLarge, "a body has at most 1,048,576 bytes; send several requests"))
+/// Reads a body. One that is too long is read on for a while, so that its sender gets the answer instead of a broken
+/// connection.
+async fn read(mut body: Body) -> Result<bytes::Bytes, Problem> {
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Problem::new(Code::ValidationFailed, format!("the body ended early: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        } else if length > READ_ON_BYTES_MAX {
+            break;
         }
-        Err(error) => Err(Problem::new(Code::ValidationFailed, format!("the body ended early: {error}"))),
     }
+    if length > BODY_BYTES_MAX {
+        let detail = "a body has at most 1,048,576 bytes; send several requests";
+        return Err(Problem::new(Code::PayloadTooLarge, detail));
+    }
+    Ok(kept.into())
 }
 
 /// A JSON answer.

@@ -39,7 +39,7 @@ impl Tx {
         Ok(epoch.into_bytes())
     }
 
-    /// The state of one end user, if anything was ever written for them.
+    /// The whole state of one end user, of whatever size, if anything was ever written for them.
     pub async fn state_of(
         &mut self,
         lane_id: LaneId,
@@ -47,6 +47,6 @@ impl Tx {
         catalogue: &Catalogue,
     ) -> sqlx::Result<Option<AccountState>> {
         let mut found = self.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?;
-        Ok(found.remove(end_user_id).map(|(account, stamp)| AccountState::publish(&account, stamp, catalogue)))
+        Ok(found.remove(end_user_id).map(|(account, stamp)| AccountState::whole(&account, stamp, catalogue)))
     }
 }

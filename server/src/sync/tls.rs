@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use quinn::crypto::HmacKey;
 use quinn::crypto::rustls::QuicServerConfig;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -51,6 +52,13 @@ impl Identity {
             write_secret(&key_file, &key)?;
         }
         Ok((Self::from_files(&cert_file, &key_file)?, ca_file))
+    }
+
+    /// The key by which a restarted server disowns the connections of the run before, so that their sidecars notice at
+    /// once: the same for the same private key.
+    pub fn reset_key(&self) -> Arc<dyn HmacKey> {
+        let derived = blake3::derive_key("quotastack link: stateless reset v1", self.key.secret_der());
+        Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &derived))
     }
 
     /// TLS as the link wants it: version 1.3, our protocol only, no early data.

@@ -31,7 +31,15 @@ async fn credits(client: &Client) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_identical_requests_at_once_are_one_change_with_one_answer() {
-    let server = TestServer::start().await;
+    one_change_with_one_answer(TestServer::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_identical_requests_are_one_change_where_the_database_is_serializable() {
+    one_change_with_one_answer(TestServer::start_serializable().await).await;
+}
+
+async fn one_change_with_one_answer(server: TestServer) {
     with_feature(&server).await;
     let variant = with_variant(&server.live).await;
     server.live.post("/v1/credits/grants", &grant(100)).await.is(201);

@@ -332,9 +332,7 @@ async fn queries_and_paths_that_are_not_valid_are_refused() {
             client.get(&format!("/v1/{noun}/{id}")).await.refused(404, "not_found");
         }
     }
-    for path in
-        ["/", "/v1", "/v1/", "/v2/usage", "/v1/usage/", "/v1/features/f/prices", "/%00"]
-    {
+    for path in ["/", "/v1", "/v1/", "/v2/usage", "/v1/usage/", "/v1/features/f/prices", "/%00"] {
         client.get(path).await.refused(404, "not_found");
     }
     stage.nothing_changed().await;

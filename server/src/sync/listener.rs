@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt, default_runtime};
+use quinn::{Endpoint, Incoming, ServerConfig, TransportConfig, VarInt, default_runtime};
 use socket2::SockRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ impl Listener {
         let socket = UdpSocket::bind(address)?;
         raise_buffers(&socket);
         let runtime = default_runtime().context("the listener needs a running tokio")?;
-        let endpoint = Endpoint::new(EndpointConfig::new(identity.reset_key()), Some(config), socket, runtime)?;
+        let endpoint = Endpoint::new(identity.endpoint_config(), Some(config), socket, runtime)?;
         let address = endpoint.local_addr()?;
         let listener = Self { endpoint, address, stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let accept = accept(listener.endpoint.clone(), app, listener.stop.clone(), listener.tasks.clone());

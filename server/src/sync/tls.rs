@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use quinn::crypto::HmacKey;
+use quinn::EndpointConfig;
 use quinn::crypto::rustls::QuicServerConfig;
+use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
@@ -54,11 +55,17 @@ impl Identity {
         Ok((Self::from_files(&cert_file, &key_file)?, ca_file))
     }
 
-    /// The key by which a restarted server disowns the connections of the run before, so that their sidecars notice at
-    /// once: the same for the same private key.
-    pub fn reset_key(&self) -> Arc<dyn HmacKey> {
-        let derived = blake3::derive_key("quotastack link: stateless reset v1", self.key.secret_der());
-        Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &derived))
+    /// How the endpoint names its connections: the same for the same private key, so that a restarted server knows
+    /// connections of the run before for its own and disowns them. Their sidecars then notice at once.
+    pub fn endpoint_config(&self) -> EndpointConfig {
+        let derive = |purpose: &str| blake3::derive_key(purpose, self.key.secret_der());
+        let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &derive("quotastack link: stateless reset v1"));
+        let mut name_key = [0; 8];
+        name_key.copy_from_slice(&derive("quotastack link: connection ids v1")[..8]);
+        let name_key = u64::from_be_bytes(name_key);
+        let mut config = EndpointConfig::new(Arc::new(reset_key));
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(name_key)));
+        config
     }
 
     /// TLS as the link wants it: version 1.3, our protocol only, no early data.

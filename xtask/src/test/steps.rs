@@ -58,6 +58,7 @@ fn rust() -> anyhow::Result<()> {
 
 fn doc() -> anyhow::Result<()> {
     // Not `--doc`: it leaves out packages without a library, so that dependencies lose features and are built again.
+    // After the `--`, because a name before it leaves out all documentation.
     // Only examples in documentation have names such as `src/lib.rs - Client (line 3)`.
-    run(cargo().args(["test", "--workspace", "--quiet", " - "]))
+    run(cargo().args(["test", "--workspace", "--quiet", "--", " - "]))
 }

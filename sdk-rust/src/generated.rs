@@ -4943,7 +4943,7 @@ impl Client {
     pub fn create_grant(&self) -> builder::CreateGrant<'_> {
         builder::CreateGrant::new(self)
     }
-    #[doc = "An end user's credits\n\nThe account now. An end user nobody has seen before has nothing, which is a normal answer.\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/credits`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `include`: `blocks` adds the live and scheduled blocks, in burn order.\n```ignore\nlet response = client.get_end_user_credits()\n    .end_user_id(end_user_id)\n    .include(include)\n    .send()\n    .await;\n```"]
+    #[doc = "An end user's credits\n\nThe account now. An end user nobody has seen before has nothing, which is a normal answer.\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/credits`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `include`: `blocks` adds the blocks in burn order: all live and scheduled ones, and the newest of the others, 10,000 at most.\n```ignore\nlet response = client.get_end_user_credits()\n    .end_user_id(end_user_id)\n    .include(include)\n    .send()\n    .await;\n```"]
     pub fn get_end_user_credits(&self) -> builder::GetEndUserCredits<'_> {
         builder::GetEndUserCredits::new(self)
     }

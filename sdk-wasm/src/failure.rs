@@ -14,7 +14,7 @@ pub(crate) struct Failure {
     request_id: Option<String>,
     retryable: bool,
     /// The server's problem document.
-    problem: Option<Problem>,
+    problem: Option<Box<Problem>>,
 }
 
 impl Failure {
@@ -40,7 +40,7 @@ impl From<Error> for Failure {
             status: error.status(),
             request_id: error.request_id().map(str::to_owned),
             retryable: error.is_retryable(),
-            problem: error.problem().cloned(),
+            problem: error.problem().cloned().map(Box::new),
         }
     }
 }

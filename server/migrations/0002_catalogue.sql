@@ -88,8 +88,10 @@ create table if not exists catalogue_requests (
   primary key (environment_id, key_hash)
 );
 
--- One row: the random id of this database's history. Replicas and outboxes of another history start afresh.
+-- One row: the random id of this database's history (replicas and outboxes of another history start afresh), and the
+-- version of the schema.
 create table if not exists history (
   singleton boolean primary key default true check (singleton),
-  epoch uuid not null
+  epoch uuid not null,
+  schema_version integer not null
 );

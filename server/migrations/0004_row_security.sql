@@ -33,8 +33,8 @@ create policy own_tenant on tenants to quotastack_app
 alter table history enable row level security;
 alter table history force row level security;
 drop policy if exists everybody_reads on history;
-create policy everybody_reads on history for select to quotastack_app using (true);
-grant select on history to quotastack_app;
+create policy everybody_reads on history for select to quotastack_app, quotastack_admin using (true);
+grant select on history to quotastack_app, quotastack_admin;
 
 grant select on tenants to quotastack_app;
 grant select, update on environments to quotastack_app;

@@ -2,22 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
-use crate::app::{App, AppConfig};
+use crate::app::{App, AppConfig, Readiness};
+use crate::http::listen::Rest;
 use crate::http::router::router;
 use crate::http::state::ApiState;
 use crate::sync::listener::Listener;
 use crate::sync::tls::Identity;
-
-/// How long requests that are under way may take once the server stops.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// How a server is set up.
 #[derive(Debug)]
@@ -40,8 +36,7 @@ pub struct Server {
     /// Where sidecars connect.
     pub quic: SocketAddr,
     app: Arc<App>,
-    stop: watch::Sender<bool>,
-    rest: JoinHandle<std::io::Result<()>>,
+    rest: Rest,
     link: Listener,
 }
 
@@ -54,27 +49,22 @@ impl Server {
         let http = listener.local_addr()?;
         let link = Listener::start(Arc::clone(&app), config.quic, &config.identity);
         let link = link.with_context(|| format!("cannot listen on {} (--quic)", config.quic))?;
-        let (stop, mut stopping) = watch::channel(false);
-        let routes = router(ApiState { app: Arc::clone(&app), metrics });
-        let rest = tokio::spawn(async move {
-            let stopped = async move {
-                // A dropped sender stops the server too.
-                let _ = stopping.wait_for(|stop| *stop).await;
-            };
-            axum::serve(listener, routes).with_graceful_shutdown(stopped).await
-        });
+        let requests = TaskTracker::new();
+        let routes = router(ApiState { app: Arc::clone(&app), metrics, requests: requests.clone() });
+        let rest = Rest::start(listener, routes, requests);
         let quic = link.local_addr();
         tracing::info!(%http, %quic, "serving");
-        Ok(Self { http, quic, app, stop, rest, link })
+        Ok(Self { http, quic, app, rest, link })
+    }
+
+    /// Whether requests can be served now.
+    pub async fn readiness(&self) -> Readiness {
+        self.app.readiness().await
     }
 
     /// Stops listening, finishes what is under way (within a bound), closes the database connections.
     pub async fn stop(self) {
-        self.stop.send_replace(true);
-        self.link.stop().await;
-        if tokio::time::timeout(DRAIN_MAX, self.rest).await.is_err() {
-            tracing::warn!("some requests were still open when the time to drain was over");
-        }
+        tokio::join!(self.link.stop(), self.rest.stop());
         self.app.stop().await;
         tracing::info!("stopped");
     }

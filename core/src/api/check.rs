@@ -33,6 +33,7 @@ pub struct CheckQuery {
 impl CheckQuery {
     /// Reads a query string.
     pub fn from_query(query: &str) -> Result<Self, Problem> {
+        fields::utf8_query(query)?;
         let (mut end_user_id, mut feature_key, mut units) = (None, None, None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let place = match &*name {
@@ -195,6 +196,7 @@ mod tests {
             ("end_user_id=u&feature_key=f&units=99999999999999999999", "query:units"),
             ("end_user_id=u&feature_key=f&user=1", "query:user"),
             ("end_user_id=u&end_user_id=u&feature_key=f", "query:end_user_id"),
+            ("end_user_id=%ff&feature_key=f", "query"),
         ] {
             let problem = CheckQuery::from_query(query).unwrap_err();
             let json = String::from_utf8(problem.to_json("r")).unwrap();

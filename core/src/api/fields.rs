@@ -31,6 +31,12 @@ pub fn idempotency_header(value: Option<&[u8]>) -> Result<Option<IdempotencyKey>
     value.map(|value| idempotency_key(text(value), "header:Idempotency-Key")).transpose()
 }
 
+/// Refuses a query string that is not UTF-8: what stands for it would be another name than the caller meant.
+pub fn utf8_query(query: &str) -> Result<(), Problem> {
+    let is_utf8 = !query.contains('%') || percent_encoding::percent_decode_str(query).decode_utf8().is_ok();
+    if is_utf8 { Ok(()) } else { Err(Problem::invalid("query", "must be percent-encoded UTF-8")) }
+}
+
 /// A count of units: below 0 it is a mistake, above 2^53 - 1 out of range.
 pub fn units(units: i64, pointer: &str) -> Result<Units, Problem> {
     Units::new(units).map_err(|AmountOutOfRange| out_of(units, pointer))

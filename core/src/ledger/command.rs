@@ -235,6 +235,9 @@ pub enum Refusal {
     /// No such variant.
     #[error("there is no plan variant {0}")]
     VariantUnknown(VariantId),
+    /// A billing period without an end before the end of time.
+    #[error("the billing period would end after the last instant that can be named; use a shorter one")]
+    PeriodWithoutEnd,
     /// The end user has a live base subscription already.
     #[error("the end user already has a live base subscription ({0}); only one is possible")]
     BaseSubscriptionLive(crate::ids::SubscriptionId),
@@ -266,7 +269,8 @@ impl Refusal {
             Self::OverdraftNotAllowed { .. }
             | Self::OutsideLateWindow { .. }
             | Self::GrantNotPositive
-            | Self::GrantAlreadyExpired { .. } => Code::ValidationFailed,
+            | Self::GrantAlreadyExpired { .. }
+            | Self::PeriodWithoutEnd => Code::ValidationFailed,
             Self::AmountOutOfRange(_) => Code::AmountOutOfRange,
             Self::TooManyBlocks => Code::TooManyBlocks,
             Self::VariantUnknown(_) => Code::NotFound,

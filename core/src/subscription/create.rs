@@ -23,6 +23,10 @@ pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subs
         _ => {}
     }
     let start = book.now();
+    let end = variant.billing_period.end(start, 0);
+    if end <= start {
+        return Err(Refusal::PeriodWithoutEnd);
+    }
     let subscription = Subscription {
         id: SubscriptionId::from_uuid(book.ids.next_uuid()),
         plan_id: variant.plan_id,
@@ -32,7 +36,7 @@ pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subs
         status: SubscriptionStatus::Active,
         quantity: order.quantity,
         created_at: start,
-        current_period: Interval { start, end: variant.billing_period.end(start, 0) },
+        current_period: Interval { start, end },
     };
     let given_once = &book.account.given_once;
     let lots = first_grants(&subscription, variant, |template| given_once.contains(&(order.variant_id, template)))?;

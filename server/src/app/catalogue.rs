@@ -82,14 +82,25 @@ pub enum Changed {
     },
 }
 
+/// A change that is in force.
+#[derive(Debug)]
+pub struct CatalogueDone {
+    /// What it came to.
+    pub changed: Changed,
+    /// Whether an earlier request with the same key did it.
+    pub replayed: bool,
+    /// A version of the catalogue that holds it.
+    pub version: u64,
+}
+
 impl App {
-    /// Carries out a change, or finds that it was carried out before (`true`).
+    /// Carries out a change, or finds that it was carried out before.
     pub async fn change_catalogue(
         &self,
         principal: &Principal,
         change: &CatalogueChange,
         identity: Option<RequestIdentity>,
-    ) -> Result<(Changed, bool), AppError> {
+    ) -> Result<CatalogueDone, AppError> {
         let identity = identity.unwrap_or_else(|| RequestIdentity::unique(clock::random()));
         let mut attempt = 0;
         loop {
@@ -110,18 +121,20 @@ impl App {
         principal: &Principal,
         change: &CatalogueChange,
         identity: RequestIdentity,
-    ) -> Result<(Changed, bool), Failure> {
+    ) -> Result<CatalogueDone, Failure> {
         let id = principal.environment_id;
         let environment = self.environment(id).await.map_err(Failure::Refused)?;
         let mut tx = self.store.begin(id).await?;
         // Locks the environment's row, so that changes come one after the other.
-        tx.bump_catalogue(id).await?;
+        let version = tx.bump_catalogue(id).await?;
         if let Some((request_hash, answer)) = tx.find_catalogue_request(id, &identity.key_hash).await? {
             if request_hash != identity.request_hash {
                 return Err(Failure::Refused(AppError::KeyReused));
             }
-            let answer = serde_json::from_value(answer).map_err(|error| AppError::Internal(Box::new(error)));
-            return Ok((answer.map_err(Failure::Refused)?, true));
+            let changed = serde_json::from_value(answer).map_err(|error| AppError::Internal(Box::new(error)));
+            let changed = changed.map_err(Failure::Refused)?;
+            tx.rollback().await?;
+            return Ok(CatalogueDone { changed, replayed: true, version: environment.handle.catalogue().version });
         }
         let now = clock::now();
         let changed = apply_change(&mut tx, principal, change, now).await?;
@@ -131,7 +144,7 @@ impl App {
         let mut tx = self.store.begin_snapshot(id).await?;
         environment.handle.current_catalogue(&mut tx).await?;
         tx.commit().await?;
-        Ok((changed, false))
+        Ok(CatalogueDone { changed, replayed: false, version })
     }
 
     /// One feature.

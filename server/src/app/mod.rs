@@ -28,4 +28,4 @@ mod root;
 pub mod secret;
 pub mod writer;
 
-pub use root::{App, AppConfig, Carried, submission};
+pub use root::{App, AppConfig, Carried, Readiness, submission};

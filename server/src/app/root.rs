@@ -18,11 +18,14 @@ use crate::app::follow::{self, FeedPage};
 use crate::app::idempotency::RequestIdentity;
 use crate::app::writer::Written;
 use crate::store::accounts::BlockNotes;
-use crate::store::tx::Store;
+use crate::store::migrate::SCHEMA_VERSION;
+use crate::store::tx::{Store, is_unmigrated};
 use crate::store::types::EnvironmentId;
 
 /// How long a write may wait for its turn.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the database may take to show that it is there.
+const READINESS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How an [`App`] is set up.
 #[derive(Debug, Clone)]
@@ -40,6 +43,17 @@ pub struct App {
     authenticator: Authenticator,
     environments: Arc<Environments>,
     poller: tokio::task::JoinHandle<()>,
+}
+
+/// Whether requests can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// They can.
+    Ready,
+    /// The database does not answer.
+    NoAnswer,
+    /// The database was not migrated to this version's schema.
+    OtherSchema,
 }
 
 /// What came of a write over REST.
@@ -64,10 +78,20 @@ impl App {
         Ok(Arc::new(Self { store, authenticator: Authenticator::default(), environments, poller }))
     }
 
-    /// Whether the database answers.
-    pub async fn is_ready(&self) -> bool {
-        let answer = async { self.store.begin_without_environment().await?.commit().await };
-        matches!(tokio::time::timeout(Duration::from_secs(2), answer).await, Ok(Ok(())))
+    /// Whether requests can be served now.
+    pub async fn readiness(&self) -> Readiness {
+        let version = async {
+            let mut tx = self.store.begin_without_environment().await?;
+            let version = tx.schema_version().await?;
+            tx.commit().await?;
+            Ok::<_, sqlx::Error>(version)
+        };
+        match tokio::time::timeout(READINESS_PATIENCE, version).await {
+            Ok(Ok(version)) if version == SCHEMA_VERSION => Readiness::Ready,
+            Ok(Ok(_)) => Readiness::OtherSchema,
+            Ok(Err(error)) if is_unmigrated(&error) => Readiness::OtherSchema,
+            Ok(Err(_)) | Err(_) => Readiness::NoAnswer,
+        }
     }
 
     /// Stops following the feed and closes the connections after their transactions.

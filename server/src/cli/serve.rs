@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::AppConfig;
+use crate::app::{AppConfig, Readiness};
 use crate::cli::telemetry;
 use crate::serve::{Server, ServerConfig};
 use crate::sync::tls::Identity;
@@ -55,6 +55,10 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let stop = stop_signal()?;
     let server = Server::start(config, metrics).await?;
+    if server.readiness().await == Readiness::OtherSchema {
+        server.stop().await;
+        anyhow::bail!("the database does not have this version's schema; run `quotastack-server migrate` first");
+    }
     print_line(&json!({
         "event": "ready",
         "http": format!("http://{}", server.http),

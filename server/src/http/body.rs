@@ -1,5 +1,7 @@
 //! Bodies: JSON in, with its limit, and JSON out.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -15,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::Carried;
 use crate::app::auth::Principal;
+use crate::app::catalogue::CatalogueDone;
 use crate::app::idempotency::RequestIdentity;
 use crate::http::error::ApiError;
 
@@ -22,11 +25,16 @@ use crate::http::error::ApiError;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a body that is too long after which the connection is given up.
 const READ_ON_BYTES_MAX: usize = 8 << 20;
+/// How long the next part of a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The lane that an account write went to, and the account's place in its feed: a sidecar waits for it.
 const LANE: HeaderName = HeaderName::from_static("quotastack-lane");
 const STAMP: HeaderName = HeaderName::from_static("quotastack-stamp");
+
+/// The version of the catalogue with a change of it: a sidecar waits for that too.
+const CATALOGUE: HeaderName = HeaderName::from_static("quotastack-catalogue");
 
 /// A JSON body of type `T` (unknown fields are refused by `T`), with the request's `Idempotency-Key`.
 #[derive(Debug)]
@@ -59,12 +67,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (head, body) = request.into_parts();
-        let key = fields::idempotency_header(head.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes))?;
+        let key = idempotency_key(&head.headers)?;
         refuse_other_media_types(&head.headers)?;
         let bytes = read(body).await?;
         let value = from_json(&bytes)?;
         Ok(Self { value, key, bytes })
     }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Problem::invalid("header:Idempotency-Key", "give it once"));
+    }
+    fields::idempotency_header(first.map(HeaderValue::as_bytes))
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -85,7 +102,10 @@ fn refuse_other_media_types(headers: &HeaderMap) -> Result<(), Problem> {
 /// connection.
 async fn read(mut body: Body) -> Result<bytes::Bytes, Problem> {
     let (mut kept, mut length) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
+    loop {
+        let next = tokio::time::timeout(BODY_TIMEOUT, body.frame()).await;
+        let next = next.map_err(|_| Problem::new(Code::ValidationFailed, "the body did not arrive in time"))?;
+        let Some(frame) = next else { break };
         let frame =
             frame.map_err(|error| Problem::new(Code::ValidationFailed, format!("the body ended early: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -113,11 +133,17 @@ pub fn raw_json(status: StatusCode, text: Vec<u8>) -> Response {
     (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
-/// Marks an answer that an earlier request with the same key got before.
-pub fn mark_replayed(mut response: Response, replayed: bool) -> Response {
+fn mark_replayed(mut response: Response, replayed: bool) -> Response {
     if replayed {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
+    response
+}
+
+/// The answer to a change of the catalogue: marked if replayed, with the catalogue's version.
+pub fn changed<T: Serialize>(status: StatusCode, value: &T, done: &CatalogueDone) -> Response {
+    let mut response = mark_replayed(json(status, value), done.replayed);
+    response.headers_mut().insert(CATALOGUE, done.version.into());
     response
 }
 

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::app::auth::Scope;
 use crate::app::catalogue::{CatalogueChange, Changed};
 use crate::app::clock;
-use crate::http::body::{Json, json, mark_replayed};
+use crate::http::body::{Json, changed, json};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::query::{Params, Segment, limit, page, read_cursor};
@@ -81,10 +81,10 @@ pub async fn create_feature(
     let name = name(&body.value.name)?;
     let feature = checked_feature(body.value)?;
     let change = CatalogueChange::CreateFeature { feature_key, name, feature };
-    let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Feature(key) = changed else { unreachable!("the change creates a feature") };
-    let row = state.app.feature(principal.environment_id, &key).await?;
-    Ok(mark_replayed(json(StatusCode::CREATED, &FeatureOut::new(&row)), replayed))
+    let done = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Feature(key) = &done.changed else { unreachable!("the change creates a feature") };
+    let row = state.app.feature(principal.environment_id, key).await?;
+    Ok(changed(StatusCode::CREATED, &FeatureOut::new(&row), &done))
 }
 
 fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {

@@ -1,6 +1,6 @@
 //! The REST API. Translates between HTTP and [`crate::app`]; a noun has one file.
 //!
-//! - [`router`]: every path, and what wraps them; [`state`]: what handlers share
+//! - [`listen`]: connections; [`router`]: every path, and what wraps them; [`state`]: what handlers share
 //! - [`caller`]: who asks; [`body`]: what they sent; [`query`]: what they asked for; [`error`]: what they are told
 //! - the nouns: [`entitlements`], [`usage`], [`credits`], [`features`], [`plans`], [`subscriptions`], [`sandbox`]
 //! - [`service`]: health, readiness, metrics, the contract
@@ -11,6 +11,7 @@ pub mod credits;
 pub mod entitlements;
 pub mod error;
 pub mod features;
+pub mod listen;
 pub mod plans;
 pub mod query;
 pub mod router;

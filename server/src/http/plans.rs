@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use crate::app::auth::Scope;
 use crate::app::catalogue::{CatalogueChange, Changed};
 use crate::app::error::AppError;
-use crate::http::body::{Json, json, mark_replayed};
+use crate::http::body::{Json, changed, json};
 use crate::http::caller::Caller;
 use crate::http::credits::{priority, scope};
 use crate::http::error::ApiError;
@@ -54,10 +54,10 @@ pub async fn create_plan(
     let identity = body.identity(&principal, "create_plan", None)?;
     let PlanKindJson::Base = body.value.kind.unwrap_or(PlanKindJson::Base);
     let change = CatalogueChange::CreatePlan { name: name(&body.value.name)?, kind: PlanKind::Base };
-    let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Plan(id) = changed else { unreachable!("the change creates a plan") };
-    let row = state.app.plan(principal.environment_id, id).await?;
-    Ok(mark_replayed(json(StatusCode::CREATED, &PlanOut::new(&row)), replayed))
+    let done = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Plan(id) = &done.changed else { unreachable!("the change creates a plan") };
+    let row = state.app.plan(principal.environment_id, *id).await?;
+    Ok(changed(StatusCode::CREATED, &PlanOut::new(&row), &done))
 }
 
 /// `GET /v1/plans`
@@ -158,10 +158,10 @@ pub async fn create_variant(
     let name = name(&body.value.name)?;
     let variant = checked_variant(&state, principal.environment_id, plan_id, body.value).await?;
     let change = CatalogueChange::CreateVariant { name, variant };
-    let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Variant(id) = changed else { unreachable!("the change creates a variant") };
-    let row = state.app.variant(principal.environment_id, id).await?;
-    Ok(mark_replayed(json(StatusCode::CREATED, &VariantOut::new(&row)), replayed))
+    let done = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Variant(id) = &done.changed else { unreachable!("the change creates a variant") };
+    let row = state.app.variant(principal.environment_id, *id).await?;
+    Ok(changed(StatusCode::CREATED, &VariantOut::new(&row), &done))
 }
 
 async fn checked_variant(

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        fields::utf8_query(parts.uri.query().unwrap_or_default())?;
         let read = Query::<T>::from_request_parts(parts, state).await;
         let Query(value) = read.map_err(|error| Problem::invalid("query", error.body_text()))?;
         Ok(Self(value))

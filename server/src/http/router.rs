@@ -1,7 +1,7 @@
 //! Every path of the API, and what wraps them.
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::http::state::ApiState;
@@ -31,7 +31,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/openapi.yaml", get(service::openapi))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(from_fn(service::measure))
+        .layer(from_fn_with_state(state.clone(), service::measure))
         .layer(from_fn(error::finish))
         .with_state(state)
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::auth::{Principal, Scope};
 use crate::app::catalogue::{CatalogueChange, Changed, ClockSetting};
-use crate::http::body::{Json, json, mark_replayed};
+use crate::http::body::{Json, changed, json};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::state::ApiState;
@@ -57,9 +57,9 @@ pub async fn set_sandbox_clock(
         _ => return Err(Problem::invalid("", "give either advance_seconds or now").into()),
     };
     let change = CatalogueChange::SetClock(setting);
-    let (changed, replayed) = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Clock { now, running } = changed else { unreachable!("the change sets the clock") };
-    Ok(mark_replayed(json(StatusCode::OK, &ClockOut { now, running }), replayed))
+    let done = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Clock { now, running } = &done.changed else { unreachable!("the change sets the clock") };
+    Ok(changed(StatusCode::OK, &ClockOut { now: *now, running: *running }, &done))
 }
 
 fn refuse_live(principal: &Principal) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::histogram;
 
+use crate::app::Readiness;
 use crate::http::state::ApiState;
 
 const OPENAPI: &str = include_str!("../../../openapi.yaml");
@@ -18,12 +19,15 @@ pub async fn healthz() -> &'static str {
     "ok"
 }
 
-/// Ready while the database answers.
+/// Ready while the database answers and has this version's schema.
 pub async fn readyz(State(state): State<ApiState>) -> (StatusCode, &'static str) {
-    if state.app.is_ready().await {
-        (StatusCode::OK, "ready")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer")
+    match state.app.readiness().await {
+        Readiness::Ready => (StatusCode::OK, "ready"),
+        Readiness::NoAnswer => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),
+        Readiness::OtherSchema => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the database has another version's schema; run quotastack-server migrate",
+        ),
     }
 }
 
@@ -38,8 +42,9 @@ pub async fn openapi() -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static("application/yaml"))], OPENAPI).into_response()
 }
 
-/// Measures each request by its route and status.
-pub async fn measure(request: Request, next: Next) -> Response {
+/// Counts each request as under way, and measures it by its route and status.
+pub async fn measure(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let _under_way = state.requests.token();
     let started = Instant::now();
     let method = request.method().to_string();
     let matched = request.extensions().get::<MatchedPath>();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 
@@ -13,4 +14,6 @@ pub struct ApiState {
     pub app: Arc<App>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
+    /// Has a token for each request that is being carried out.
+    pub requests: TaskTracker,
 }

@@ -39,6 +39,11 @@ impl Tx {
         Ok(epoch.into_bytes())
     }
 
+    /// The version of the database's schema.
+    pub async fn schema_version(&mut self) -> sqlx::Result<i32> {
+        sqlx::query_scalar("select schema_version from history").fetch_one(self.connection()).await
+    }
+
     /// The whole state of one end user, of whatever size, if anything was ever written for them.
     pub async fn state_of(
         &mut self,

@@ -13,6 +13,9 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
     (4, "row security", include_str!("../../migrations/0004_row_security.sql")),
 ];
 
+/// The version of the schema that this server reads and writes.
+pub const SCHEMA_VERSION: i32 = 4;
+
 /// Brings the database to this version's schema; does nothing where it is there already. A new database begins the
 /// history `epoch`. Needs a login that may create roles and tables, and that row security does not bind.
 pub async fn run(database_url: &str, epoch: Uuid) -> anyhow::Result<()> {
@@ -21,8 +24,12 @@ pub async fn run(database_url: &str, epoch: Uuid) -> anyhow::Result<()> {
         Migration::new(version, Cow::Borrowed(description), MigrationType::Simple, sql.into_sql_str(), false)
     });
     Migrator::with_migrations(migrations.to_vec()).run(&mut connection).await?;
-    sqlx::query("insert into history (epoch) values ($1) on conflict do nothing")
-        .bind(epoch)
+    sqlx::query(
+        "insert into history (epoch, schema_version) values ($1, $2)
+         on conflict (singleton) do update set schema_version = greatest(history.schema_version, excluded.schema_version)",
+    )
+    .bind(epoch)
+    .bind(SCHEMA_VERSION)
         .execute(&mut connection)
         .await?;
     connection.close().await?;

@@ -119,3 +119,11 @@ pub fn is_duplicate_of(error: &sqlx::Error, constraint: &str) -> bool {
         error.is_unique_violation() && error.constraint().is_some_and(|name| name.starts_with(constraint))
     })
 }
+
+/// Whether the error says that the database was never migrated: a table, a column or a role is missing.
+pub fn is_unmigrated(error: &sqlx::Error) -> bool {
+    // undefined_table, undefined_column, undefined_function; `set role` of a role that is not there.
+    const SQLSTATES: [&str; 4] = ["42P01", "42703", "42883", "22023"];
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| SQLSTATES.contains(&code.as_ref()))
+}

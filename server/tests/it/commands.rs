@@ -1,6 +1,6 @@
 //! The program itself, as processes: `dev`, `serve`, and what an operator types.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -163,7 +163,11 @@ async fn an_address_that_is_taken_is_named_with_its_flag() {
 async fn an_operator_sets_up_a_database_a_tenant_and_keys_and_serves_them() {
     let url = empty_database().await;
     let run = |args: &[&str]| program(args).env("DATABASE_URL", &url).output().unwrap();
-    assert!(!run(&["tenant", "create", "--name", "too early"]).status.success());
+    let message = complaint(&run(&["tenant", "create", "--name", "too early"]));
+    assert!(message.contains("quotastack-server migrate"), "{message}");
+    let certificates = scratch_dir();
+    let message = complaint(&serve_command(&url, certificates.path()).output().unwrap());
+    assert!(message.contains("quotastack-server migrate"), "{message}");
     for _ in 0..2 {
         assert_eq!(printed(&run(&["migrate"])), [json!({"event": "migrated"})]);
     }
@@ -193,6 +197,9 @@ async fn an_operator_sets_up_a_database_a_tenant_and_keys_and_serves_them() {
     assert_eq!(server.stop(Signal::TERM).await.code(), Some(0));
 
     complaint(&run(&["key", "revoke", key_id]));
+    for name in ["", "two\nlines"] {
+        complaint(&run(&["tenant", "create", "--name", name]));
+    }
     let nobody = ["key", "list", "--tenant", "ten_00000000000000000000000000"];
     assert!(run(&nobody).stdout.is_empty());
     for bad in [
@@ -215,6 +222,26 @@ async fn an_operator_sets_up_a_database_a_tenant_and_keys_and_serves_them() {
     assert!(message.contains("database"), "{message}");
 }
 
+/// A caller that never ends its request's head holds up neither others nor the end.
+#[tokio::test]
+async fn half_a_request_does_not_keep_a_server_from_stopping() {
+    let dir = scratch_dir();
+    let mut server = Running::dev(dir.path());
+    let address = server.text("http").trim_start_matches("http://").to_owned();
+    let mut halves = Vec::new();
+    for _ in 0..50 {
+        let mut half = std::net::TcpStream::connect(&address).unwrap();
+        half.write_all(b"GET /healthz HTTP/1.1\r\nhost:").unwrap();
+        halves.push(half);
+    }
+    server.client(server.text("live_key")).get("/v1/features").await.is(200);
+    assert_eq!(server.stop(Signal::TERM).await.code(), Some(0));
+    for mut half in halves {
+        // Closed without an answer, or reset.
+        assert!(matches!(half.read(&mut [0; 1]), Ok(0) | Err(_)));
+    }
+}
+
 async fn empty_database() -> String {
     let db = fresh_database().await;
     let mut owner = PgConnection::connect(&db.url).await.unwrap();
@@ -223,15 +250,18 @@ async fn empty_database() -> String {
     db.url
 }
 
-/// A server for production over this database, with a certificate made for the test, and a client with this key.
-fn serve(url: &str, dir: &Path, key: &str) -> (Running, Client) {
+/// A server for production over this database, with a certificate made for the test.
+fn serve_command(url: &str, dir: &Path) -> Command {
     quotastack_server::sync::tls::Identity::self_signed(dir).unwrap();
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-    let server = Running::start(
-        program(&["serve", "--http", ANY_PORT, "--quic", ANY_PORT])
-            .args(["--tls-cert", &file("server.pem"), "--tls-key", &file("server.key")])
-            .env("DATABASE_URL", url),
-    );
+    let mut command = program(&["serve", "--http", ANY_PORT, "--quic", ANY_PORT]);
+    command.args(["--tls-cert", &file("server.pem"), "--tls-key", &file("server.key")]).env("DATABASE_URL", url);
+    command
+}
+
+/// The same, running, and a client with this key.
+fn serve(url: &str, dir: &Path, key: &str) -> (Running, Client) {
+    let server = Running::start(&mut serve_command(url, dir));
     let client = server.client(key);
     (server, client)
 }

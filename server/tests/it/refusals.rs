@@ -315,7 +315,7 @@ async fn queries_and_paths_that_are_not_valid_are_refused() {
     }
     let long = "x".repeat(257);
     client.get("/v1/end_users/%ff/credits").await.refused(422, "validation_failed");
-    for user in ["", "%00", "a%0Ab", "%C2%85", long.as_str()] {
+    for user in ["", "%00", "a%0Ab", "%C2%85", "%ff", long.as_str()] {
         for path in ["credits", "ledger"] {
             client.get(&format!("/v1/end_users/{user}/{path}")).await.refused(422, "validation_failed");
         }
@@ -326,6 +326,9 @@ async fn queries_and_paths_that_are_not_valid_are_refused() {
     for bad in ["after_seq=-1", "after_seq=x", "after_seq=9223372036854775807", "limit=0", "limit=101", "cursor=1"] {
         assert_eq!(client.get(&format!("/v1/end_users/u/ledger?{bad}")).await.status, 422, "{bad}");
     }
+    let twice = [("content-type", "application/json"), ("idempotency-key", "a"), ("idempotency-key", "b")];
+    let plan = Some(br#"{"name":"twice"}"#.to_vec());
+    client.send(Method::POST, "/v1/plans", &twice, plan).await.refused(422, "validation_failed");
     client.get("/v1/end_users/u/credits?include=all").await.refused(422, "validation_failed");
     for id in ["x", "%00", "plan_", "plan_01hzy3v7d2f8rs9k4m5n6p7q8r", "var_01hzy3v7d2f8rs9k4m5n6p7q8r", "' or 1=1"] {
         for noun in ["features", "plans", "variants", "subscriptions"] {

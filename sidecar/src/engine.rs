@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use quotastack_core::catalogue::Catalogue;
@@ -62,8 +62,6 @@ pub(crate) struct Engine {
     pub(crate) catalogue: watch::Sender<Option<Arc<Catalogue>>>,
     /// Microseconds of [`Machine::as_of`], else of the start or the last link; see [`Self::as_of`].
     as_of_micros: AtomicI64,
-    /// Whether everything was heard once: then a replica of all knows who is not there.
-    complete: AtomicBool,
     /// Woken when there is something to commit.
     pub(crate) outbox_signal: Signal,
     /// Woken when there is something to store.
@@ -102,7 +100,6 @@ impl Engine {
             core: Mutex::new(Core { machine, last_now: now, link: None, links: 0, closed: false }),
             catalogue: watch::Sender::new(None),
             as_of_micros: AtomicI64::new(now.as_micros()),
-            complete: AtomicBool::new(false),
             outbox_signal: Signal::default(),
             replica_signal: Signal::default(),
             batches_due: Notify::new(),
@@ -153,14 +150,15 @@ impl Engine {
                 Shown::Reset => {
                     self.memory.clear();
                     self.catalogue.send_replace(None);
-                    self.complete.store(false, Ordering::Release);
                     self.as_of_micros.store(core.last_now.as_micros(), Ordering::Release);
                 }
             }
         }
         if let Some(as_of) = core.machine.as_of() {
             self.as_of_micros.store(as_of.as_micros(), Ordering::Release);
-            self.complete.store(true, Ordering::Release);
+        }
+        for dropped in core.machine.take_dropped() {
+            tracing::error!(event = ?dropped, "too many refused events: the oldest is no longer kept in the outbox");
         }
     }
 
@@ -175,11 +173,6 @@ impl Engine {
         Timestamp::default().saturating_add_micros(self.as_of_micros.load(Ordering::Acquire))
     }
 
-    /// Whether an end user that is not held is known not to exist.
-    pub(crate) fn knows_everyone(&self) -> bool {
-        self.mode == Mode::All && self.complete.load(Ordering::Acquire)
-    }
-
     pub(crate) fn is_link_up(&self) -> bool {
         *self.link_state.borrow() == LinkState::Up
     }
@@ -188,7 +181,10 @@ impl Engine {
     pub(crate) fn load(&self, end_user_id: &EndUserId) -> Option<Arc<AccountState>> {
         let core = self.core.lock();
         let state = core.machine.view(end_user_id, &|id| self.held(id))?;
-        self.memory.insert(Arc::clone(&state));
+        // Whom a replica of all does not know is asked about without end: no room is spent on that.
+        if self.mode == Mode::OnDemand || state.stamp > 0 {
+            self.memory.insert(Arc::clone(&state));
+        }
         Some(state)
     }
 

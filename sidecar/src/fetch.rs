@@ -66,17 +66,12 @@ impl Fetches {
 /// reach. An end user that the server does not know has a state too, an empty one.
 pub(crate) async fn state_of(engine: &Engine, end_user_id: &EndUserId) -> Option<Arc<AccountState>> {
     if engine.catalogue().is_some()
-        && let Some(state) = known(engine, end_user_id)
+        && let Some(state) = engine.load(end_user_id)
     {
         return Some(state);
     }
     let _ = tokio::time::timeout(engine.limits.fetch_timeout, ask(engine, end_user_id)).await;
-    known(engine, end_user_id)
-}
-
-fn known(engine: &Engine, end_user_id: &EndUserId) -> Option<Arc<AccountState>> {
-    let nobody = || engine.knows_everyone().then(|| Arc::new(AccountState::unknown(end_user_id.clone())));
-    engine.load(end_user_id).or_else(nobody)
+    engine.load(end_user_id)
 }
 
 /// Returns when the account is known, or cannot be had.
@@ -91,13 +86,13 @@ async fn ask(engine: &Engine, end_user_id: &EndUserId) {
     }
     // The first message of a new link.
     let _ = engine.catalogue.subscribe().wait_for(Option::is_some).await;
-    if known(engine, end_user_id).is_none() {
+    if engine.load(end_user_id).is_none() {
         engine.fetches.fetch(end_user_id).await;
     }
     // A state that waits, for a newer catalogue or for the answer to a batch, is shown with what it waits for.
     loop {
         let changed = engine.changed.notified();
-        if !engine.is_link_up() || known(engine, end_user_id).is_some() {
+        if !engine.is_link_up() || engine.load(end_user_id).is_some() {
             return;
         }
         changed.await;

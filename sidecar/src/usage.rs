@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use quotastack_core::api::usage::UsageRequest;
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{EndUserId, IdempotencyKey, UsageId, uuid_v7};
+use quotastack_core::ids::{IdempotencyKey, UsageId, uuid_v7};
 use quotastack_core::ledger::command::{Refusal, Usage};
-use quotastack_core::state::AccountState;
 use quotastack_core::sync::machine::{Admitted, NotAdmitted};
 
 use crate::engine::Engine;
@@ -71,11 +70,7 @@ fn admit(engine: &Engine, request: &UsageRequest) -> Result<Admitted, NotAdmitte
         on_insufficient: request.on_insufficient,
         admitted_at: None,
     };
-    let held = |id: &EndUserId| {
-        let nobody = || engine.knows_everyone().then(|| Arc::new(AccountState::unknown(id.clone())));
-        engine.held(id).or_else(nobody)
-    };
-    let admitted = core.machine.admit(&request.end_user_id, usage, &held, now);
+    let admitted = core.machine.admit(&request.end_user_id, usage, &|id| engine.held(id), now);
     engine.show(&mut core);
     if let Ok(Admitted { state: Some(state), .. }) = &admitted {
         engine.memory.insert(Arc::clone(state));

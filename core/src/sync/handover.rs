@@ -14,7 +14,8 @@ use crate::wire::{Mode, WireError};
 pub struct Config {
     /// Which accounts it holds.
     pub mode: Mode,
-    /// Bytes of events that wait or were refused; beyond, nothing is admitted.
+    /// Bytes of events that wait; beyond, nothing is admitted. As many again of refused ones are kept; beyond, the
+    /// oldest of those go ([`super::machine::Machine::take_dropped`]).
     pub outbox_bytes_max: usize,
     /// Answered events that are kept for repeats (at most an hour); beyond, the oldest go first.
     pub answered_kept_max: usize,
@@ -118,8 +119,10 @@ pub struct ReplicaWrites {
 pub struct OutboxStatus {
     /// Events that wait for an answer.
     pub waiting: usize,
-    /// Events that the ledger refused for good.
-    pub refused: usize,
-    /// Bytes of both.
+    /// Their bytes.
     pub bytes: usize,
+    /// Events that the ledger refused for good and that are kept.
+    pub refused: usize,
+    /// Their bytes.
+    pub refused_bytes: usize,
 }

@@ -30,17 +30,46 @@ pub use crate::sync::handover::{Admitted, Config, NotAdmitted, OutboxStatus, Rep
 pub use crate::sync::outbox::Batch;
 pub use crate::sync::replica::Held;
 
+/// Up to so many pending events of one account, every change is shown at once.
+const REPLAYED_AT_ONCE_MAX: usize = 1_024;
+/// Beyond, the pending events are replayed when this share of them was answered: each answer then costs a constant.
+const REPLAYED_SHARE: usize = 8;
+
 /// An account with usage that is not in its state yet.
 #[derive(Debug, Default)]
 struct Account {
     /// The state as it came; `None` until one comes.
     base: Option<Arc<AccountState>>,
-    /// `base` with `pending` taken from it.
+    /// `base` with the pending events taken from it, or an earlier `base` with those that were pending then.
     effective: Option<Arc<AccountState>>,
-    /// Events that `base` does not hold.
-    pending: BTreeSet<u64>,
+    /// Events without an answer.
+    waiting: BTreeSet<u64>,
+    /// Answered events that `base` does not hold, by the stamp from which on states do.
+    answered: BTreeSet<(u64, u64)>,
+    /// Events answered since `effective` was computed.
+    unseen: usize,
     /// The newest state that came while an event was unanswered that may be in it.
-    waiting: Option<Arc<AccountState>>,
+    parked: Option<Arc<AccountState>>,
+}
+
+impl Account {
+    /// All pending events, in order of admission.
+    fn pending(&self) -> Vec<u64> {
+        let mut seqs: Vec<u64> =
+            self.waiting.iter().copied().chain(self.answered.iter().map(|(_, seq)| *seq)).collect();
+        seqs.sort();
+        seqs
+    }
+
+    /// Whether `effective` is to be computed anew. Of very many pending events the last computation stands for a
+    /// while: it is what was true then, and counts nothing twice.
+    fn is_replay_due(&self) -> bool {
+        let pending = self.waiting.len() + self.answered.len();
+        pending <= REPLAYED_AT_ONCE_MAX
+            || self.unseen >= pending / REPLAYED_SHARE
+            || self.effective.is_none()
+            || self.base.as_ref().is_none_or(|base| base.partial)
+    }
 }
 
 /// The state of a sidecar.
@@ -68,13 +97,14 @@ impl Machine {
             config,
             environment,
             lanes: meta.as_ref().and_then(|meta| LaneCount::new(u16::try_from(meta.lanes.len()).ok()?)),
-            replica: Replica::open(config.mode, meta, catalogue.clone()),
+            replica: Replica::open(config.mode, meta, catalogue),
             outbox: Outbox::open(records, now),
             accounts: HashMap::new(),
             in_flight_max: None,
             sealed: None,
-            shown: catalogue.map(Shown::Catalogue).into_iter().collect(),
+            shown: Vec::new(),
         };
+        machine.shown.extend(machine.replica.catalogue.clone().map(Shown::Catalogue));
         machine.find_pending(held);
         machine
     }
@@ -83,21 +113,26 @@ impl Machine {
     fn find_pending(&mut self, held: Held<'_>) {
         for (seq, entry) in &self.outbox.entries {
             let id = &entry.admission.end_user_id;
-            let is_pending = match entry.status {
-                Status::Waiting => true,
-                // Whatever comes where nothing is held was read after the answer.
-                Status::Answered { epoch, stamp, .. } => {
-                    self.replica.epoch == Some(epoch) && held(id).is_some_and(|state| state.stamp < stamp)
+            match entry.status {
+                Status::Waiting => {
+                    self.accounts.entry(id.clone()).or_default().waiting.insert(*seq);
                 }
-                Status::Refused { .. } => false,
-            };
-            if is_pending {
-                self.accounts.entry(id.clone()).or_default().pending.insert(*seq);
+                Status::Answered { epoch, stamp, .. } => {
+                    // A replica of all will hear of it. On demand, what comes where nothing is held is read after the
+                    // answer.
+                    let state = self.replica.state(id, held).map(|state| state.stamp);
+                    let known = state.or_else(|| (self.config.mode == Mode::All).then_some(0));
+                    let is_same = self.replica.epoch.is_none_or(|known| known == epoch);
+                    if is_same && known.is_some_and(|known| known < stamp) {
+                        self.accounts.entry(id.clone()).or_default().answered.insert((stamp, *seq));
+                    }
+                }
+                Status::Refused { .. } => {}
             }
         }
         let ids: Vec<EndUserId> = self.accounts.keys().cloned().collect();
         for id in ids {
-            self.accounts.get_mut(&id).expect("just listed").base = held(&id);
+            self.accounts.get_mut(&id).expect("just listed").base = self.replica.state(&id, held);
             self.refresh(&id);
         }
     }
@@ -142,11 +177,15 @@ impl Machine {
         if !welcome.resume {
             self.start_afresh(welcome.epoch, lanes);
         }
-        for seq in self.outbox.send_answered_again(welcome.epoch) {
-            let id = self.outbox.entries[&seq].admission.end_user_id.clone();
-            self.accounts.entry(id.clone()).or_default().pending.insert(seq);
-            self.refresh(&id);
+        let mut ids = BTreeSet::new();
+        for (seq, stamp) in self.outbox.send_answered_again(welcome.epoch) {
+            let id = &self.outbox.entries[&seq].admission.end_user_id;
+            let account = self.accounts.entry(id.clone()).or_default();
+            stamp.and_then(|stamp| account.answered.take(&(stamp, seq)));
+            account.waiting.insert(seq);
+            ids.insert(id.clone());
         }
+        ids.iter().for_each(|id| self.refresh(id));
         self.lanes = Some(welcome.lanes);
         self.outbox.route(welcome.lanes);
         self.in_flight_max = Some(welcome.in_flight_max);
@@ -157,7 +196,7 @@ impl Machine {
         self.replica.reset(epoch, lanes);
         self.shown.push(Shown::Reset);
         for account in self.accounts.values_mut() {
-            (account.base, account.effective, account.waiting) = (None, None, None);
+            (account.base, account.effective, account.parked) = (None, None, None);
         }
     }
 
@@ -216,14 +255,13 @@ impl Machine {
             }
             return Ok(());
         };
-        let pending = || account.pending.iter().map(|seq| &self.outbox.entries[seq]);
-        let answered_at = pending().filter_map(|entry| entry.status.answered_stamp()).max();
-        if pending().any(|entry| entry.uncertain) {
+        let first = account.waiting.first();
+        if first.is_some_and(|first| self.outbox.entries[first].uncertain) {
             // It may or may not hold those events: only their answer tells.
-            if account.waiting.as_ref().is_none_or(|waiting| waiting.stamp < state.stamp) {
-                account.waiting = Some(state);
+            if account.parked.as_ref().is_none_or(|parked| parked.stamp < state.stamp) {
+                account.parked = Some(state);
             }
-        } else if answered_at.is_some_and(|answered| state.stamp < answered) {
+        } else if account.answered.last().is_some_and(|(answered, _)| state.stamp < *answered) {
             // It may hold some of those events, not all: the state that came with the answer, or a newer one, will come.
         } else if account.base.as_ref().is_none_or(|base| base.stamp < state.stamp) {
             self.replica.store(&state);
@@ -233,25 +271,25 @@ impl Machine {
         Ok(())
     }
 
-    /// Drops from `pending` what is over, and computes what checks see. An account without pending usage is an
+    /// Drops what the state holds by now, and computes what checks see. An account without pending usage is an
     /// ordinary one again.
     fn refresh(&mut self, id: &EndUserId) {
         let Some(account) = self.accounts.get_mut(id) else { return };
-        let base_stamp = account.base.as_ref().map(|base| base.stamp);
-        account.pending.retain(|seq| match &self.outbox.entries[seq].status {
-            Status::Waiting => true,
-            Status::Answered { stamp, .. } => base_stamp.is_none_or(|base| base < *stamp),
-            Status::Refused { .. } => false,
-        });
-        account.effective = match (&account.base, &self.replica.catalogue) {
-            (Some(base), Some(catalogue)) => {
-                let pending = account.pending.iter().map(|seq| &self.outbox.entries[seq].admission.usage);
-                Some(effective(base, catalogue, pending))
-            }
-            (base, _) => base.clone(),
-        };
-        self.shown.extend(account.effective.clone().map(Shown::State));
-        if account.pending.is_empty() && account.waiting.is_none() {
+        if let Some(base) = &account.base {
+            account.answered = account.answered.split_off(&(base.stamp + 1, 0));
+        }
+        if account.is_replay_due() {
+            account.unseen = 0;
+            account.effective = match (&account.base, &self.replica.catalogue) {
+                (Some(base), Some(catalogue)) => {
+                    let usage_of = |seq: &u64| &self.outbox.entries[seq].admission.usage;
+                    Some(effective(base, catalogue, account.pending().iter().map(usage_of)))
+                }
+                (base, _) => base.clone(),
+            };
+            self.shown.extend(account.effective.clone().map(Shown::State));
+        }
+        if account.waiting.is_empty() && account.answered.is_empty() && account.parked.is_none() {
             self.accounts.remove(id);
         }
     }
@@ -265,10 +303,11 @@ impl Machine {
     /// Batches that are due, and when to ask again if nothing happens before.
     pub fn poll(&mut self, now: Timestamp) -> (Vec<Batch>, Option<Timestamp>) {
         let (replica, accounts) = (&self.replica, &self.accounts);
-        self.outbox.prune(self.config.answered_kept_max, now, |seq, admission| {
-            let id = &admission.end_user_id;
-            let is_pending = accounts.get(id).is_some_and(|account| account.pending.contains(&seq));
-            !is_pending && replica.is_durable(id)
+        let kept_max = (self.config.answered_kept_max, self.config.outbox_bytes_max);
+        self.outbox.prune(kept_max, now, |seq, entry| {
+            let id = &entry.admission.end_user_id;
+            let is_in_state = |stamp| !accounts.get(id).is_some_and(|account| account.answered.contains(&(stamp, seq)));
+            entry.status.answered_stamp().is_some_and(is_in_state) && replica.is_durable(id)
         });
         match self.in_flight_max {
             Some(in_flight_max) => self.outbox.poll(usize::from(in_flight_max), now),
@@ -312,17 +351,25 @@ impl Machine {
         let epoch = self.replica.epoch.expect("batches are sent over a link, and a link has a history");
         let mut ids = BTreeSet::new();
         for ((seq, stamp), result) in seqs_with_stamps.into_iter().zip(answer.results) {
-            ids.insert(self.outbox.entries[&seq].admission.end_user_id.clone());
-            match (result, stamp) {
-                (EventResult::Recorded { .. }, stamp) => {
+            let id = &self.outbox.entries[&seq].admission.end_user_id;
+            let account = self.accounts.get_mut(id).expect("an account is kept while an event of it waits");
+            ids.insert(id.clone());
+            match result {
+                EventResult::Recorded { .. } => {
                     let stamp = stamp.expect("checked above");
+                    account.answered.insert((stamp, seq));
                     self.outbox.settle(seq, Status::Answered { at: now, epoch, stamp });
                 }
-                (EventResult::Refused { code, detail }, _) => {
+                EventResult::Refused { code, detail } => {
                     self.outbox.settle(seq, Status::Refused { at: now, code, detail });
                 }
-                (EventResult::Failed, _) => self.outbox.defer(seq, now),
+                EventResult::Failed => {
+                    self.outbox.defer(seq, now);
+                    continue;
+                }
             }
+            account.waiting.remove(&seq);
+            account.unseen += 1;
         }
         // State and pending usage change in one step: the states are offered before anything is shown.
         let mut offered = Ok(());
@@ -330,9 +377,13 @@ impl Machine {
             offered = offered.and(self.offer(Arc::new(state), held));
         }
         for id in ids {
-            let waiting = self.accounts.get_mut(&id).and_then(|account| account.waiting.take());
-            self.refresh(&id);
-            if let Some(state) = waiting {
+            let Some(account) = self.accounts.get_mut(&id) else { continue };
+            let parked = account.parked.take();
+            // What the offered state has shown already needs no second computation.
+            if account.unseen > 0 || parked.is_some() || account.waiting.is_empty() {
+                self.refresh(&id);
+            }
+            if let Some(state) = parked {
                 offered = offered.and(self.offer(state, held));
             }
         }
@@ -371,16 +422,22 @@ impl Machine {
         let (seq, ticket) = self.outbox.admit(Arc::clone(&admission), now);
         let account = self.accounts.entry(end_user_id.clone()).or_default();
         account.base.get_or_insert(state);
-        account.pending.insert(seq);
+        account.waiting.insert(seq);
         let after = Arc::new(after);
         account.effective = Some(Arc::clone(&after));
         Ok(Admitted { admission, ticket, replayed: false, state: Some(after) })
     }
 
-    /// What a check of this end user reads; `None` if nothing is held.
+    /// What a check of this end user reads; `None` if its state is elsewhere or on its way. A replica of all knows the
+    /// empty state of whom it has not heard of.
     pub fn view(&self, end_user_id: &EndUserId, held: Held<'_>) -> Option<Arc<AccountState>> {
-        let effective = self.accounts.get(end_user_id).and_then(|account| account.effective.clone());
-        effective.or_else(|| self.replica.state(end_user_id, held))
+        let account = self.accounts.get(end_user_id);
+        let known = account.and_then(|account| account.effective.clone());
+        let nobody = || {
+            let is_nobody = account.is_none() && self.replica.knows_nobody(end_user_id);
+            is_nobody.then(|| Arc::new(AccountState::unknown(end_user_id.clone())))
+        };
+        known.or_else(|| self.replica.state(end_user_id, held)).or_else(nobody)
     }
 
     /// Forgets an account that was not used for long. False if it has pending usage or is being fetched.
@@ -428,7 +485,7 @@ impl Machine {
     /// as the changes need it.
     pub fn take_replica_writes(&mut self) -> Option<ReplicaWrites> {
         if self.sealed.is_none() {
-            let waiting = self.accounts.values().filter_map(|account| account.waiting.as_ref());
+            let waiting = self.accounts.values().filter_map(|account| account.parked.as_ref());
             let lanes = self.lanes;
             let lane_of = |id: &EndUserId| lanes.map_or(0, |lanes| usize::from(lanes.lane_of(id.bucket())));
             self.sealed = self.replica.take_writes(waiting, lane_of).map(|writes| (self.outbox.ticket(), writes));
@@ -454,8 +511,8 @@ impl Machine {
     }
 
     /// Numbers of the outbox.
-    pub const fn outbox_status(&self) -> OutboxStatus {
-        OutboxStatus { waiting: self.outbox.waiting, refused: self.outbox.refused, bytes: self.outbox.bytes }
+    pub fn outbox_status(&self) -> OutboxStatus {
+        self.outbox.status()
     }
 
     /// When the oldest event that waits was admitted, in the environment's time.
@@ -465,9 +522,14 @@ impl Machine {
 
     /// Refused events, with code and detail.
     pub fn refused(&self) -> impl Iterator<Item = (u64, &Admission, &str, &str)> {
-        self.outbox.entries.iter().filter_map(|(seq, entry)| match &entry.status {
-            Status::Refused { code, detail, .. } => Some((*seq, &*entry.admission, code.as_str(), detail.as_str())),
+        self.outbox.refused().filter_map(|(seq, entry)| match &entry.status {
+            Status::Refused { code, detail, .. } => Some((seq, &*entry.admission, code.as_str(), detail.as_str())),
             Status::Waiting | Status::Answered { .. } => None,
         })
+    }
+
+    /// Refused events that are no longer kept, because there are too many: log each of them whole.
+    pub fn take_dropped(&mut self) -> Vec<Arc<Admission>> {
+        self.outbox.take_dropped()
     }
 }

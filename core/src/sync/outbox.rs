@@ -1,14 +1,15 @@
 //! The outbox: usage on its way to the ledger, in lanes, at most one batch per lane unanswered.
 //!
 //! Invariants: an event is sent only when its record is durable; it stays until it was answered; a record is
-//! removed an hour after its answer, and never before a durable replica holds its state. Used by
-//! [`super::machine`] only.
+//! removed an hour after its answer, and never before a durable replica holds its state. Of one account's waiting
+//! events, those that may have reached the ledger are the first. Used by [`super::machine`] only.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::ids::{EndUserId, IdempotencyKey, LaneCount};
 use crate::limits::BATCH_EVENTS_MAX;
+use crate::sync::handover::OutboxStatus;
 use crate::sync::record::{Admission, OutboxWrite, Record, Status};
 use crate::time::{MICROS_PER_SECOND, Timestamp};
 use crate::wire::UsageEvent;
@@ -23,6 +24,8 @@ const ANSWERED_KEPT_MICROS: i64 = 3_600 * MICROS_PER_SECOND;
 const RETRY_MICROS: i64 = 10 * MICROS_PER_SECOND;
 /// More than an event without its texts can take in an encoded batch.
 const EVENT_BYTES_BASE: usize = 128;
+/// Records that one look removes: whoever waits for the outbox waits no longer than that takes.
+const PRUNED_MAX: usize = 4_096;
 
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -58,23 +61,27 @@ struct Lane {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) entries: BTreeMap<u64, Entry>,
+    /// Of what waits or was recorded: the key of a refused event may be used again.
     keys: HashMap<(EndUserId, IdempotencyKey), u64>,
     count: LaneCount,
     lanes: Vec<Lane>,
     /// Events that failed by a fault of the server, with the instant of their next attempt.
     deferred: BTreeSet<(Timestamp, u64)>,
-    /// Answered and refused events in order of their answers.
+    /// Recorded events in order of their answers.
     answered: VecDeque<(Timestamp, u64)>,
+    /// Refused events in order of admission.
+    refused: BTreeSet<u64>,
+    refused_bytes: usize,
+    /// Refused events that were removed, to be told of.
+    dropped: Vec<Arc<Admission>>,
     /// Everything up to this event is to be sent without waiting for company.
     flush_to: u64,
     next_seq: u64,
     next_batch: u64,
     /// Events that wait for their answers.
-    pub(crate) waiting: usize,
-    /// Events that the ledger refused.
-    pub(crate) refused: usize,
-    /// Bytes of both: what the bound of the outbox is about.
-    pub(crate) bytes: usize,
+    waiting: BTreeSet<u64>,
+    /// Their bytes.
+    bytes: usize,
     writes: Vec<OutboxWrite>,
     ticket: u64,
     committed: u64,
@@ -91,11 +98,13 @@ impl Outbox {
             lanes: vec![Lane::default()],
             deferred: BTreeSet::new(),
             answered: VecDeque::new(),
+            refused: BTreeSet::new(),
+            refused_bytes: 0,
+            dropped: Vec::new(),
             flush_to: 0,
             next_seq: 1,
             next_batch: 1,
-            waiting: 0,
-            refused: 0,
+            waiting: BTreeSet::new(),
             bytes: 0,
             writes: Vec::new(),
             ticket: 0,
@@ -113,18 +122,20 @@ impl Outbox {
 
     fn insert(&mut self, seq: u64, admission: Arc<Admission>, status: Status, now: Timestamp) {
         let bytes = bytes_of(&admission);
-        self.keys.insert((admission.end_user_id.clone(), admission.usage.key.clone()), seq);
         let uncertain = status == Status::Waiting;
         match status {
             Status::Waiting => {
-                self.waiting += 1;
+                self.waiting.insert(seq);
                 self.bytes += bytes;
             }
             Status::Answered { at, .. } => self.answered.push_back((at, seq)),
             Status::Refused { .. } => {
-                self.refused += 1;
-                self.bytes += bytes;
+                self.refused.insert(seq);
+                self.refused_bytes += bytes;
             }
+        }
+        if !matches!(status, Status::Refused { .. }) {
+            self.keys.insert(key_of(&admission), seq);
         }
         let entry = Entry { admission, status, bytes, queued_at: now, ticket: self.ticket, uncertain };
         self.entries.insert(seq, entry);
@@ -133,7 +144,17 @@ impl Outbox {
         }
     }
 
-    /// The event of this end user and key, and its ticket.
+    /// Numbers for status and metrics.
+    pub(crate) fn status(&self) -> OutboxStatus {
+        OutboxStatus {
+            waiting: self.waiting.len(),
+            bytes: self.bytes,
+            refused: self.refused.len(),
+            refused_bytes: self.refused_bytes,
+        }
+    }
+
+    /// The event of this end user and key that waits or was recorded, and its ticket.
     pub(crate) fn find(&self, end_user_id: &EndUserId, key: &IdempotencyKey) -> Option<(Arc<Admission>, u64)> {
         let entry = &self.entries[self.keys.get(&(end_user_id.clone(), key.clone()))?];
         Some((Arc::clone(&entry.admission), entry.ticket))
@@ -192,9 +213,9 @@ impl Outbox {
         self.count = count;
         self.deferred.clear();
         self.lanes = (0..count.get()).map(|_| Lane::default()).collect();
-        let waiting: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| entry.status == Status::Waiting).map(|(seq, _)| *seq).collect();
-        waiting.into_iter().for_each(|seq| self.enqueue(seq));
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.iter().for_each(|seq| self.enqueue(*seq));
+        self.waiting = waiting;
     }
 
     /// What was in flight may or may not have arrived.
@@ -210,24 +231,27 @@ impl Outbox {
         }
     }
 
-    /// Events that another history than `epoch` answered wait again: the server may not know them. Returns their `seq`s.
-    pub(crate) fn send_answered_again(&mut self, epoch: [u8; 16]) -> Vec<u64> {
+    /// Events that another history than `epoch` answered wait again: the server may not know them. Returns each
+    /// one's `seq`, and the stamp of the answer.
+    pub(crate) fn send_answered_again(&mut self, epoch: [u8; 16]) -> Vec<(u64, Option<u64>)> {
         let entries = &self.entries;
         let is_of_another =
             |seq: u64| matches!(entries[&seq].status, Status::Answered { epoch: known, .. } if known != epoch);
         let (again, kept) = self.answered.drain(..).partition(|(_, seq)| is_of_another(*seq));
         self.answered = kept;
         let again: VecDeque<(Timestamp, u64)> = again;
+        let mut stamps = Vec::with_capacity(again.len());
         for (_, seq) in &again {
             let entry = self.entries.get_mut(seq).expect("what is answered is kept as an entry");
+            stamps.push((*seq, entry.status.answered_stamp()));
             entry.status = Status::Waiting;
             entry.uncertain = true;
             let (bytes, admission) = (entry.bytes, Arc::clone(&entry.admission));
-            self.waiting += 1;
+            self.waiting.insert(*seq);
             self.bytes += bytes;
             self.write(OutboxWrite::Put(Record { seq: *seq, admission, status: Status::Waiting }));
         }
-        again.into_iter().map(|(_, seq)| seq).collect()
+        stamps
     }
 
     pub(crate) fn flush(&mut self) -> u64 {
@@ -237,10 +261,7 @@ impl Outbox {
 
     /// The first event without an answer.
     pub(crate) fn first_waiting(&self) -> Option<u64> {
-        let in_flight = self.lanes.iter().flat_map(|lane| lane.in_flight.iter().flat_map(|(_, seqs)| seqs));
-        let queued = self.lanes.iter().filter_map(|lane| lane.queue.first());
-        let deferred = self.deferred.iter().map(|(_, seq)| seq);
-        in_flight.chain(queued).chain(deferred).min().copied()
+        self.waiting.first().copied()
     }
 
     /// Batches that are due, at most `in_flight_max` unanswered in all; and when to look again.
@@ -341,32 +362,65 @@ impl Outbox {
         let entry = self.entries.get_mut(&seq).expect("what was in flight is an entry");
         entry.status = status.clone();
         entry.uncertain = false;
-        self.waiting -= 1;
+        self.waiting.remove(&seq);
+        self.bytes -= entry.bytes;
         let admission = Arc::clone(&entry.admission);
         match &status {
-            Status::Answered { at, .. } => {
-                self.bytes -= entry.bytes;
-                self.answered.push_back((*at, seq));
+            Status::Answered { at, .. } => self.answered.push_back((*at, seq)),
+            Status::Refused { .. } => {
+                self.refused.insert(seq);
+                self.refused_bytes += entry.bytes;
+                self.keys.remove(&key_of(&admission));
             }
-            Status::Refused { .. } => self.refused += 1,
             Status::Waiting => unreachable!("an answer ends the waiting"),
         }
         self.write(OutboxWrite::Put(Record { seq, admission, status }));
     }
 
-    /// Removes what was answered long ago, or what is more than `kept_max`, oldest first, if `is_durable`.
-    pub(crate) fn prune(&mut self, kept_max: usize, now: Timestamp, is_durable: impl Fn(u64, &Admission) -> bool) {
-        while let Some((at, seq)) = self.answered.front().copied() {
+    /// Removes what was recorded long ago, or what is more than `kept_max`, oldest first, if `is_durable`; and of the
+    /// refused what is more than `refused_bytes_max`. Some now, the rest at the next look.
+    pub(crate) fn prune(
+        &mut self,
+        (kept_max, refused_bytes_max): (usize, usize),
+        now: Timestamp,
+        is_durable: impl Fn(u64, &Entry) -> bool,
+    ) {
+        for _ in 0..PRUNED_MAX {
+            let Some((at, seq)) = self.answered.front().copied() else { break };
             let is_old = now.micros_since(at) > ANSWERED_KEPT_MICROS || self.answered.len() > kept_max;
-            if !is_old || !is_durable(seq, &self.entries[&seq].admission) {
-                return;
+            if !is_old || !is_durable(seq, &self.entries[&seq]) {
+                break;
             }
             self.answered.pop_front();
-            let entry = self.entries.remove(&seq).expect("what is answered is kept as an entry");
-            self.keys.remove(&(entry.admission.end_user_id.clone(), entry.admission.usage.key.clone()));
-            self.write(OutboxWrite::Remove(seq));
+            let entry = self.remove(seq);
+            self.keys.remove(&key_of(&entry.admission));
+        }
+        while self.refused_bytes > refused_bytes_max {
+            let seq = self.refused.pop_first().expect("bytes are of events");
+            let entry = self.remove(seq);
+            self.refused_bytes -= entry.bytes;
+            self.dropped.push(entry.admission);
         }
     }
+
+    fn remove(&mut self, seq: u64) -> Entry {
+        self.write(OutboxWrite::Remove(seq));
+        self.entries.remove(&seq).expect("what was answered is kept as an entry")
+    }
+
+    /// Refused events, in order of admission.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.refused.iter().map(|seq| (*seq, &self.entries[seq]))
+    }
+
+    /// Refused events that were removed since the last call.
+    pub(crate) fn take_dropped(&mut self) -> Vec<Arc<Admission>> {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+fn key_of(admission: &Admission) -> (EndUserId, IdempotencyKey) {
+    (admission.end_user_id.clone(), admission.usage.key.clone())
 }
 
 fn bytes_of(admission: &Admission) -> usize {

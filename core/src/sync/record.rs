@@ -10,7 +10,7 @@ use crate::ledger::command::Usage;
 use crate::ledger::wallet::Totals;
 use crate::state::AccountState;
 use crate::time::Timestamp;
-use crate::wire::WireError;
+use crate::wire::{Mode, WireError};
 
 /// The first byte of stored records, states and metadata. A file with another one is of another release.
 pub const STORED_FORMAT: u8 = 1;
@@ -103,6 +103,8 @@ pub struct Meta {
     pub lanes: Vec<u64>,
     /// When that was everything; `None` until all was heard once.
     pub as_of: Option<Timestamp>,
+    /// Which accounts were listened for: who is missing from a replica on demand may exist all the same.
+    pub mode: Mode,
 }
 
 macro_rules! stored {

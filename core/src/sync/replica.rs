@@ -44,7 +44,7 @@ pub(crate) struct Replica {
     generation: u64,
     /// Generation of the last change of each account that is not durable yet.
     unsafe_since: HashMap<EndUserId, u64>,
-    /// What is on disk is of another history, until this generation is stored.
+    /// What is on disk is of another history or mode, until this generation is stored.
     detached_until: Option<u64>,
     reset_due: bool,
     meta_due: bool,
@@ -53,6 +53,9 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn open(mode: Mode, meta: Option<Meta>, catalogue: Option<Arc<Catalogue>>) -> Self {
+        // What a replica on demand has heard says nothing of the accounts that it did not follow.
+        let lacks_accounts = meta.as_ref().is_some_and(|meta| (meta.mode, mode) == (Mode::OnDemand, Mode::All));
+        let (meta, catalogue) = if lacks_accounts { (None, None) } else { (meta, catalogue) };
         let (epoch, cursor, as_of) = match meta {
             Some(meta) => (Some(meta.epoch), meta.lanes, meta.as_of),
             None => (None, Vec::new(), None),
@@ -72,7 +75,7 @@ impl Replica {
             is_committing: false,
             generation: 0,
             unsafe_since: HashMap::new(),
-            detached_until: None,
+            detached_until: lacks_accounts.then_some(1),
             reset_due: false,
             meta_due: false,
             catalogue_due: false,
@@ -101,6 +104,11 @@ impl Replica {
             return change.clone();
         }
         if self.detached_until.is_some() { None } else { held(id) }
+    }
+
+    /// Whether an end user of whom nothing is held, and nothing waits here, is known not to exist.
+    pub(crate) fn knows_nobody(&self, id: &EndUserId) -> bool {
+        self.mode == Mode::All && self.as_of.is_some() && !self.behind.contains_key(id)
     }
 
     /// Puts a state aside if its catalogue is not here yet.
@@ -196,7 +204,7 @@ impl Replica {
             reset: std::mem::take(&mut self.reset_due),
             accounts: self.committing.iter().map(|(id, state)| (id.clone(), state.clone())).collect(),
             catalogue: if std::mem::take(&mut self.catalogue_due) { self.catalogue.clone() } else { None },
-            meta: Meta { epoch, lanes, as_of: self.stored_as_of },
+            meta: Meta { epoch, lanes, as_of: self.stored_as_of, mode: self.mode },
         })
     }
 

@@ -137,6 +137,13 @@ impl Sidecar {
             self.disk.apply(&writes);
         }
         self.replica_commit = None;
+        if rng.chance(10) {
+            // Somebody removed the replica's file.
+            self.disk.durable = File::default();
+        }
+        if rng.chance(20) {
+            self.config.mode = if self.config.mode == Mode::All { Mode::OnDemand } else { Mode::All };
+        }
         self.disk.file = self.disk.durable.clone();
         let stored = Stored {
             environment: self.disk.environment.clone(),

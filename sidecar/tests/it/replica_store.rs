@@ -1,6 +1,7 @@
 //! The replica's file: disposable, and whole after each durable commit.
 
 use quotastack_core::sync::record::Meta;
+use quotastack_core::wire::Mode;
 use quotastack_sidecar::replica::{ReplicaStore, ReplicaWrite};
 
 use crate::support::{Options, Seed, end_user};
@@ -19,7 +20,7 @@ fn what_is_stored_is_read_again_and_can_be_cleared() {
     assert_eq!(store.state(&end_user("a")).unwrap(), None);
     assert_eq!(store.accounts().unwrap(), [end_user("b")].into());
 
-    let meta = Meta { epoch: [8; 16], lanes: vec![0], as_of: None };
+    let meta = Meta { epoch: [8; 16], lanes: vec![0], as_of: None, mode: Mode::All };
     store.commit(&[ReplicaWrite::Clear, ReplicaWrite::Meta(&meta)], true).unwrap();
     drop(store);
     let (store, image) = ReplicaStore::open(&path).unwrap();

@@ -11,6 +11,7 @@ use quotastack_core::pricing::{Price, PriceVersion};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::record::Meta;
 use quotastack_core::time::Timestamp;
+use quotastack_core::wire::Mode;
 use quotastack_sidecar::replica::{ReplicaStore, ReplicaWrite};
 
 pub(crate) fn credits(amount: i64) -> Credits {
@@ -108,7 +109,8 @@ impl Seed {
     pub(crate) fn write(&self, data_dir: &Path) {
         std::fs::create_dir_all(data_dir).unwrap();
         let (store, _) = ReplicaStore::open(&data_dir.join("replica.redb")).unwrap();
-        let meta = Meta { epoch: [7; 16], lanes: vec![self.states.len() as u64], as_of: Some(self.as_of) };
+        let meta =
+            Meta { epoch: [7; 16], lanes: vec![self.states.len() as u64], as_of: Some(self.as_of), mode: Mode::All };
         let mut writes: Vec<ReplicaWrite<'_>> = self.states.iter().map(ReplicaWrite::State).collect();
         writes.push(ReplicaWrite::Catalogue(&self.catalogue));
         writes.push(ReplicaWrite::Meta(&meta));

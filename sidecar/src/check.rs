@@ -95,11 +95,12 @@ fn without_state(engine: &Engine, catalogue: &Catalogue, query: &CheckQuery) -> 
 
 fn evaluated(engine: &Engine, state: &AccountState, catalogue: &Catalogue, query: &CheckQuery) -> CheckAnswer {
     let (now, as_of) = (engine.clock.now(), engine.as_of());
+    let staleness = engine.staleness(now, as_of);
     let request = CheckRequest { feature_key: &query.feature_key, units: query.units };
     let freshness = Freshness {
         source: Source::Replica,
         as_of: catalogue.clock.at(as_of),
-        staleness_ms: u64::try_from(now.micros_since(as_of) / 1_000).unwrap_or(0),
+        staleness_ms: u64::try_from(staleness.as_millis()).unwrap_or(u64::MAX),
     };
     CheckAnswer { decision: evaluate(state, catalogue, request, catalogue.clock.at(now)), freshness }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use quotastack_core::catalogue::Catalogue;
@@ -17,18 +18,20 @@ use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{Mode, Welcome};
 use tokio::sync::{Notify, watch};
 
-use crate::clock::ServerClock;
+use crate::clock::{Counter, ServerClock, SteadyTime};
 use crate::fetch::Fetches;
 use crate::limits::Limits;
 use crate::replica::{Memory, ReplicaStore};
 use crate::signal::Signal;
 
+/// More than the staleness that is allowed, in the milliseconds in which it is told.
+const STALE: Duration = Duration::from_millis(1);
+
 /// The machine and what changes only together with it.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) machine: Machine,
-    /// Time never goes back for the machine.
-    last_now: Timestamp,
+    time: SteadyTime,
     /// Counts links; messages of an earlier one are dropped. `None` while there is none.
     link: Option<u64>,
     links: u64,
@@ -85,10 +88,11 @@ impl Engine {
         store: ReplicaStore,
         stored: HashSet<EndUserId>,
         fetches: Fetches,
+        clock: ServerClock,
         open: impl FnOnce(&ReplicaStore, Timestamp) -> Machine,
     ) -> Self {
-        let clock = ServerClock::default();
-        let now = clock.now();
+        let started_at = Counter::now();
+        let now = clock.at(started_at);
         let machine = open(&store, now);
         let engine = Self {
             mode,
@@ -97,7 +101,13 @@ impl Engine {
             clock,
             store,
             stored: Mutex::new(stored),
-            core: Mutex::new(Core { machine, last_now: now, link: None, links: 0, closed: false }),
+            core: Mutex::new(Core {
+                machine,
+                time: SteadyTime::new(now, started_at),
+                link: None,
+                links: 0,
+                closed: false,
+            }),
             catalogue: watch::Sender::new(None),
             as_of_micros: AtomicI64::new(now.as_micros()),
             outbox_signal: Signal::default(),
@@ -120,8 +130,8 @@ impl Engine {
 
     /// Real server time, for the machine.
     pub(crate) fn now(&self, core: &mut Core) -> Timestamp {
-        core.last_now = core.last_now.max(self.clock.now());
-        core.last_now
+        let read_at = Counter::now();
+        core.time.advance(read_at, self.clock.at(read_at))
     }
 
     /// A state in memory or on disk, for the machine.
@@ -150,7 +160,7 @@ impl Engine {
                 Shown::Reset => {
                     self.memory.clear();
                     self.catalogue.send_replace(None);
-                    self.as_of_micros.store(core.last_now.as_micros(), Ordering::Release);
+                    self.as_of_micros.store(self.clock.now().as_micros(), Ordering::Release);
                 }
             }
         }
@@ -173,6 +183,17 @@ impl Engine {
         Timestamp::default().saturating_add_micros(self.as_of_micros.load(Ordering::Acquire))
     }
 
+    /// How old what was known at `as_of` is. Where it is not known how much time has passed, it counts as older than
+    /// anything may be.
+    pub(crate) fn staleness(&self, now: Timestamp, as_of: Timestamp) -> Duration {
+        let staleness = Duration::from_micros(u64::try_from(now.micros_since(as_of)).unwrap_or(0));
+        if self.clock.is_doubtful() {
+            staleness.max(self.limits.staleness_max.saturating_add(STALE))
+        } else {
+            staleness
+        }
+    }
+
     pub(crate) fn is_link_up(&self) -> bool {
         *self.link_state.borrow() == LinkState::Up
     }
@@ -191,7 +212,6 @@ impl Engine {
     /// The server took the sidecar in: the number of this link.
     pub(crate) fn link_up(&self, welcome: &Welcome) -> Result<u64, SyncError> {
         let mut core = self.core.lock();
-        self.now(&mut core);
         core.machine.link_up(welcome)?;
         core.links += 1;
         core.link = Some(core.links);

@@ -7,6 +7,7 @@
 //! - [`check`], [`usage`]: what callers ask
 //! - `engine`: the pure state machine of `quotastack-core` with its memory, files and clock
 //! - [`outbox`], [`replica`]: the two files and their writers
+//! - `damage`: files that cannot be read
 //! - `fetch`: asking for an account that is not held
 //! - `link`: the QUIC connection to the server
 //! - `http`: the local API; `upstream`: the server's HTTP address
@@ -14,6 +15,7 @@
 pub mod check;
 mod clock;
 mod config;
+mod damage;
 mod data_dir;
 mod engine;
 mod fetch;

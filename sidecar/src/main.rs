@@ -1,6 +1,7 @@
 //! `quotastack-sidecar`: reads its flags, starts the sidecar and its local API, and stops on a signal.
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -10,8 +11,19 @@ use tracing_subscriber::EnvFilter;
 
 mod cli;
 
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever RUST_BACKTRACE says.
+            eprintln!("quotastack-sidecar: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn run() -> Result<()> {
     let (config, listen) = cli::Args::parse().into_config();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

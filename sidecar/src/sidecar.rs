@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::check::{self, CheckAnswer, CheckError};
-use crate::clock::local_now;
+use crate::clock::{Counter, ServerClock, local_now};
 use crate::config::{Config, Replicate};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::engine::Engine;
@@ -26,7 +26,7 @@ use crate::link::{Dialer, Identity, Link, TrustError};
 use crate::metrics as names;
 use crate::outbox::{self, OutboxError, OutboxStore};
 use crate::random::random;
-use crate::replica::{self, ReplicaError, ReplicaStore};
+use crate::replica::{self, ReplicaError, ReplicaImage, ReplicaStore};
 use crate::upstream::{Upstream, UpstreamError};
 use crate::usage::{self, Receipt, UsageError};
 
@@ -191,6 +191,11 @@ impl Sidecar {
         .await;
     }
 
+    /// Waits until checks are evaluated with this version of the catalogue; returns at once without a link.
+    pub(crate) async fn has_catalogue(&self, version: u64) {
+        self.wait_until(|| self.engine.lock().machine.catalogue_version() >= version).await;
+    }
+
     async fn wait_until(&self, is_done: impl Fn() -> bool) {
         loop {
             let changed = self.engine.changed.notified();
@@ -210,7 +215,7 @@ impl Sidecar {
         };
         let catalogue = self.engine.catalogue();
         let environment_now = catalogue.map_or(now, |catalogue| catalogue.clock.at(now));
-        gauge!(names::STALENESS_SECONDS).set(seconds(now.micros_since(self.engine.as_of())));
+        gauge!(names::STALENESS_SECONDS).set(self.engine.staleness(now, self.engine.as_of()).as_secs_f64());
         gauge!(names::OUTBOX_AGE_SECONDS).set(seconds(oldest.map_or(0, |oldest| environment_now.micros_since(oldest))));
         gauge!(names::OUTBOX_EVENTS).set(count(outbox.waiting));
         gauge!(names::OUTBOX_BYTES).set(count(outbox.bytes));
@@ -235,16 +240,17 @@ impl Sidecar {
 /// Reads both files.
 fn open(config: &Config, data_dir: &DataDir, fetches: Fetches) -> Result<(Engine, OutboxStore), StartError> {
     let (outbox, outbox_image) = OutboxStore::open(&data_dir.file("outbox.redb"), local_now())?;
-    let (store, image) = ReplicaStore::open(&data_dir.file("replica.redb"))?;
     let mode = match config.replicate {
         Replicate::All => Mode::All,
         Replicate::OnDemand => Mode::OnDemand,
     };
-    let replica_failed =
-        |source| ReplicaError::Storage { path: data_dir.file("replica.redb"), source: Box::new(source) };
-    let stored = match mode {
-        Mode::All => HashSet::new(),
-        Mode::OnDemand => store.accounts().map_err(replica_failed)?,
+    let (store, image, stored) = match open_replica(data_dir, mode) {
+        // What was damaged has been removed: this opens an empty one.
+        Err(ReplicaError::Storage { source, .. }) if matches!(*source, redb::Error::Corrupted(_)) => {
+            tracing::warn!(error = %source, "the replica cannot be read and is fetched again");
+            open_replica(data_dir, mode)?
+        }
+        opened => opened?,
     };
     let settings = machine::Config {
         mode,
@@ -257,11 +263,34 @@ fn open(config: &Config, data_dir: &DataDir, fetches: Fetches) -> Result<(Engine
         meta: image.meta,
         catalogue: image.catalogue.map(Arc::new),
     };
-    let engine = Engine::new(mode, config.limits.clone(), store, stored, fetches, |store, now| {
+    let offset_micros = image.clock.map_or(0, |mark| mark.offset_micros);
+    let known = image.clock.map(|mark| mark.known).max(on_disk.meta.as_ref().and_then(|meta| meta.as_of));
+    let clock = ServerClock::start(Counter::now(), local_now(), offset_micros, known);
+    if clock.is_doubtful() {
+        tracing::warn!(
+            "the wall clock was set back since the last run: until the server is reached, the replica counts as stale"
+        );
+    }
+    let engine = Engine::new(mode, config.limits.clone(), store, stored, fetches, clock, |store, now| {
         let held = |id: &EndUserId| store.state(id).ok().flatten().map(Arc::new);
         Machine::open(settings, on_disk, &held, now)
     });
     Ok((engine, outbox))
+}
+
+fn open_replica(
+    data_dir: &DataDir,
+    mode: Mode,
+) -> Result<(ReplicaStore, ReplicaImage, HashSet<EndUserId>), ReplicaError> {
+    let path = data_dir.file("replica.redb");
+    let (store, image) = ReplicaStore::open(&path)?;
+    let stored = match mode {
+        Mode::All => HashSet::new(),
+        Mode::OnDemand => {
+            store.accounts().map_err(|source| ReplicaError::Storage { path, source: Box::new(source) })?
+        }
+    };
+    Ok((store, image, stored))
 }
 
 /// Disks block: each file is written by a thread of its own.

@@ -57,12 +57,22 @@ impl Upstream {
         &self.client
     }
 
-    /// The URL of a path with its query, as long as it stays under `/v1/` when dots in it are resolved.
+    /// The URL of a path with its query, as long as it is under `/v1/` and arrives as it was sent: a URL resolves dot
+    /// segments, however they are written, and the call would be one for another resource.
     pub(crate) fn url(&self, path_and_query: &str) -> Option<Url> {
+        let path = path_and_query.split('?').next().unwrap_or_default();
+        if path.contains('\\') || path.split('/').any(is_dots) {
+            return None;
+        }
         let root = Url::parse(&format!("{}/v1/", self.base)).ok()?;
         let url = Url::parse(&format!("{}{path_and_query}", self.base)).ok()?;
         url.path().starts_with(root.path()).then_some(url)
     }
+}
+
+fn is_dots(segment: &str) -> bool {
+    let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+    matches!(segment.as_str(), "." | "..")
 }
 
 #[cfg(test)]
@@ -74,7 +84,11 @@ mod tests {
         let upstream = Upstream::new("http://127.0.0.1:8080/base/", None).unwrap();
         let url = |target| upstream.url(target).map(|url| url.to_string());
         assert_eq!(url("/v1/plans?limit=1").unwrap(), "http://127.0.0.1:8080/base/v1/plans?limit=1");
+        assert_eq!(url("/v1/end_users/..a/x?p=/../").unwrap(), "http://127.0.0.1:8080/base/v1/end_users/..a/x?p=/../");
         for bad in ["/v1/../metrics", "/v1/%2e%2e/metrics", "/metrics", "@example.com/v1/"] {
+            assert_eq!(url(bad), None, "{bad}");
+        }
+        for bad in ["/v1/end_users/%2e%2E/credits", "/v1/end_users/.%2e", "/v1/./plans", "/v1/x\\..\\plans"] {
             assert_eq!(url(bad), None, "{bad}");
         }
         assert!(Upstream::new("localhost:8080", None).is_err());

@@ -1,5 +1,7 @@
 //! Bodies: what is read of a request, with its limit, and the two forms of an answer.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
@@ -8,11 +10,17 @@ use hyper::body::Incoming;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Bytes beyond that which are read and thrown away.
 const DISCARDED_BYTES_MAX: usize = 8 << 20;
+
+/// How long a caller may send nothing of a body.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stop waits for requests that have not come whole.
+pub(crate) const UNFINISHED_GRACE: Duration = Duration::from_secs(3);
 
 /// An answer of our own, or the server's passed through as it arrives.
 pub(crate) type Body = Either<Full<Bytes>, reqwest::Body>;
@@ -37,10 +45,26 @@ pub(crate) fn text(status: u16, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-/// The whole body of a request.
-pub(crate) async fn read(mut body: Incoming) -> Result<Bytes, Problem> {
+/// The whole body of a request. A caller that stalls is given up, one that is slow only once the sidecar stops.
+pub(crate) async fn read(mut body: Incoming, stop: &CancellationToken) -> Result<Bytes, Problem> {
     let (mut bytes, mut discarded) = (BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
+    let mut given_up = std::pin::pin!(async {
+        stop.cancelled().await;
+        tokio::time::sleep(UNFINISHED_GRACE).await;
+    });
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = tokio::time::timeout(IDLE_TIMEOUT, body.frame()) => frame,
+            () = &mut given_up => {
+                return Err(Problem::new(Code::Overloaded, "the sidecar is stopping; nothing was done, send it again"));
+            }
+        };
+        let frame = frame.map_err(|_| {
+            let seconds = IDLE_TIMEOUT.as_secs();
+            Problem::new(Code::ValidationFailed, format!("nothing more of the body came for {seconds} s"))
+        })?;
+        let Some(frame) = frame else { break };
         let frame =
             frame.map_err(|error| Problem::new(Code::ValidationFailed, format!("the body ended early: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };

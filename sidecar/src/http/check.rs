@@ -11,7 +11,7 @@ use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 
 use crate::check::{CheckAnswer, CheckError};
-use crate::http::body::{Body, json, parse_json, read};
+use crate::http::body::{Body, json, parse_json};
 use crate::http::pass_through::pass_through;
 use crate::http::router::Api;
 
@@ -27,7 +27,7 @@ pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Respons
         Ok(answer) => json(answer_json(&query, &answer).to_json()),
         Err(CheckError::Partial) => {
             let (head, body) = request.into_parts();
-            return pass_through(&api.sidecar, head, read(body).await?).await;
+            return pass_through(&api.sidecar, head, api.read(body).await?).await;
         }
         Err(error @ CheckError::NoCatalogue) => return Err(unavailable(error)),
     };
@@ -38,7 +38,7 @@ pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Respons
 /// Up to 100 checks, each on its own.
 pub(crate) async fn batch(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
-    let body = read(body).await?;
+    let body = api.read(body).await?;
     let queries = parse_json::<ChecksJson>(&head.headers, &body)?.into_queries()?;
     let answers = futures_util::future::join_all(queries.iter().map(|query| api.sidecar.check(query))).await;
     let answers: Result<Vec<CheckAnswer>, CheckError> = answers.into_iter().collect();

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
 use http::{HeaderMap, Uri};
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
@@ -14,6 +14,9 @@ use subtle::ConstantTimeEq;
 
 /// The header in which callers from other machines show the token.
 pub(crate) const TOKEN: HeaderName = HeaderName::from_static("quotastack-sidecar-token");
+
+/// The other header in which a key may be sent.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a listener demands of its callers.
 #[derive(Debug, Clone)]
@@ -66,14 +69,27 @@ impl Guard {
 
 /// The key's environment must be the sidecar's, else an app configured for the sandbox would read live credit.
 pub(crate) fn same_environment(headers: &HeaderMap, key: &SecretString) -> Result<(), Problem> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let shown = bearer.or_else(|| headers.get("x-api-key")?.to_str().ok()).and_then(environment);
-    match (shown, environment(key.expose_secret())) {
-        (Some(shown), Some(own)) if shown != own => {
+    let own = environment(key.expose_secret());
+    for name in [AUTHORIZATION, API_KEY] {
+        let Some(value) = only(headers, &name)? else { continue };
+        // Whatever the scheme and the spaces before it, the key is the last word.
+        let word = value.to_str().ok().and_then(|value| value.split_ascii_whitespace().last());
+        if let (Some(shown), Some(own)) = (word.and_then(environment), own)
+            && shown != own
+        {
             let detail = format!("the key is of the {shown} environment, this sidecar serves {own}");
-            Err(Problem::new(Code::Forbidden, detail))
+            return Err(Problem::new(Code::Forbidden, detail));
         }
-        _ => Ok(()),
+    }
+    Ok(())
+}
+
+/// The value of a header that may be sent once: two could be read differently here and at the server.
+pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (first, None) => Ok(first),
+        _ => Err(Problem::invalid(format!("header:{name}"), "must be sent once")),
     }
 }
 
@@ -122,13 +138,23 @@ mod tests {
     #[test]
     fn a_key_of_the_other_environment_is_refused() {
         let own = SecretString::from("qs_live_abc");
-        let with = |key: &str| {
+        let code = |sent: &[(HeaderName, &str)]| {
             let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, format!("Bearer {key}").parse().unwrap());
-            same_environment(&headers, &own)
+            for (name, value) in sent {
+                headers.append(name, value.parse().unwrap());
+            }
+            same_environment(&headers, &own).err().map(|problem| problem.code())
         };
-        assert!(with("qs_live_xyz").is_ok());
-        assert!(with("qs_sandbox_xyz").is_err());
-        assert!(same_environment(&HeaderMap::new(), &own).is_ok());
+        assert_eq!(code(&[]), None);
+        assert_eq!(code(&[(AUTHORIZATION, "Bearer qs_live_xyz"), (API_KEY, "qs_live_xyz")]), None);
+        for other in ["Bearer qs_sandbox_x", "bearer qs_sandbox_x", "BEARER   qs_sandbox_x ", "Bearer\tqs_sandbox_x"] {
+            assert_eq!(code(&[(AUTHORIZATION, other)]), Some(Code::Forbidden), "{other}");
+        }
+        assert_eq!(code(&[(API_KEY, " qs_sandbox_x")]), Some(Code::Forbidden));
+        assert_eq!(code(&[(AUTHORIZATION, "Bearer qs_live_x"), (API_KEY, "qs_sandbox_x")]), Some(Code::Forbidden));
+        for name in [AUTHORIZATION, API_KEY] {
+            let twice = [(name.clone(), "Bearer qs_live_x"), (name, "Bearer qs_sandbox_x")];
+            assert_eq!(code(&twice), Some(Code::ValidationFailed));
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A caller reads its own writes: the outbox is sent first, and after a write the answer is held back until the
 //! replica has it. Both waits end after [`WAIT`], because they only save a caller from surprise.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ const WAIT: Duration = Duration::from_millis(250);
 const LANE: HeaderName = HeaderName::from_static("quotastack-lane");
 /// The write's place in that lane's feed.
 const STAMP: HeaderName = HeaderName::from_static("quotastack-stamp");
+
+/// The catalogue's version after a write of it.
+const CATALOGUE: HeaderName = HeaderName::from_static("quotastack-catalogue");
 
 /// Headers that belong to one connection and are not passed on.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -61,6 +65,9 @@ pub(crate) async fn pass_through(sidecar: &Sidecar, head: Parts, body: Bytes) ->
     if let Some((lane, stamp)) = written(answer.headers()) {
         let _ = tokio::time::timeout(WAIT, sidecar.has_stamp(end_user_id.as_ref(), lane, stamp)).await;
     }
+    if let Some(version) = number(answer.headers(), &CATALOGUE) {
+        let _ = tokio::time::timeout(WAIT, sidecar.has_catalogue(version)).await;
+    }
     let mut response = http::Response::from(answer).map(Either::Right);
     remove_hop_by_hop(response.headers_mut());
     Ok(response)
@@ -81,8 +88,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Lane and stamp of the write, if the answer is of one.
 fn written(headers: &HeaderMap) -> Option<(u16, u64)> {
-    let number = |name| headers.get(name)?.to_str().ok();
-    Some((number(LANE)?.parse().ok()?, number(STAMP)?.parse().ok()?))
+    Some((number(headers, &LANE)?, number(headers, &STAMP)?))
+}
+
+fn number<T: FromStr>(headers: &HeaderMap, name: &HeaderName) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 /// Whose account the request is about, from its body or its path.

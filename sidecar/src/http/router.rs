@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
+use tokio_util::sync::CancellationToken;
 
 use crate::http::body::{self, Body};
 use crate::http::guard::{Guard, same_environment};
@@ -21,11 +23,17 @@ pub(crate) struct Api {
     pub(crate) sidecar: Arc<Sidecar>,
     pub(crate) check_seconds: metrics::Histogram,
     metrics: Option<PrometheusHandle>,
+    stop: CancellationToken,
 }
 
 impl Api {
-    pub(crate) fn new(sidecar: Arc<Sidecar>, metrics: Option<PrometheusHandle>) -> Self {
-        Self { sidecar, check_seconds: metrics::histogram!(crate::metrics::CHECK_SECONDS), metrics }
+    pub(crate) fn new(sidecar: Arc<Sidecar>, metrics: Option<PrometheusHandle>, stop: CancellationToken) -> Self {
+        Self { sidecar, check_seconds: metrics::histogram!(crate::metrics::CHECK_SECONDS), metrics, stop }
+    }
+
+    /// The whole body of a request.
+    pub(crate) async fn read(&self, body: Incoming) -> Result<Bytes, Problem> {
+        body::read(body, &self.stop).await
     }
 }
 
@@ -50,7 +58,7 @@ async fn route(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, 
         (&Method::POST, "/v1/usage/batch") => usage::batch(api, request).await,
         (_, path) if path.starts_with("/v1/") => {
             let (head, body) = request.into_parts();
-            pass_through(&api.sidecar, head, body::read(body).await?).await
+            pass_through(&api.sidecar, head, api.read(body).await?).await
         }
         (&Method::GET, "/healthz") => Ok(body::text(200, "ok")),
         (&Method::GET, "/readyz") => Ok(readiness(api)),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Listen;
+use crate::http::body::UNFINISHED_GRACE;
 use crate::http::guard::Guard;
 use crate::http::router::{self, Api};
 use crate::sidecar::Sidecar;
@@ -76,8 +78,8 @@ impl LocalApi {
             return Err(ListenError::Nowhere);
         }
         let slots = Arc::new(Semaphore::new(sidecar.limits().connections_max));
-        let api = Arc::new(Api::new(sidecar, metrics));
         let mut local = Self { tcp: None, uds: None, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        let api = Arc::new(Api::new(sidecar, metrics, local.stop.clone()));
         if let Some(address) = listen.tcp {
             let guard = Guard::of_tcp(address, listen.token.as_ref()).ok_or(ListenError::NeedsToken(address))?;
             let failed = |source| ListenError::Tcp { address, source };
@@ -104,7 +106,8 @@ impl LocalApi {
         self.uds.as_deref()
     }
 
-    /// Takes no more requests, and waits until those under way are answered or `limit` has passed.
+    /// Takes no more requests, and waits until those under way are answered or `limit` has passed; for those that
+    /// have not come whole only a few seconds.
     pub async fn drain(self, limit: Duration) {
         self.stop.cancel();
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
@@ -175,7 +178,9 @@ async fn serve<S>(stream: S, api: Arc<Api>, guard: Arc<Guard>, stop: Cancellatio
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let has_asked = AtomicBool::new(false);
     let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
         let (api, guard) = (Arc::clone(&api), Arc::clone(&guard));
         async move { Ok::<_, Infallible>(router::answer(&api, &guard, request).await) }
     });
@@ -188,7 +193,11 @@ where
         _ = connection.as_mut() => {}
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            // Whoever has not even finished its first head is not waited for either.
+            let ended = tokio::time::timeout(UNFINISHED_GRACE, connection.as_mut()).await;
+            if ended.is_err() && has_asked.load(Ordering::Relaxed) {
+                let _ = connection.await;
+            }
         }
     }
 }

@@ -11,19 +11,20 @@ use quotastack_core::api::usage::{ReceiptJson, ResultJson, ResultsJson, UsageBat
 use quotastack_core::ids::IdempotencyKey;
 use quotastack_core::problem::Code;
 
-use crate::http::body::{Body, json, parse_json, read};
+use crate::http::body::{Body, json, parse_json};
+use crate::http::guard::only;
 use crate::http::pass_through::pass_through;
 use crate::http::router::Api;
 use crate::usage::{Receipt, UsageError};
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// One event.
 pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     let key = header_key(&head.headers)?;
-    let body = read(body).await?;
+    let body = api.read(body).await?;
     let event = parse_json::<UsageJson>(&head.headers, &body)?.into_request(key)?;
     let receipt = match api.sidecar.record_usage(event).await {
         Err(UsageError::Partial) => return pass_through(&api.sidecar, head, body).await,
@@ -42,7 +43,7 @@ pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Respons
 pub(crate) async fn batch(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     let key = header_key(&head.headers)?;
-    let body = read(body).await?;
+    let body = api.read(body).await?;
     let events = parse_json::<UsageBatchJson>(&head.headers, &body)?.into_requests(key.as_ref())?;
     // Accounts that only the server can charge take the whole batch with them, before any of it is admitted here.
     if api.sidecar.any_partial(events.iter().map(|event| &event.end_user_id)).await {
@@ -58,7 +59,7 @@ pub(crate) async fn batch(api: &Api, request: Request<Incoming>) -> Result<Respo
 }
 
 fn header_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
-    fields::idempotency_header(headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes))
+    fields::idempotency_header(only(headers, &IDEMPOTENCY_KEY)?.map(HeaderValue::as_bytes))
 }
 
 fn problem(error: UsageError) -> Problem {

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::local_now;
+use crate::clock::Counter;
 use crate::engine::Engine;
 use crate::fetch::Fetch;
 use crate::link::LinkError;
@@ -60,7 +60,7 @@ impl<'a> Session<'a> {
                 catalogue_version: core.machine.catalogue_version(),
             }
         };
-        let sent_at = local_now();
+        let sent_at = Counter::now();
         send(&mut to_server, &SidecarControl::Hello(hello)).await?;
         let answer = tokio::time::timeout(HELLO_TIMEOUT, from_server.next()).await;
         let welcome = match answer.map_err(|_| LinkError::ConnectTimeout)?? {
@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
             Some(ServerControl::Refused { code, reason }) => return Err(LinkError::Refused { code, reason }),
             Some(ServerControl::Heartbeat { .. }) | None => return Err(LinkError::Ended("control stream")),
         };
-        engine.clock.measured(sent_at, welcome.server_now);
+        engine.clock.measured(sent_at, Counter::now(), welcome.server_now);
         let link = engine.link_up(&welcome)?;
         let mut session = Self { engine, connection, link, to_server, from_server };
         if engine.mode == Mode::OnDemand {
@@ -146,12 +146,12 @@ async fn keep_alive(engine: &Engine, mut to_server: SendStream, mut from_server:
                     return Err(LinkError::Silent);
                 }
                 unanswered += 1;
-                send(&mut to_server, &SidecarControl::Heartbeat { sent_at: local_now() }).await?;
+                send(&mut to_server, &SidecarControl::Heartbeat { sent_at: Counter::now().to_wire() }).await?;
             }
             message = from_server.next() => match message? {
                 Some(ServerControl::Heartbeat { sent_at, server_now }) => {
                     unanswered = 0;
-                    engine.clock.measured(sent_at, server_now);
+                    engine.clock.measured(Counter::from_wire(sent_at), Counter::now(), server_now);
                 }
                 Some(ServerControl::Refused { code, reason }) => return Err(LinkError::Refused { code, reason }),
                 Some(ServerControl::Welcome(_)) | None => return Err(LinkError::Ended("control stream")),

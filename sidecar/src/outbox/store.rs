@@ -10,6 +10,8 @@ use quotastack_core::sync::record::{OutboxWrite, Record};
 use quotastack_core::time::Timestamp;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition};
 
+use crate::damage::guarded;
+
 /// Records by `seq`.
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 /// Texts by name.
@@ -64,7 +66,7 @@ impl OutboxStore {
     /// Opens the file and reads all of it; creates it if it is missing. A damaged one is set aside.
     pub fn open(path: &Path, now: Timestamp) -> Result<(Self, OutboxImage), OutboxError> {
         let storage = |source| OutboxError::Storage { path: path.to_owned(), source: Box::new(source) };
-        let detail = match open_and_read(path) {
+        let detail = match opened(path) {
             Ok(opened) => return Ok(opened),
             Err(Unread::Failed(error)) => return Err(storage(error)),
             Err(Unread::Damaged(detail)) => detail,
@@ -75,7 +77,7 @@ impl OutboxStore {
             set_aside = %aside.display(),
             "THE OUTBOX CANNOT BE READ: acknowledged usage may be in the file that was set aside; keep it and ask for help"
         );
-        open_and_read(path).map_err(|unread| match unread {
+        opened(path).map_err(|unread| match unread {
             Unread::Failed(error) => storage(error),
             Unread::Damaged(detail) => storage(redb::Error::Corrupted(detail)),
         })
@@ -92,6 +94,10 @@ impl OutboxStore {
 
     /// Carries out `writes`, in order, as one durable commit: after `Ok` they survive a power cut.
     pub fn commit(&self, writes: &[OutboxWrite]) -> Result<(), redb::Error> {
+        guarded(|| self.write(writes))
+    }
+
+    fn write(&self, writes: &[OutboxWrite]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let mut records = transaction.open_table(RECORDS)?;
@@ -113,6 +119,11 @@ impl OutboxStore {
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// Opens the file and reads it; damage of any kind is told as such.
+fn opened(path: &Path) -> Result<(OutboxStore, OutboxImage), Unread> {
+    guarded(|| Ok(open_and_read(path))).map_err(classify)?
 }
 
 fn open_and_read(path: &Path) -> Result<(OutboxStore, OutboxImage), Unread> {

@@ -10,6 +10,7 @@ mod memory;
 mod store;
 mod writer;
 
+pub use crate::clock::ClockMark;
 pub(crate) use memory::Memory;
 pub use store::{ReplicaError, ReplicaImage, ReplicaStore, ReplicaWrite};
 pub(crate) use writer::run;

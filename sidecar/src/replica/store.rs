@@ -14,7 +14,11 @@ use quotastack_core::ids::EndUserId;
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue;
 use quotastack_core::sync::record::Meta;
+use quotastack_core::time::Timestamp;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::clock::ClockMark;
+use crate::damage::guarded;
 
 /// States by end user.
 const ACCOUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("accounts");
@@ -22,6 +26,7 @@ const ACCOUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("account
 const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 const META: &str = "meta";
 const CATALOGUE: &str = "catalogue";
+const CLOCK: &str = "clock";
 /// Bytes that redb may cache.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -53,6 +58,8 @@ pub struct ReplicaImage {
     pub meta: Option<Meta>,
     /// The last catalogue.
     pub catalogue: Option<Catalogue>,
+    /// What was known of the server's clock.
+    pub clock: Option<ClockMark>,
 }
 
 /// One change of the replica file.
@@ -68,18 +75,21 @@ pub enum ReplicaWrite<'a> {
     Catalogue(&'a Catalogue),
     /// Store the cursor, which all states before it are covered by.
     Meta(&'a Meta),
+    /// Store what is known of the server's clock.
+    Clock(ClockMark),
 }
 
 /// The open file.
 #[derive(Debug)]
 pub struct ReplicaStore {
     database: Database,
+    path: PathBuf,
 }
 
 impl ReplicaStore {
     /// Opens the file; one that is missing or cannot be read becomes an empty one.
     pub fn open(path: &Path) -> Result<(Self, ReplicaImage), ReplicaError> {
-        let error = match Self::try_open(path) {
+        let error = match guarded(|| Self::try_open(path)) {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
@@ -90,14 +100,15 @@ impl ReplicaStore {
             }
             _ => {}
         }
-        Self::try_open(path).map_err(|source| ReplicaError::Storage { path: path.to_owned(), source: Box::new(source) })
+        guarded(|| Self::try_open(path))
+            .map_err(|source| ReplicaError::Storage { path: path.to_owned(), source: Box::new(source) })
     }
 
     fn try_open(path: &Path) -> Result<(Self, ReplicaImage), redb::Error> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-        let store = Self { database };
+        let store = Self { database, path: path.to_owned() };
         // The first commit makes the tables, so that reading finds them.
-        store.commit(&[], true)?;
+        store.write(&[], true)?;
         let image = store.image()?;
         Ok((store, image))
     }
@@ -109,7 +120,9 @@ impl ReplicaStore {
             |what: &str| redb::Error::Corrupted(format!("{what} of the replica is of another release or damaged"));
         let meta = documents.get(META)?.map(|bytes| Meta::decode(bytes.value())).transpose();
         let catalogue = documents.get(CATALOGUE)?.map(|bytes| catalogue::decode(bytes.value())).transpose();
+        let clock = documents.get(CLOCK)?.and_then(|bytes| clock_mark(bytes.value()));
         Ok(ReplicaImage {
+            clock,
             meta: meta.map_err(|_| damaged("the cursor"))?,
             catalogue: catalogue.map_err(|_| damaged("the catalogue"))?,
         })
@@ -117,6 +130,10 @@ impl ReplicaStore {
 
     /// Whose states are stored.
     pub fn accounts(&self) -> Result<HashSet<EndUserId>, redb::Error> {
+        self.begun_anew_if_damaged(|| self.read_accounts())
+    }
+
+    fn read_accounts(&self) -> Result<HashSet<EndUserId>, redb::Error> {
         let transaction = self.database.begin_read()?;
         let mut accounts = HashSet::new();
         for row in transaction.open_table(ACCOUNTS)?.iter()? {
@@ -128,6 +145,10 @@ impl ReplicaStore {
 
     /// One account's stored state.
     pub fn state(&self, end_user_id: &EndUserId) -> Result<Option<AccountState>, redb::Error> {
+        self.begun_anew_if_damaged(|| self.read_state(end_user_id))
+    }
+
+    fn read_state(&self, end_user_id: &EndUserId) -> Result<Option<AccountState>, redb::Error> {
         let transaction = self.database.begin_read()?;
         let accounts = transaction.open_table(ACCOUNTS)?;
         let Some(bytes) = accounts.get(end_user_id.as_str())? else { return Ok(None) };
@@ -136,6 +157,19 @@ impl ReplicaStore {
 
     /// Carries out `writes`, in order, in one transaction. Durable ones let the next start skip repairing the file.
     pub fn commit(&self, writes: &[ReplicaWrite<'_>], durable: bool) -> Result<(), redb::Error> {
+        self.begun_anew_if_damaged(|| self.write(writes, durable))
+    }
+
+    /// The file of a damaged replica is removed, so that the next start begins anew; this run can only end.
+    fn begun_anew_if_damaged<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        let done = guarded(work);
+        if matches!(done, Err(redb::Error::Corrupted(_))) {
+            let _ = fs::remove_file(&self.path);
+        }
+        done
+    }
+
+    fn write(&self, writes: &[ReplicaWrite<'_>], durable: bool) -> Result<(), redb::Error> {
         let mut transaction = self.database.begin_write()?;
         if durable {
             transaction.set_quick_repair(true);
@@ -163,10 +197,21 @@ impl ReplicaStore {
                     ReplicaWrite::Meta(meta) => {
                         documents.insert(META, meta.encode().as_slice())?;
                     }
+                    ReplicaWrite::Clock(mark) => {
+                        let bytes = [mark.offset_micros.to_be_bytes(), mark.known.as_micros().to_be_bytes()];
+                        documents.insert(CLOCK, bytes.as_flattened())?;
+                    }
                 }
             }
         }
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// A mark that cannot be read is one that is not there.
+fn clock_mark(bytes: &[u8]) -> Option<ClockMark> {
+    let (offset, known) = bytes.split_first_chunk::<8>()?;
+    let known = i64::from_be_bytes(*known.first_chunk()?);
+    Some(ClockMark { offset_micros: i64::from_be_bytes(*offset), known: Timestamp::from_micros(known).ok()? })
 }

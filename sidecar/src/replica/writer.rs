@@ -40,7 +40,11 @@ fn store_until_stopped(engine: &Engine) -> Result<(), redb::Error> {
             store(engine, writes, durable)?;
         } else if durable && durable_due.is_some() {
             engine.store.commit(&[], true)?;
-        } else if woken != Woken::Stop {
+        } else if woken == Woken::Stop {
+            // The next start goes on from here, even if the server is not heard of until then.
+            let mark: Vec<_> = engine.clock.mark().map(ReplicaWrite::Clock).into_iter().collect();
+            engine.store.commit(&mark, true)?;
+        } else {
             continue;
         }
         engine.lock().machine.replica_committed(generation, durable);
@@ -66,6 +70,7 @@ fn store(engine: &Engine, writes: &ReplicaWrites, durable: bool) -> Result<(), r
     }));
     rows.extend(writes.catalogue.as_deref().map(ReplicaWrite::Catalogue));
     rows.push(ReplicaWrite::Meta(&writes.meta));
+    rows.extend(engine.clock.mark().map(ReplicaWrite::Clock));
     engine.store.commit(&rows, durable)?;
 
     if engine.mode == Mode::OnDemand {

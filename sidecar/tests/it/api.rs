@@ -1,5 +1,8 @@
 //! The local API, answered from a replica on disk while no server can be reached.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use crate::support::{Options, Process, Seed};
@@ -110,6 +113,8 @@ fn a_repeat_gets_the_first_answer_and_another_payload_a_conflict() {
     assert_eq!(header.post("/v1/usage", &keyless).ok()["replayed"], true);
     let other = sidecar.client().with("Idempotency-Key", "other");
     assert_eq!(other.post("/v1/usage", &event(10)).problem(), (422, "idempotency_key_reused".to_owned()));
+    let twice = sidecar.client().with("Idempotency-Key", "k").with("Idempotency-Key", "other");
+    assert_eq!(twice.post("/v1/usage", &keyless).problem(), (422, "validation_failed".to_owned()));
 }
 
 #[test]
@@ -222,6 +227,42 @@ fn what_the_sidecar_does_not_answer_needs_the_server() {
     let answer = sidecar.client().get("/v1/plans");
     assert_eq!(answer.problem(), (503, "upstream_unavailable".to_owned()));
     assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[test]
+fn a_path_that_would_become_another_is_not_passed_on() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let sidecar = sidecar(&data_dir);
+    let mut stream = TcpStream::connect(sidecar.http().trim_start_matches("http://")).unwrap();
+    let request = "GET /v1/end_users/%2e%2e/credits HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("not_found"), "{answer}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_requests_that_never_come_whole() {
+    let data_dir = tempfile::tempdir().unwrap();
+    Seed::new().with_credit("user_123", 100).write(data_dir.path());
+    // Longer than any test waits.
+    let sidecar = Options::unreachable(data_dir.path()).arg("--drain-timeout", "3600").start();
+    let address = sidecar.http().trim_start_matches("http://").to_owned();
+    let mut head = TcpStream::connect(&address).unwrap();
+    head.write_all(b"POST /v1/usage HTTP/1.1\r\nhost: local").unwrap();
+    let mut body = TcpStream::connect(&address).unwrap();
+    let request = "POST /v1/usage HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
+    body.write_all(request.as_bytes()).unwrap();
+    // The body is being read when this comes.
+    let mut interim = [0; 25];
+    body.read_exact(&mut interim).unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100 "), "{interim:?}");
+    body.write_all(b"{").unwrap();
+    let (status, _) = sidecar.terminate();
+    assert!(status.success());
+    let mut answer = String::new();
+    body.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("is stopping"), "{answer}");
 }
 
 #[test]

@@ -23,8 +23,18 @@ fn browsers_and_rebound_names_are_refused() {
     for host in ["localhost:1234", "[::1]"] {
         assert_eq!(sidecar.client().with("host", host).get(CHECK).status, 200, "{host}");
     }
-    let sandbox = sidecar.client().with("authorization", "Bearer qs_sandbox_x");
-    assert_eq!(sandbox.get(CHECK).problem(), forbidden);
+    for (name, value) in [
+        ("authorization", "Bearer qs_sandbox_x"),
+        ("authorization", "bearer  qs_sandbox_x"),
+        ("x-api-key", "qs_sandbox_x"),
+    ] {
+        let sandbox = sidecar.client().with(name, value);
+        assert_eq!(sandbox.get(CHECK).problem(), forbidden, "{name}: {value}");
+        let usage = r#"{"end_user_id":"user_123","feature_key":"api_calls","units":1}"#.to_owned();
+        assert_eq!(sandbox.post_text("/v1/usage", usage).problem(), forbidden, "{name}: {value}");
+    }
+    let both = sidecar.client().with("authorization", "Bearer qs_live_x").with("authorization", "Bearer qs_sandbox_x");
+    assert_eq!(both.get(CHECK).problem(), (422, "validation_failed".to_owned()));
     assert_eq!(sidecar.client().with("authorization", "Bearer qs_live_x").get(CHECK).status, 200);
 }
 

@@ -11,6 +11,8 @@ fn a_second_process_on_the_same_directory_is_refused() {
     let first = Options::unreachable(data_dir.path()).start();
     let log = Options::unreachable(data_dir.path()).fails();
     assert!(log.contains("another sidecar is running on") && log.contains("--data-dir"), "{log}");
+    assert!(log.lines().last().unwrap().starts_with("quotastack-sidecar: "), "{log}");
+    assert!(!log.contains("backtrace"), "{log}");
     first.kill();
     assert_eq!(Options::unreachable(data_dir.path()).start().client().get("/healthz").status, 200);
 }

@@ -58,6 +58,15 @@ fn a_caller_reads_its_own_writes_through_the_sidecar() {
         client.post("/v1/credits/grants", &json!({"end_user_id": "user_123", "amount": 10})).ok();
         assert_eq!(balance(&client, "user_123"), before + 7, "grant in round {round}");
     }
+    for round in 0..10 {
+        let name = format!("feature_{round}");
+        let feature = json!({
+            "feature_key": name, "name": name, "kind": "metered",
+            "price": {"type": "per_unit", "cost": 1}, "default": {"enabled": true},
+        });
+        client.post("/v1/features", &feature).ok();
+        assert_eq!(client.check("user_123", &name)["allowed"], true, "feature of round {round}");
+    }
     let keyless = sidecar.client().get("/v1/end_users/user_123/credits");
     assert_eq!(keyless.problem(), (401, "unauthenticated".to_owned()), "the sidecar's own key is not lent");
 }

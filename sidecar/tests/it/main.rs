@@ -4,6 +4,7 @@
 
 mod api;
 mod api_guard;
+mod damage;
 mod data_dir;
 mod embedded;
 mod end_to_end;

@@ -1,5 +1,6 @@
 //! What is answered while the server cannot be reached, by each feature's `offline` policy.
 
+use quotastack_sidecar::replica::{ClockMark, ReplicaStore, ReplicaWrite};
 use serde_json::{Value, json};
 
 use crate::support::{Options, Process, Seed};
@@ -32,6 +33,38 @@ fn a_stale_replica_denies_what_may_not_be_stale() {
     assert_eq!((&check["allowed"], &check["balance"]), (&json!(false), &json!(100)));
     let poor = sidecar.client().get("/v1/entitlements/check?end_user_id=user_123&feature_key=until_stale&units=101");
     assert_eq!(poor.ok()["reason"], "insufficient_credits", "a denial keeps its own reason");
+}
+
+#[test]
+fn a_wall_clock_behind_what_is_known_makes_the_replica_count_as_stale() {
+    // What was heard is ahead of the wall clock, as after that was set back.
+    let (_data_dir, sidecar) = heard_before(-600, "on_demand");
+    assert_eq!(reasons(&sidecar, "user_123"), ["ok", "stale_replica", "stale_replica", "ok"]);
+    let staleness = sidecar.client().check("user_123", "api_calls")["staleness_ms"].as_i64().unwrap();
+    assert!(staleness > 300_000, "{staleness}");
+    let (_, log) = sidecar.terminate();
+    assert!(log.contains("the wall clock was set back"), "{log}");
+}
+
+#[test]
+fn the_servers_time_is_kept_over_a_restart_without_it() {
+    let data_dir = tempfile::tempdir().unwrap();
+    // The server is an hour ahead of this machine, and was last heard a minute ago.
+    let seed = Seed::new().with_credit("user_123", 100).heard_before(60 - 3_600);
+    seed.write(data_dir.path());
+    let (store, _) = ReplicaStore::open(&data_dir.path().join("replica.redb")).unwrap();
+    let mark = ClockMark { offset_micros: 3_600_000_000, known: seed.as_of };
+    store.commit(&[ReplicaWrite::Clock(mark)], true).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let sidecar = Options::unreachable(data_dir.path()).start();
+        assert_eq!(reasons(&sidecar, "user_123"), ["ok", "ok", "stale_replica", "ok"]);
+        let staleness = sidecar.client().check("user_123", "api_calls")["staleness_ms"].as_i64().unwrap();
+        assert!((60_000..300_000).contains(&staleness), "{staleness}");
+        assert!(sidecar.terminate().0.success());
+        let (_, image) = ReplicaStore::open(&data_dir.path().join("replica.redb")).unwrap();
+        assert!(image.clock.unwrap().known > mark.known, "a stop stores how far time is");
+    }
 }
 
 #[test]

@@ -54,7 +54,11 @@ impl Options {
         self
     }
 
+    /// With a flag, instead of what it was before.
     pub(crate) fn arg(mut self, name: &str, value: &str) -> Self {
+        if let Some(at) = self.args.iter().position(|arg| arg == name) {
+            self.args.drain(at..at + 2);
+        }
         self.args.extend([name.to_owned(), value.to_owned()]);
         self
     }
@@ -108,7 +112,7 @@ impl Options {
 
     /// Starts it where it must fail: its log.
     pub(crate) fn fails(&self) -> String {
-        let output = self.command().output().unwrap();
+        let output = self.command().env("RUST_BACKTRACE", "1").output().unwrap();
         assert!(!output.status.success());
         assert!(output.stdout.is_empty(), "a ready line from a sidecar that cannot start");
         String::from_utf8(output.stderr).unwrap()

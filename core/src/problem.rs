@@ -43,6 +43,8 @@ pub enum Code {
     PayloadTooLarge,
     /// No room to queue, or no answer in time; nothing was done.
     Overloaded,
+    /// The database did not say whether it was done; the same key finds out.
+    OutcomeUnknown,
     /// The sidecar's outbox is full; nothing was recorded.
     OutboxFull,
     /// The server cannot be reached and the sidecar cannot answer alone.
@@ -53,7 +55,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -73,6 +75,7 @@ impl Code {
         Self::SandboxOnly,
         Self::PayloadTooLarge,
         Self::Overloaded,
+        Self::OutcomeUnknown,
         Self::OutboxFull,
         Self::UpstreamUnavailable,
         Self::Internal,
@@ -102,6 +105,7 @@ impl Code {
             Self::SandboxOnly => ("sandbox_only", 409, "Only in the sandbox"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The request body is too large"),
             Self::Overloaded => ("overloaded", 503, "Overloaded"),
+            Self::OutcomeUnknown => ("outcome_unknown", 503, "Not known whether it was done"),
             Self::OutboxFull => ("outbox_full", 503, "The outbox is full"),
             Self::UpstreamUnavailable => ("upstream_unavailable", 503, "The server cannot be reached"),
             Self::Internal => ("internal", 500, "Internal error"),

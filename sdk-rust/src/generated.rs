@@ -1309,19 +1309,19 @@ pub mod types {
     #[doc = "What became of one event of a batch."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct UsageResult {
-        #[doc = "The error code when refused."]
+        #[doc = "The error code when refused or unknown."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub code: ::std::option::Option<::std::string::String>,
-        #[doc = "What was charged; null when refused."]
+        #[doc = "What was charged; null when refused or unknown."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub cost: ::std::option::Option<i64>,
-        #[doc = "What to do about it when refused."]
+        #[doc = "What to do about it when refused or unknown."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub detail: ::std::option::Option<::std::string::String>,
-        #[doc = "The event's id; null when refused."]
+        #[doc = "The event's id; null when refused or unknown."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub id: ::std::option::Option<::std::string::String>,
-        #[doc = "What became of it."]
+        #[doc = "What became of it; `unknown`: send it again with the same key."]
         pub status: ::std::string::String,
     }
     impl UsageResult {

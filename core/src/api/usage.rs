@@ -161,10 +161,11 @@ impl ResultJson {
         Self { status, id: Some(id), cost: Some(cost), code: None, detail: None }
     }
 
-    /// Of an event that is not.
+    /// Of an event that is not, or (`outcome_unknown`) may or may not be.
     pub fn refused(problem: &Problem) -> Self {
         let (code, detail) = (problem.code().as_str(), problem.detail().to_owned());
-        Self { status: "refused", id: None, cost: None, code: Some(code), detail: Some(detail) }
+        let status = if problem.code() == Code::OutcomeUnknown { "unknown" } else { "refused" };
+        Self { status, id: None, cost: None, code: Some(code), detail: Some(detail) }
     }
 }
 

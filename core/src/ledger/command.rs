@@ -162,6 +162,8 @@ pub enum Outcome {
         totals: Totals,
         /// The account's version.
         version: u64,
+        /// The instant of the grant.
+        now: Timestamp,
     },
     /// Usage was recorded, now or (`replayed`) before.
     Used {

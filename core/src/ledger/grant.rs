@@ -33,7 +33,7 @@ pub(super) fn grant(book: &mut Book<'_>, grant: &Grant) -> Result<Outcome, Refus
     let granted = grant_lots(book, vec![lot], Cause::Grant)?;
     let block = book.account.wallet.lots.iter().find(|block| granted.contains(&block.id));
     let block = block.expect("a block just granted is in the wallet").clone();
-    Ok(Outcome::Granted { block, totals: book.account.totals, version: 0 })
+    Ok(Outcome::Granted { block, totals: book.account.totals, version: 0, now: book.now() })
 }
 
 /// Grants one block per lot in one entry, then lets what became free pay debts. Refuses before anything changes.

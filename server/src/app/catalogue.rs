@@ -109,6 +109,8 @@ impl App {
                 Err(Failure::Database(error)) if is_retryable(&error) && attempt < ATTEMPTS_MAX => {
                     tokio::time::sleep(Duration::from_millis(u64::from(attempt) * 10)).await;
                 }
+                // The commit may have happened.
+                Err(Failure::Database(error)) if is_retryable(&error) => return Err(AppError::OutcomeUnknown),
                 Err(Failure::Database(error)) => return Err(error.into()),
                 Err(Failure::Refused(error)) => return Err(error),
                 Ok(done) => return Ok(done),
@@ -134,7 +136,8 @@ impl App {
             let changed = serde_json::from_value(answer).map_err(|error| AppError::Internal(Box::new(error)));
             let changed = changed.map_err(Failure::Refused)?;
             tx.rollback().await?;
-            return Ok(CatalogueDone { changed, replayed: true, version: environment.handle.catalogue().version });
+            // The version before the one that was just given and is taken back.
+            return Ok(CatalogueDone { changed, replayed: true, version: version - 1 });
         }
         let now = clock::now();
         let changed = apply_change(&mut tx, principal, change, now).await?;

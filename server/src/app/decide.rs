@@ -48,6 +48,8 @@ pub enum Decided {
     KeyReused,
     /// It alone makes the transaction fail; nothing was done.
     Failed,
+    /// Nothing was done, and it may succeed later.
+    Postponed,
 }
 
 /// What the transaction found.

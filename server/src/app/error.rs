@@ -40,9 +40,12 @@ pub enum AppError {
     /// There was no room or no time to carry it out.
     #[error("the server is busy; nothing was done, try again")]
     Overloaded,
-    /// The outcome is not known; the same key finds it out.
-    #[error("the database did not answer; send the same request with the same key again")]
+    /// The database is away; nothing was done.
+    #[error("the database did not answer; nothing was done, try again")]
     Unavailable,
+    /// The database did not say whether it was done; the same key finds out.
+    #[error("it is not known whether the change was made; send the same request with the same key again")]
+    OutcomeUnknown,
     /// A fault of ours.
     #[error("an internal error occurred; the request_id helps us to find it")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -60,6 +63,7 @@ impl AppError {
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Forbidden { .. } => Code::Forbidden,
             Self::Overloaded | Self::Unavailable => Code::Overloaded,
+            Self::OutcomeUnknown => Code::OutcomeUnknown,
             Self::Internal(_) => Code::Internal,
         }
     }

@@ -10,6 +10,7 @@ use quotastack_core::time::Timestamp;
 use crate::app::clock;
 use crate::app::environment::EnvironmentHandle;
 use crate::app::environments::Environments;
+use crate::store::catalogue::LanePosition;
 use crate::store::tx::Store;
 
 /// States read from the database at once.
@@ -40,7 +41,7 @@ pub async fn poll(store: Store, environments: Arc<Environments>) {
 }
 
 async fn poll_once(store: &Store, environments: &Environments) -> sqlx::Result<()> {
-    let open = environments.all().await;
+    let open = environments.all();
     let read: Vec<&Arc<EnvironmentHandle>> =
         open.iter().map(|environment| &environment.handle).filter(|handle| handle.feed.has_readers()).collect();
     if read.is_empty() {
@@ -51,16 +52,30 @@ async fn poll_once(store: &Store, environments: &Environments) -> sqlx::Result<(
     let mut tx = store.begin_without_environment().await?;
     let positions = tx.lane_positions(&ids).await?;
     tx.commit().await?;
-    for (id, lane, feed_seq, catalogue_version) in positions {
-        let Some(handle) = read.iter().find(|handle| handle.id == id) else { continue };
-        if handle.catalogue().version < catalogue_version {
-            let mut tx = store.begin_snapshot(id).await?;
-            handle.current_catalogue(&mut tx).await?;
-            tx.commit().await?;
+    let mut first_error = None;
+    for position in positions {
+        let Some(handle) = read.iter().find(|handle| handle.id == position.environment_id) else { continue };
+        // What cannot be read in one environment must not hold up the others.
+        if let Err(error) = follow_lane(store, handle, position, asked_at).await {
+            tracing::debug!(%error, lane = position.number, "a lane cannot be followed");
+            first_error.get_or_insert(error);
         }
-        catch_up(store, handle, lane, feed_seq, asked_at).await?;
     }
-    Ok(())
+    first_error.map_or(Ok(()), Err)
+}
+
+async fn follow_lane(
+    store: &Store,
+    handle: &EnvironmentHandle,
+    position: LanePosition,
+    asked_at: Timestamp,
+) -> sqlx::Result<()> {
+    if handle.catalogue().version < position.catalogue_version {
+        let mut tx = store.begin_snapshot(handle.id).await?;
+        handle.current_catalogue(&mut tx).await?;
+        tx.commit().await?;
+    }
+    catch_up(store, handle, position.number, position.feed_seq, asked_at).await
 }
 
 /// A page of a lane's feed, read in one snapshot.

@@ -174,6 +174,7 @@ impl Decided {
             Self::Refused(refusal) => Err(AppError::Refused(refusal)),
             Self::KeyReused => Err(AppError::KeyReused),
             Self::Failed => Err(AppError::Internal("a command fails alone".into())),
+            Self::Postponed => Err(AppError::Overloaded),
         }
     }
 }

@@ -77,7 +77,7 @@ impl LaneWriter {
         let (reply, answer) = oneshot::channel();
         let job = Job { commands, deadline: Instant::now() + patience, reply };
         self.jobs.try_send(job).map_err(|_| AppError::Overloaded)?;
-        answer.await.unwrap_or(Err(AppError::Unavailable))
+        answer.await.unwrap_or(Err(AppError::OutcomeUnknown))
     }
 }
 
@@ -142,7 +142,7 @@ impl Writer {
             let share: Vec<Option<Decided>> = results.by_ref().take(count).collect();
             let end_users: Vec<&EndUserId> = named.by_ref().take(count).collect();
             let answer =
-                share.into_iter().collect::<Option<Vec<_>>>().ok_or(AppError::Unavailable).map(|results| Written {
+                share.into_iter().collect::<Option<Vec<_>>>().ok_or(AppError::OutcomeUnknown).map(|results| Written {
                     results,
                     feed_seq: done.feed_seq,
                     states: end_users
@@ -185,7 +185,7 @@ impl Writer {
                 }
                 Err(RunError::ClockSkew(micros)) => {
                     tracing::error!(lane = self.lane, micros, "the database's clock differs from ours; not writing");
-                    done.results.extend(part.iter().map(|_| None));
+                    done.results.extend(part.iter().map(|_| Some(Decided::Postponed)));
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use quotastack_core::ids::TenantId;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -32,6 +32,9 @@ const OPERATOR_CONNECTIONS: u32 = 1;
 /// Flags of `dev`.
 #[derive(Debug, Args)]
 pub(super) struct DevArgs {
+    /// A database to use instead of a private Postgres; its login must be its owner.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<SecretString>,
     /// Where everything is kept.
     #[arg(long, env = "QUOTASTACK_DATA_DIR", default_value = ".quotastack")]
     data_dir: PathBuf,
@@ -56,10 +59,13 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     fs::create_dir_all(&args.data_dir).with_context(|| format!("cannot create {}", args.data_dir.display()))?;
     let data_dir = fs::canonicalize(&args.data_dir)?;
+    if let Some(url) = &args.database_url {
+        return serve(&args, &data_dir, url.expose_secret(), metrics, stop).await;
+    }
     let postgres = PrivatePostgres::start(Options::new(data_dir.join("postgres"))).await?;
     let outcome = serve(&args, &data_dir, postgres.database_url(), metrics, stop).await;
-    postgres.stop().await?;
-    outcome
+    // The first error is the cause.
+    outcome.and(postgres.stop().await.map_err(Into::into))
 }
 
 async fn serve(
@@ -97,11 +103,17 @@ async fn serve(
 /// The demo tenant of this directory, created at the first start.
 async fn demo_tenant(data_dir: &Path, database_url: &str) -> anyhow::Result<DemoTenant> {
     let path = data_dir.join(TENANT_FILE);
-    if let Ok(text) = fs::read(&path) {
-        return serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", path.display()));
-    }
     let store = Store::connect(database_url, OPERATOR_CONNECTIONS)?;
     let operator = Operator::new(store.clone());
+    if let Ok(text) = fs::read(&path) {
+        let tenant: DemoTenant =
+            serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", path.display()))?;
+        // Another database than the last time has no such tenant.
+        if operator.list_tenants().await?.iter().any(|known| known.tenant_id == tenant.tenant_id) {
+            store.close().await;
+            return Ok(tenant);
+        }
+    }
     let tenant_id = operator.create_tenant("demo").await?.tenant_id;
     let live = operator.create_key(tenant_id, Environment::Live, "demo", &[Scope::Full], None).await?;
     let sandbox = operator.create_key(tenant_id, Environment::Sandbox, "demo", &[Scope::Full], None).await?;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::auth::Scope;
 use crate::app::clock;
+use crate::app::error::AppError;
 use crate::app::ledger::AccountRead;
 use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
@@ -74,11 +75,10 @@ pub async fn create_grant(
     let (grant, notes) = checked_grant(body.value)?;
     refuse_unknown_features(&state, principal.environment_id, &grant.feature_keys).await?;
     let carried = state.app.write(&principal, end_user_id, Command::Grant(grant), identity, Some(notes)).await?;
-    let Outcome::Granted { block, totals, version } = &carried.outcome else {
+    let Outcome::Granted { block, totals, version, now } = &carried.outcome else {
         unreachable!("a grant comes to a block")
     };
-    let (present, _) = state.app.clock(principal.environment_id).await?;
-    let receipt = ReceiptJson { block: BlockJson::new(block, present), account: AccountJson::new(totals, *version) };
+    let receipt = ReceiptJson { block: BlockJson::new(block, *now), account: AccountJson::new(totals, *version) };
     Ok(written(StatusCode::CREATED, &receipt, &carried))
 }
 
@@ -137,10 +137,12 @@ async fn refuse_unknown_features(
     keys: &[FeatureKey],
 ) -> Result<(), ApiError> {
     for (index, key) in keys.iter().enumerate() {
-        if state.app.feature(environment, key).await.is_err() {
-            let detail = format!("there is no feature {key}; create it first");
-            return Err(Problem::invalid(format!("/feature_keys/{index}"), detail).into());
-        }
+        state.app.feature(environment, key).await.map_err(|error| match error {
+            AppError::NotFound(detail) => {
+                AppError::invalid(format!("/feature_keys/{index}"), format!("{detail}; create it first"))
+            }
+            other => other,
+        })?;
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ impl Tx {
         blocks.collect()
     }
 
-    /// Subscriptions of an environment's lane: one by id, or all of an end user, with when they were created.
+    /// A subscription by its id, and whose it is.
     pub async fn find_subscription(
         &mut self,
         lane_id: LaneId,
@@ -214,7 +214,7 @@ fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
     let template: Option<i16> = row.try_get("template")?;
     let origin = subscription.zip(template).map(|(id, template)| Origin {
         subscription_id: SubscriptionId::from_uuid(id),
-        template: u16::try_from(template).expect("templates count from 0"),
+        template: template.unsigned_abs(),
     });
     let place: i16 = row.try_get("granted_place")?;
     Ok(Block {

@@ -8,6 +8,19 @@ use sqlx::postgres::PgRow;
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, Ts, from_json, unsigned};
 
+/// How far a lane is, and the catalogue of its environment.
+#[derive(Debug, Clone, Copy)]
+pub struct LanePosition {
+    /// The environment.
+    pub environment_id: EnvironmentId,
+    /// The lane's number in it.
+    pub number: u16,
+    /// The last place given in its feed.
+    pub feed_seq: u64,
+    /// The version of the environment's catalogue.
+    pub catalogue_version: u64,
+}
+
 impl Tx {
     /// The whole catalogue.
     pub async fn load_catalogue(&mut self, environment_id: EnvironmentId) -> sqlx::Result<Catalogue> {
@@ -108,12 +121,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The positions of all lanes of these environments, and the versions of their catalogues:
-    /// `(environment, lane number, feed_seq, catalogue version)`.
-    pub async fn lane_positions(
-        &mut self,
-        environments: &[EnvironmentId],
-    ) -> sqlx::Result<Vec<(EnvironmentId, u16, u64, u64)>> {
+    /// How far the lanes of these environments are.
+    pub async fn lane_positions(&mut self, environments: &[EnvironmentId]) -> sqlx::Result<Vec<LanePosition>> {
         let ids: Vec<i64> = environments.iter().map(|id| id.0).collect();
         let rows = sqlx::query("select environment_id, number, feed_seq, catalogue_version from lane_positions($1)")
             .bind(ids)
@@ -121,12 +130,12 @@ impl Tx {
             .await?;
         let positions = rows.iter().map(|row| {
             let number: i16 = row.try_get("number")?;
-            Ok((
-                EnvironmentId(row.try_get("environment_id")?),
-                u16::try_from(number).expect("lanes count from 0"),
-                unsigned("feed_seq", row.try_get("feed_seq")?)?,
-                unsigned("catalogue_version", row.try_get("catalogue_version")?)?,
-            ))
+            Ok(LanePosition {
+                environment_id: EnvironmentId(row.try_get("environment_id")?),
+                number: u16::try_from(number).expect("lanes count from 0"),
+                feed_seq: unsigned("feed_seq", row.try_get("feed_seq")?)?,
+                catalogue_version: unsigned("catalogue_version", row.try_get("catalogue_version")?)?,
+            })
         });
         positions.collect()
     }

@@ -76,7 +76,7 @@ async fn record(shared: &Shared, lane: u16, events: Vec<UsageEvent>, answer: &mu
     let id = shared.principal.environment_id;
     let written = match shared.app.write_lane(id, lane, commands.collect()).await {
         Ok(written) => written,
-        Err(AppError::Overloaded | AppError::Unavailable) => {
+        Err(AppError::Overloaded | AppError::Unavailable | AppError::OutcomeUnknown) => {
             counter!("quotastack_sync_batches_total", "result" => "busy").increment(1);
             return send(answer, &Response::Busy { delay_ms: BUSY_DELAY_MS }).await;
         }
@@ -104,6 +104,6 @@ fn result(decided: Decided) -> EventResult {
         Decided::Refused(refusal) => {
             EventResult::Refused { code: refusal.code().as_str().to_owned(), detail: refusal.to_string() }
         }
-        Decided::Done { .. } | Decided::KeyReused | Decided::Failed => EventResult::Failed,
+        Decided::Done { .. } | Decided::KeyReused | Decided::Failed | Decided::Postponed => EventResult::Failed,
     }
 }

@@ -58,10 +58,7 @@ pub(crate) async fn pass_through(sidecar: &Sidecar, head: Parts, body: Bytes) ->
         headers.remove(own);
     }
     let sent = sidecar.upstream().client().request(head.method, url).headers(headers).body(body).send().await;
-    let answer = sent.map_err(|error| {
-        let detail = format!("the server cannot be reached ({}); the call was not passed on", error.without_url());
-        Problem::new(Code::UpstreamUnavailable, detail)
-    })?;
+    let answer = sent.map_err(not_answered)?;
     if let Some((lane, stamp)) = written(answer.headers()) {
         let _ = tokio::time::timeout(WAIT, sidecar.has_stamp(end_user_id.as_ref(), lane, stamp)).await;
     }
@@ -71,6 +68,20 @@ pub(crate) async fn pass_through(sidecar: &Sidecar, head: Parts, body: Bytes) ->
     let mut response = http::Response::from(answer).map(Either::Right);
     remove_hop_by_hop(response.headers_mut());
     Ok(response)
+}
+
+/// A call that never left is one thing, one whose answer was lost another: it may have been carried out.
+fn not_answered(error: reqwest::Error) -> Problem {
+    if error.is_connect() {
+        let detail = format!("the server cannot be reached ({}); the call was not passed on", error.without_url());
+        Problem::new(Code::UpstreamUnavailable, detail)
+    } else {
+        let detail = format!(
+            "the server did not answer ({}); send the same request with the same key again",
+            error.without_url()
+        );
+        Problem::new(Code::OutcomeUnknown, detail)
+    }
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {

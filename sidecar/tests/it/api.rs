@@ -1,7 +1,7 @@
 //! The local API, answered from a replica on disk while no server can be reached.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use serde_json::json;
 
@@ -227,6 +227,24 @@ fn what_the_sidecar_does_not_answer_needs_the_server() {
     let answer = sidecar.client().get("/v1/plans");
     assert_eq!(answer.problem(), (503, "upstream_unavailable".to_owned()));
     assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[test]
+fn a_call_whose_answer_was_lost_may_have_been_carried_out() {
+    let data_dir = tempfile::tempdir().unwrap();
+    Seed::new().write(data_dir.path());
+    // A server that takes the call and dies.
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = upstream.local_addr().unwrap();
+    let dies = std::thread::spawn(move || {
+        let (mut call, _) = upstream.accept().unwrap();
+        call.read_exact(&mut [0; 16]).unwrap();
+    });
+    let options = Options::unreachable(data_dir.path()).arg("--upstream-http", &format!("http://{address}"));
+    let grant = json!({ "end_user_id": "u", "amount": 1 });
+    let answer = options.start().client().post("/v1/credits/grants", &grant);
+    assert_eq!(answer.problem(), (503, "outcome_unknown".to_owned()));
+    dies.join().unwrap();
 }
 
 #[test]

@@ -105,7 +105,7 @@ export interface UsageReceipt {
 }
 
 export interface UsageResult {
-  status: Open<"recorded" | "replayed" | "refused">
+  status: Open<"recorded" | "replayed" | "refused" | "unknown">
   id: string | null
   cost: number | null
   code: string | null

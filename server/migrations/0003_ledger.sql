@@ -6,7 +6,6 @@ create table if not exists lanes (
   environment_id bigint not null references environments,
   number smallint not null,
   feed_seq bigint not null default 0,
-  feed_floor bigint not null default 0,
   last_now timestamptz not null,
   unique (environment_id, number)
 ) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);

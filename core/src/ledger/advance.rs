@@ -6,7 +6,7 @@
 use crate::credits::Credits;
 use crate::ledger::block::HasLot;
 use crate::ledger::wallet::{Settlement, Wallet};
-use crate::subscription::{Subscription, SubscriptionStatus};
+use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
 /// What happened at one instant. Indexes are into the wallet's lots, which time never reorders.
@@ -48,11 +48,11 @@ pub fn advance<L: HasLot>(wallet: &mut Wallet<L>, now: Timestamp, mut report: im
 fn pass<L: HasLot>(wallet: &mut Wallet<L>, at: Timestamp) -> Instant {
     let mut instant = Instant { at, ..Instant::default() };
     wallet.subscriptions.retain(|subscription| {
-        let live = subscription.current_period.end > at;
-        if !live {
-            instant.ended.push(Subscription { status: SubscriptionStatus::Expired, ..subscription.clone() });
+        let is_over = subscription.is_over(at);
+        if is_over {
+            instant.ended.push(subscription.clone().at(at));
         }
-        live
+        !is_over
     });
     for (index, lot) in wallet.lots.iter_mut().enumerate() {
         let lot = lot.lot_mut();

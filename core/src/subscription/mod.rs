@@ -51,3 +51,16 @@ pub struct Subscription {
     /// The billing period that runs.
     pub current_period: Interval,
 }
+
+impl Subscription {
+    /// Whether its last period is over by `now`.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.current_period.end <= now
+    }
+
+    /// As it stands at `now`, also if its end has not been written yet.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        if self.is_over(now) { Self { status: SubscriptionStatus::Expired, ..self } } else { self }
+    }
+}

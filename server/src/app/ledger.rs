@@ -11,7 +11,7 @@ use quotastack_core::ledger::advance::advance;
 use quotastack_core::ledger::block::Block;
 use quotastack_core::ledger::entry::Entry;
 use quotastack_core::state::AccountState;
-use quotastack_core::subscription::{Subscription, SubscriptionStatus};
+use quotastack_core::subscription::Subscription;
 use quotastack_core::time::Timestamp;
 use uuid::Uuid;
 
@@ -137,7 +137,7 @@ impl App {
         let catalogue = environment.handle.current_catalogue(&mut tx).await?;
         let now = catalogue.clock.at(clock::now());
         let found = tx.find_subscription(lane_id, subscription_id).await?;
-        Ok(found.map(|(end_user_id, subscription)| (end_user_id, at(subscription, now))))
+        Ok(found.map(|(end_user_id, subscription)| (end_user_id, subscription.at(now))))
     }
 
     /// Up to `limit` subscriptions of an end user after `after`, newest first, as they stand now.
@@ -156,15 +156,6 @@ impl App {
         let found = tx.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?.remove(end_user_id);
         let Some((account, _)) = found else { return Ok(Vec::new()) };
         let subscriptions = tx.list_subscriptions(lane_id, account.id, after, limit).await?;
-        Ok(subscriptions.into_iter().map(|subscription| at(subscription, now)).collect())
-    }
-}
-
-/// A stored subscription as it stands at `now`, also if its end has not been written yet.
-fn at(subscription: Subscription, now: Timestamp) -> Subscription {
-    if subscription.current_period.end <= now {
-        Subscription { status: SubscriptionStatus::Expired, ..subscription }
-    } else {
-        subscription
+        Ok(subscriptions.into_iter().map(|subscription| subscription.at(now)).collect())
     }
 }

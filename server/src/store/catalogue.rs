@@ -141,7 +141,7 @@ impl Tx {
     }
 }
 
-pub(super) fn clock_from_row(row: &PgRow) -> sqlx::Result<Clock> {
+fn clock_from_row(row: &PgRow) -> sqlx::Result<Clock> {
     let standing: Option<Ts> = row.try_get("clock_standing_at")?;
     Ok(match (standing, row.try_get("clock_ahead_micros")?) {
         (Some(at), _) => Clock::Standing(at.0),

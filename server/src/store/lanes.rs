@@ -1,10 +1,8 @@
 //! Lanes: the unit of order. Whoever changes an account of a lane locks its row first.
 
-use quotastack_core::catalogue::Clock;
 use quotastack_core::time::Timestamp;
 use sqlx::Row;
 
-use crate::store::catalogue::clock_from_row;
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, signed, unsigned};
 
@@ -17,8 +15,6 @@ pub struct LockedLane {
     pub last_now: Timestamp,
     /// The catalogue's version.
     pub catalogue_version: u64,
-    /// The environment's clock.
-    pub clock: Clock,
     /// The database's own clock, read while the row was being locked.
     pub database_now: Timestamp,
 }
@@ -27,7 +23,7 @@ impl Tx {
     /// Locks a lane.
     pub async fn lock_lane(&mut self, lane_id: LaneId) -> sqlx::Result<LockedLane> {
         let row = sqlx::query(
-            "select l.feed_seq, l.last_now, e.catalogue_version, e.clock_standing_at, e.clock_ahead_micros, clock_timestamp() as database_now
+            "select l.feed_seq, l.last_now, e.catalogue_version, clock_timestamp() as database_now
              from lanes l join environments e using (environment_id) where l.lane_id = $1 for update of l",
         )
         .bind(lane_id.0)
@@ -37,7 +33,6 @@ impl Tx {
             feed_seq: unsigned("feed_seq", row.try_get("feed_seq")?)?,
             last_now: row.try_get::<Ts, _>("last_now")?.0,
             catalogue_version: unsigned("catalogue_version", row.try_get("catalogue_version")?)?,
-            clock: clock_from_row(&row)?,
             database_now: row.try_get::<Ts, _>("database_now")?.0,
         })
     }

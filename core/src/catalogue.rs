@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{FeatureKey, PlanId, VariantId};
+use crate::ids::{CapGroup, FeatureKey, PlanId, VariantId};
 use crate::pricing::{Price, PriceVersion, price_at};
 use crate::time::{Period, Timestamp};
 
@@ -66,6 +66,26 @@ pub struct Access {
     pub value: Option<String>,
 }
 
+/// What a variant gives of a feature. What is `None` is as the feature has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entitlement {
+    /// Whether the feature is given, and with which value.
+    pub access: Access,
+    /// Replaces the whole price.
+    pub price: Option<Price>,
+    /// What happens on a shortfall.
+    pub overage_policy: Option<OveragePolicy>,
+    /// How far debt may go under overdraft.
+    pub overdraft_limit: Option<Credits>,
+}
+
+impl Entitlement {
+    /// One that gives `access` under the feature's own terms.
+    pub const fn plain(access: Access) -> Self {
+        Self { access, price: None, overage_policy: None, overdraft_limit: None }
+    }
+}
+
 /// A feature of the environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feature {
@@ -81,6 +101,8 @@ pub struct Feature {
     pub overdraft_limit: Option<Credits>,
     /// What a sidecar answers while the server is out of reach.
     pub offline: OfflinePolicy,
+    /// Names of the event properties that summaries of usage can be grouped by, sorted.
+    pub summary_properties: Vec<String>,
 }
 
 impl Feature {
@@ -111,6 +133,31 @@ pub struct GrantTemplate {
     pub priority: u8,
     /// Sorted; empty = any feature.
     pub feature_keys: Vec<FeatureKey>,
+    /// What the usable blocks of this template, or of its cap group, may have in all.
+    pub accumulation_cap: Option<Credits>,
+    /// Templates and grants that share one accumulation cap.
+    pub cap_group: Option<CapGroup>,
+    /// Whether the block pays debts.
+    pub settles_debt: bool,
+}
+
+/// Credit as it is sold. Top-ups refer to it; no rule looks at it, so it is not part of the replicated document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopupPackage {
+    /// For people.
+    pub name: String,
+    /// Credits; more than 0.
+    pub amount: Credits,
+    /// What it costs, in the currency's smallest unit.
+    pub price_paid: Credits,
+    /// ISO 4217.
+    pub currency: String,
+    /// Burn priority of the block, 0 first.
+    pub priority: u8,
+    /// When the block ends, counted from the top-up; `None` = never.
+    pub expires_after: Option<Period>,
+    /// Sorted; empty = any feature.
+    pub feature_keys: Vec<FeatureKey>,
 }
 
 /// What a plan is for.
@@ -137,7 +184,7 @@ pub struct Variant {
     /// What subscribers are given.
     pub grants: Vec<GrantTemplate>,
     /// What subscribers may do.
-    pub entitlements: BTreeMap<FeatureKey, Access>,
+    pub entitlements: BTreeMap<FeatureKey, Entitlement>,
 }
 
 /// How the environment's clock runs (live: always with the real one).

@@ -6,6 +6,18 @@ pub const END_USER_ID_BYTES_MAX: usize = 256;
 pub const FEATURE_KEY_CHARS_MAX: usize = 64;
 /// Characters of an idempotency key.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Bytes of a payment reference.
+pub const PAYMENT_REFERENCE_BYTES_MAX: usize = 255;
+/// Bytes of a cap group.
+pub const CAP_GROUP_BYTES_MAX: usize = 64;
+/// Open holds of one account.
+pub const OPEN_HOLDS_MAX: usize = 1_000;
+/// Overrides of one account.
+pub const OVERRIDES_MAX: usize = 100;
+/// How long a reservation lives, in seconds, if the caller does not say.
+pub const RESERVATION_TTL_SECONDS_DEFAULT: i64 = 300;
+/// How long a reservation may live from its start, extensions included, in seconds (24 hours).
+pub const RESERVATION_TTL_SECONDS_MAX: i64 = 86_400;
 /// Live blocks of one account.
 pub const LIVE_BLOCKS_MAX: usize = 10_000;
 /// Feature keys of one block.
@@ -28,8 +40,22 @@ pub const AHEAD_WINDOW_MICROS: i64 = 300 * crate::time::MICROS_PER_SECOND;
 pub const TRANCHES_MAX: usize = 64;
 /// Debts published of one account; an account with more is `partial`.
 pub const PUBLISHED_DEBTS_MAX: usize = 64;
+/// Holds published of one account; an account with more is `partial`.
+pub const PUBLISHED_HOLDS_MAX: usize = 64;
+/// Tier counters published of one account; an account with more is `partial`.
+pub const PUBLISHED_COUNTERS_MAX: usize = 64;
 /// Subscriptions published of one account; an account with more is `partial`.
 pub const PUBLISHED_SUBSCRIPTIONS_MAX: usize = 64;
+/// Overrides published of one account; an account with more is `partial`.
+pub const PUBLISHED_OVERRIDES_MAX: usize = 64;
+/// Properties that summaries of one feature's usage can be grouped by.
+pub const SUMMARY_PROPERTIES_MAX: usize = 4;
+/// Bytes of a reason that a person gives.
+pub const REASON_BYTES_MAX: usize = 500;
+/// Rules by event property of one price.
+pub const PRICE_RULES_MAX: usize = 50;
+/// Tiers of one price.
+pub const TIERS_MAX: usize = 50;
 /// Events of one usage batch.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Bytes of one frame on the link.

@@ -37,6 +37,18 @@ pub enum Code {
     FeatureUnpriced,
     /// The account has too many live blocks.
     TooManyBlocks,
+    /// The end user's plan does not give the feature.
+    FeatureNotInPlan,
+    /// The feature needs a plan, and the end user has none.
+    NoSubscription,
+    /// The reservation was committed.
+    ReservationCommitted,
+    /// The reservation was released.
+    ReservationReleased,
+    /// The reservation's time ran out.
+    ReservationExpired,
+    /// The commit costs more than was reserved.
+    OverCommit,
     /// The operation exists for sandbox keys only.
     SandboxOnly,
     /// The body is too large.
@@ -55,7 +67,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -72,6 +84,12 @@ impl Code {
         Self::FeatureUnknown,
         Self::FeatureUnpriced,
         Self::TooManyBlocks,
+        Self::FeatureNotInPlan,
+        Self::NoSubscription,
+        Self::ReservationCommitted,
+        Self::ReservationReleased,
+        Self::ReservationExpired,
+        Self::OverCommit,
         Self::SandboxOnly,
         Self::PayloadTooLarge,
         Self::Overloaded,
@@ -102,6 +120,12 @@ impl Code {
             Self::FeatureUnknown => ("feature_unknown", 409, "Unknown feature"),
             Self::FeatureUnpriced => ("feature_unpriced", 409, "The feature has no price"),
             Self::TooManyBlocks => ("too_many_blocks", 409, "Too many live blocks"),
+            Self::FeatureNotInPlan => ("feature_not_in_plan", 409, "Not in the end user's plan"),
+            Self::NoSubscription => ("no_subscription", 409, "The end user has no plan"),
+            Self::ReservationCommitted => ("reservation_committed", 409, "The reservation was committed"),
+            Self::ReservationReleased => ("reservation_released", 409, "The reservation was released"),
+            Self::ReservationExpired => ("reservation_expired", 409, "The reservation has expired"),
+            Self::OverCommit => ("over_commit", 409, "The commit costs more than was reserved"),
             Self::SandboxOnly => ("sandbox_only", 409, "Only in the sandbox"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The request body is too large"),
             Self::Overloaded => ("overloaded", 503, "Overloaded"),

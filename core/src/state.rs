@@ -9,8 +9,12 @@ use crate::catalogue::Catalogue;
 use crate::ids::EndUserId;
 use crate::ledger::account::Account;
 use crate::ledger::block::{HasLot, Lot};
+use crate::ledger::hold::HeldPart;
 use crate::ledger::wallet::Wallet;
-use crate::limits::{PUBLISHED_DEBTS_MAX, PUBLISHED_SUBSCRIPTIONS_MAX, TRANCHES_MAX};
+use crate::limits::{
+    PUBLISHED_COUNTERS_MAX, PUBLISHED_DEBTS_MAX, PUBLISHED_HOLDS_MAX, PUBLISHED_OVERRIDES_MAX,
+    PUBLISHED_SUBSCRIPTIONS_MAX, TRANCHES_MAX,
+};
 
 /// What is published of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,14 +47,15 @@ impl AccountState {
     /// This state as it may be published: emptied and marked where it is too large.
     #[must_use]
     pub fn into_published(mut self) -> Self {
-        let Wallet { lots, debts, subscriptions, .. } = &mut self.wallet;
-        self.partial = lots.len() > TRANCHES_MAX
-            || debts.len() > PUBLISHED_DEBTS_MAX
-            || subscriptions.len() > PUBLISHED_SUBSCRIPTIONS_MAX;
+        let wallet = &self.wallet;
+        self.partial = wallet.lots.len() > TRANCHES_MAX
+            || wallet.holds.len() > PUBLISHED_HOLDS_MAX
+            || wallet.debts.len() > PUBLISHED_DEBTS_MAX
+            || wallet.counters.len() > PUBLISHED_COUNTERS_MAX
+            || wallet.subscriptions.len() > PUBLISHED_SUBSCRIPTIONS_MAX
+            || wallet.overrides.len() > PUBLISHED_OVERRIDES_MAX;
         if self.partial {
-            lots.clear();
-            debts.clear();
-            subscriptions.clear();
+            self.wallet = Wallet { time: wallet.time, ..Wallet::default() };
         }
         self
     }
@@ -58,15 +63,27 @@ impl AccountState {
     /// The state of `account` of whatever size: what the server itself answers from.
     pub fn whole(account: &Account, stamp: u64, catalogue: &Catalogue) -> Self {
         let mut tranches: Vec<Lot> = Vec::new();
-        for lot in account.wallet.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive()) {
-            match tranches.last_mut().filter(|last| last.is_like(lot)) {
-                Some(last) => {
-                    last.remaining += lot.remaining;
-                    last.held += lot.held;
+        // Which tranche each block is part of; one without credit is part of none, and no hold names it.
+        let mut places = Vec::with_capacity(account.wallet.lots.len());
+        for lot in account.wallet.lots.iter().map(HasLot::lot) {
+            if lot.remaining.is_positive() {
+                match tranches.last_mut().filter(|last| last.is_like(lot)) {
+                    Some(last) => {
+                        last.remaining += lot.remaining;
+                        last.held += lot.held;
+                    }
+                    None => tranches.push(lot.clone()),
                 }
-                None => tranches.push(lot.clone()),
             }
+            places.push(tranches.len().saturating_sub(1));
         }
+        let wallet = &account.wallet;
+        let mut holds = wallet.holds.clone();
+        for hold in &mut holds {
+            hold.parts = merged(hold.parts.iter().map(|part| HeldPart { lot: places[part.lot], ..*part }));
+        }
+        let mut counters = wallet.counters.clone();
+        counters.keep_current(wallet.time);
         Self {
             end_user_id: account.end_user_id.clone(),
             stamp,
@@ -74,11 +91,26 @@ impl AccountState {
             catalogue_version: catalogue.version,
             partial: false,
             wallet: Wallet {
-                time: account.wallet.time,
+                time: wallet.time,
                 lots: tranches,
-                debts: account.wallet.debts.clone(),
-                subscriptions: account.wallet.subscriptions.clone(),
+                holds,
+                debts: wallet.debts.clone(),
+                counters,
+                subscriptions: wallet.subscriptions.clone(),
+                overrides: wallet.overrides.clone(),
             },
         }
     }
+}
+
+/// Neighbouring parts of one lot as one part.
+fn merged(parts: impl Iterator<Item = HeldPart>) -> Vec<HeldPart> {
+    let mut merged: Vec<HeldPart> = Vec::new();
+    for part in parts {
+        match merged.last_mut().filter(|last| last.lot == part.lot) {
+            Some(last) => last.amount += part.amount,
+            None => merged.push(part),
+        }
+    }
+    merged
 }

@@ -145,6 +145,16 @@ impl Period {
     }
 }
 
+impl Timestamp {
+    /// The calendar month, in UTC, that this instant lies in: its first instant, and the first after it.
+    pub fn calendar_month(self) -> (Self, Self) {
+        let first = to_jiff(self).to_zoned(TimeZone::UTC).first_of_month();
+        let first = first.and_then(|first| first.start_of_day());
+        let from = first.map_or(Self::MIN, |first| Self(first.timestamp().as_microsecond()).max(Self::MIN));
+        (from, Period { count: 1, unit: PeriodUnit::Month }.end(from, 0))
+    }
+}
+
 fn to_jiff(timestamp: Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::UNIX_EPOCH
         .checked_add(timestamp.0.microseconds())
@@ -182,6 +192,15 @@ mod tests {
         let anchor = at("2027-01-31T10:00:00Z");
         let ends: Vec<String> = (0..3).map(|i| month.end(anchor, i).to_string()).collect();
         assert_eq!(ends, ["2027-02-28T10:00:00Z", "2027-03-31T10:00:00Z", "2027-04-30T10:00:00Z"]);
+    }
+
+    #[test]
+    fn a_calendar_month_ends_where_the_next_begins() {
+        let month = |text| at(text).calendar_month();
+        assert_eq!(month("2026-12-31T23:59:59.999999Z"), (at("2026-12-01T00:00:00Z"), at("2027-01-01T00:00:00Z")));
+        assert_eq!(month("2027-01-01T00:00:00Z").0, at("2027-01-01T00:00:00Z"));
+        let (from, until) = Timestamp::MIN.calendar_month();
+        assert!(from <= Timestamp::MIN && Timestamp::MIN < until);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, LaneCount, UsageId, uuid_v7};
 use quotastack_core::ledger::block::{BlockKind, Lot};
 use quotastack_core::ledger::command::Usage;
-use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue::encode;
 use quotastack_core::sync::machine::{Admitted, Batch, Config, Machine, NotAdmitted, Shown, Stored};
@@ -39,7 +39,7 @@ fn config(mode: Mode) -> Config {
 }
 
 fn catalogue() -> Catalogue {
-    let price = Price::PerUnit { cost: Credits::new(1).unwrap(), per_units: Units::ONE };
+    let price = Price::plain(PriceModel::PerUnit { cost: Credits::new(1).unwrap(), per_units: Units::ONE });
     let feature = Feature {
         kind: FeatureKind::Metered,
         default: Access { enabled: true, value: None },
@@ -47,6 +47,7 @@ fn catalogue() -> Catalogue {
         overage_policy: OveragePolicy::Block,
         overdraft_limit: None,
         offline: OfflinePolicy::Allow,
+        summary_properties: vec![],
     };
     Catalogue { version: 1, features: BTreeMap::from([(ai(), feature)]), ..Catalogue::default() }
 }
@@ -65,6 +66,8 @@ fn state(stamp: u64, remaining: i64) -> AccountState {
         remaining: Credits::new(remaining).unwrap(),
         held: Credits::ZERO,
         origin: None,
+        cap_group: None,
+        ended: None,
     });
     state
 }

@@ -10,15 +10,21 @@ use std::fmt::{Debug, Write};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quotastack_core::catalogue::{Catalogue, PlanKind};
+use quotastack_core::catalogue::{Catalogue, OveragePolicy, PlanKind};
 use quotastack_core::credits::{Credits, Units};
+use quotastack_core::entitlement::terms::Override;
 use quotastack_core::ids::{
-    EndUserId, FeatureKey, IdempotencyKey, LaneCount, PlanId, SidecarId, SubscriptionId, UsageId, VariantId,
+    CapGroup, EndUserId, FeatureKey, IdempotencyKey, LaneCount, PlanId, ReservationId, SidecarId, SubscriptionId,
+    UsageId, VariantId,
 };
 use quotastack_core::ledger::block::{BlockKind, Lot, Origin};
 use quotastack_core::ledger::command::{OnInsufficient, Usage};
-use quotastack_core::ledger::wallet::{Debt, Wallet};
+use quotastack_core::ledger::counter::{CounterKey, Counters};
+use quotastack_core::ledger::debt::{Debt, DebtOf};
+use quotastack_core::ledger::hold::{HeldPart, Hold};
+use quotastack_core::ledger::wallet::Wallet;
 use quotastack_core::limits::{BATCH_EVENTS_MAX, FOLLOW_HASHES_MAX, FRAME_BYTES_MAX};
+use quotastack_core::pricing::{Price, PriceModel};
 use quotastack_core::state::AccountState;
 use quotastack_core::subscription::{Interval, Subscription, SubscriptionStatus};
 use quotastack_core::sync::catalogue::EncodedCatalogue;
@@ -70,8 +76,10 @@ fn state() -> AccountState {
         expires_at: Some(at("2026-12-01T00:00:00Z")),
         scope: vec![FeatureKey::new("ai_request").unwrap()],
         remaining: Credits::new(9_000).unwrap(),
-        held: Credits::ZERO,
-        origin: Some(Origin { subscription_id, template: 2 }),
+        held: Credits::new(40).unwrap(),
+        origin: Some(Origin { subscription_id, variant_id: VariantId::from_uuid(uuid(3)), template: 2 }),
+        cap_group: Some(CapGroup::new("daily").unwrap()),
+        ended: None,
     };
     let subscription = Subscription {
         id: subscription_id,
@@ -84,7 +92,33 @@ fn state() -> AccountState {
         created_at: at("2026-11-01T00:00:00Z"),
         current_period: Interval { start: at("2026-11-01T00:00:00Z"), end: at("2026-12-01T00:00:00Z") },
     };
-    let debt = Debt { feature: Some(FeatureKey::new("storage").unwrap()), amount: Credits::new(5).unwrap(), since: 6 };
+    let debt =
+        Debt { of: DebtOf::Feature(FeatureKey::new("storage").unwrap()), amount: Credits::new(5).unwrap(), since: 6 };
+    let counter = CounterKey {
+        feature_key: FeatureKey::new("ai_request").unwrap(),
+        matches: BTreeMap::from([("model".to_owned(), "large".to_owned())]),
+        from: Some(at("2026-11-01T00:00:00Z")),
+        until: Some(at("2026-12-01T00:00:00Z")),
+    };
+    let mut counters = Counters::default();
+    counters.add(&counter, 70);
+    let hold = Hold {
+        id: ReservationId::from_uuid(uuid(4)),
+        feature_key: FeatureKey::new("ai_request").unwrap(),
+        expires_at: at("2026-11-22T10:05:00Z"),
+        parts: vec![HeldPart { lot: 0, amount: Credits::new(40).unwrap() }],
+        uncovered: Credits::new(2).unwrap(),
+        counted: Some((counter, Units::new(8).unwrap())),
+    };
+    let own = Override {
+        feature_key: FeatureKey::new("storage").unwrap(),
+        enabled: Some(true),
+        value: None,
+        price: Some(Price::plain(PriceModel::Flat { cost: Credits::new(9).unwrap() })),
+        overage_policy: Some(OveragePolicy::Notify),
+        overdraft_limit: Credits::new(50).ok(),
+        expires_at: None,
+    };
     AccountState {
         stamp: 42,
         version: 12,
@@ -92,8 +126,11 @@ fn state() -> AccountState {
         wallet: Wallet {
             time: at("2026-11-22T10:00:00Z"),
             lots: vec![lot],
-            debts: vec![debt],
+            holds: vec![hold],
+            debts: [debt].into_iter().collect(),
+            counters,
             subscriptions: vec![subscription],
+            overrides: vec![own],
         },
         ..AccountState::unknown(end_user("user_123"))
     }

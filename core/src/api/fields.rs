@@ -1,11 +1,12 @@
 //! Single fields of requests: what they may hold, and what a caller is told otherwise.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use crate::api::problem::Problem;
 use crate::credits::{AmountOutOfRange, Credits, Units};
-use crate::ids::{EndUserId, FeatureKey, IdempotencyKey, InvalidText};
-use crate::limits::{PAIR_KEY_BYTES_MAX, PAIR_VALUE_BYTES_MAX, PAIRS_MAX};
+use crate::ids::{CapGroup, EndUserId, FeatureKey, IdempotencyKey, InvalidId, InvalidText, PaymentReference};
+use crate::limits::{PAIR_KEY_BYTES_MAX, PAIR_VALUE_BYTES_MAX, PAIRS_MAX, REASON_BYTES_MAX};
 use crate::problem::Code;
 
 const TOO_LARGE: &str = "must be at most 9007199254740991 (2^53 - 1)";
@@ -46,6 +47,45 @@ pub fn units(units: i64, pointer: &str) -> Result<Units, Problem> {
 pub fn amount(amount: i64, pointer: &str) -> Result<Credits, Problem> {
     let checked = Credits::new(amount).ok().filter(|amount| *amount >= Credits::ZERO);
     checked.ok_or_else(|| out_of(amount, pointer))
+}
+
+/// An amount of either sign.
+pub fn signed_amount(amount: i64, pointer: &str) -> Result<Credits, Problem> {
+    let out =
+        |AmountOutOfRange| Problem::at(Code::AmountOutOfRange, pointer, "must be within +-9007199254740991 (2^53 - 1)");
+    Credits::new(amount).map_err(out)
+}
+
+/// An id of ours.
+pub fn id<T: FromStr<Err = InvalidId>>(text: &str, pointer: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: InvalidId| Problem::invalid(pointer, error.to_string()))
+}
+
+/// Why a person does something, in their words.
+pub fn reason(text: &str, pointer: &str) -> Result<String, Problem> {
+    let fits = (1..=REASON_BYTES_MAX).contains(&text.len()) && !text.contains('\0');
+    let detail = "must be 1 to 500 bytes without the character NUL";
+    if fits { Ok(text.to_owned()) } else { Err(Problem::invalid(pointer, detail)) }
+}
+
+/// An ISO 4217 code.
+pub fn currency(code: &str, pointer: &str) -> Result<String, Problem> {
+    let is_code = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    if is_code {
+        Ok(code.to_owned())
+    } else {
+        Err(Problem::invalid(pointer, "must be an ISO 4217 code, for example USD"))
+    }
+}
+
+/// A cap group.
+pub fn cap_group(text: &str, pointer: &str) -> Result<CapGroup, Problem> {
+    CapGroup::new(text).map_err(|error| invalid_text(error, pointer))
+}
+
+/// A payment's reference.
+pub fn payment_reference(text: &str, pointer: &str) -> Result<PaymentReference, Problem> {
+    PaymentReference::new(text).map_err(|error| invalid_text(error, pointer))
 }
 
 /// String pairs: metadata, or properties of an event.

@@ -2,6 +2,7 @@
 //!
 //! - [`problem`]: errors as RFC 9457 problem documents
 //! - [`check`], of entitlements
+//! - [`price`]: prices of features
 //! - [`usage`]: usage events, single and batch
 //! - [`fields`]: how single fields are checked
 //!
@@ -9,5 +10,6 @@
 
 pub mod check;
 pub mod fields;
+pub mod price;
 pub mod problem;
 pub mod usage;

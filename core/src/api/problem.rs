@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::ledger::command::Refusal;
+use crate::ledger::refusal::Refusal;
 use crate::problem::Code;
 
 /// Why a request was not carried out.

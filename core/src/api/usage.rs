@@ -8,7 +8,9 @@ use crate::api::fields;
 use crate::api::problem::Problem;
 use crate::credits::{Credits, Units};
 use crate::ids::{BlockId, EndUserId, FeatureKey, IdempotencyKey, UsageId};
-use crate::ledger::command::{OnInsufficient, UsageRecord};
+use crate::ledger::command::OnInsufficient;
+use crate::ledger::outcome::UsageRecord;
+use crate::ledger::quote::PricedBy;
 use crate::limits::BATCH_EVENTS_MAX;
 use crate::problem::Code;
 use crate::time::Timestamp;
@@ -30,6 +32,8 @@ pub struct UsageRequest {
     pub effective_at: Option<Timestamp>,
     /// Properties of the event.
     pub properties: BTreeMap<String, String>,
+    /// Whether only to say what would happen.
+    pub dry_run: bool,
 }
 
 /// The body of one event.
@@ -44,6 +48,8 @@ pub struct UsageJson {
     effective_at: Option<Timestamp>,
     #[serde(default)]
     properties: BTreeMap<String, String>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 impl UsageJson {
@@ -71,6 +77,7 @@ impl UsageJson {
             on_insufficient: self.on_insufficient,
             effective_at: self.effective_at,
             properties: self.properties,
+            dry_run: self.dry_run,
         })
     }
 }
@@ -89,7 +96,14 @@ impl UsageBatchJson {
             return Err(Problem::invalid("/events", "send 1 to 1,000 events"));
         }
         let requests = self.events.into_iter().enumerate().map(|(index, event)| {
-            let mut request = event.checked().map_err(|problem| problem.under(&format!("/events/{index}")))?;
+            let at = format!("/events/{index}");
+            let mut request = event.checked().map_err(|problem| problem.under(&at))?;
+            if request.dry_run {
+                return Err(Problem::invalid(
+                    format!("{at}/dry_run"),
+                    "ask for a dry run of one event at POST /v1/usage",
+                ));
+            }
             if let (None, Some(header)) = (&request.idempotency_key, header) {
                 let key = format!("{}/{index}", header.as_str());
                 request.idempotency_key = Some(fields::idempotency_key(&key, "header:Idempotency-Key")?);
@@ -103,8 +117,8 @@ impl UsageBatchJson {
 /// What an event cost and what is left.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReceiptJson {
-    /// The event's id.
-    pub id: UsageId,
+    /// The event's id; `None` in a dry run.
+    pub id: Option<UsageId>,
     /// What was charged: its price, or less where it was capped.
     pub cost: Credits,
     /// The account's balance with it.
@@ -115,8 +129,16 @@ pub struct ReceiptJson {
     pub debt: Credits,
     /// The blocks that paid; `None` from a sidecar, which leaves that to the server.
     pub allocations: Option<Vec<PaidJson>>,
+    /// The event's price before it was capped; `None` from a sidecar.
+    pub price: Option<Credits>,
+    /// The part of the cost that is owed; `None` from a sidecar.
+    pub owed: Option<Credits>,
+    /// Which price it was given; `None` from a sidecar.
+    pub priced_by: Option<PricedBy>,
     /// Whether the event had been recorded before.
     pub replayed: bool,
+    /// Whether nothing was recorded, because only a dry run was asked for.
+    pub dry_run: bool,
 }
 
 /// What one block paid.
@@ -133,14 +155,23 @@ impl ReceiptJson {
     pub fn of(record: &UsageRecord, replayed: bool) -> Self {
         let paid = record.allocations.iter().map(|part| PaidJson { block_id: part.block_id, amount: part.amount });
         Self {
-            id: record.id,
+            id: Some(record.id),
             cost: record.charged,
             balance: record.totals.balance,
             available: record.totals.available,
             debt: record.totals.debt,
             allocations: Some(paid.collect()),
+            price: Some(record.cost),
+            owed: Some(record.owed),
+            priced_by: Some(record.priced_by),
             replayed,
+            dry_run: false,
         }
+    }
+
+    /// What recording the event would have said.
+    pub fn of_dry_run(record: &UsageRecord, replayed: bool) -> Self {
+        Self { id: None, dry_run: true, ..Self::of(record, replayed) }
     }
 }
 

@@ -8,8 +8,8 @@ mod text;
 mod typed;
 
 pub use bucket::{Bucket, LaneCount, bucket};
-pub use text::{EndUserId, FeatureKey, IdempotencyKey, InvalidText};
+pub use text::{CapGroup, EndUserId, FeatureKey, IdempotencyKey, InvalidText, PaymentReference};
 pub use typed::{
-    AccountId, BlockId, EventId, InvalidId, KeyId, PlanId, SidecarId, SubscriptionId, TenantId, UsageId, VariantId,
-    uuid_v7,
+    AccountId, BlockId, EventId, InvalidId, KeyId, PackageId, PlanId, ReservationId, SidecarId, SubscriptionId,
+    TenantId, TopupId, UsageId, VariantId, uuid_v7,
 };

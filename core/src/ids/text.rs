@@ -8,7 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Bucket, bucket};
-use crate::limits::{END_USER_ID_BYTES_MAX, FEATURE_KEY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX};
+use crate::limits::{
+    CAP_GROUP_BYTES_MAX, END_USER_ID_BYTES_MAX, FEATURE_KEY_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX,
+    PAYMENT_REFERENCE_BYTES_MAX,
+};
 
 /// Why a text is not the name it should be; the message says what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,12 @@ pub enum InvalidText {
     /// Not an idempotency key.
     #[error("an idempotency key must be 1 to 255 visible ASCII characters or inner spaces")]
     IdempotencyKey,
+    /// Not a payment reference.
+    #[error("a payment_reference must be 1 to 255 bytes of UTF-8 without control characters")]
+    PaymentReference,
+    /// Not a cap group.
+    #[error("a cap_group must be 1 to 64 bytes of UTF-8 without control characters")]
+    CapGroup,
 }
 
 macro_rules! text_name {
@@ -95,6 +104,15 @@ text_name! {
     /// What makes a retry the same request: 1 to 255 visible ASCII characters or inner spaces.
     IdempotencyKey, is_idempotency_key
 }
+text_name! {
+    /// What a payment is called where it was made, unique per end user: 1 to 255 bytes of UTF-8 without control
+    /// characters.
+    PaymentReference, is_payment_reference
+}
+text_name! {
+    /// Which blocks share an accumulation cap: 1 to 64 bytes of UTF-8 without control characters.
+    CapGroup, is_cap_group
+}
 
 impl EndUserId {
     /// The bucket that this end user's account lives in.
@@ -104,7 +122,19 @@ impl EndUserId {
 }
 
 fn is_end_user_id(text: &str) -> bool {
-    (1..=END_USER_ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+    is_plain(text, END_USER_ID_BYTES_MAX)
+}
+
+fn is_payment_reference(text: &str) -> bool {
+    is_plain(text, PAYMENT_REFERENCE_BYTES_MAX)
+}
+
+fn is_cap_group(text: &str) -> bool {
+    is_plain(text, CAP_GROUP_BYTES_MAX)
+}
+
+fn is_plain(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn is_feature_key(text: &str) -> bool {

@@ -134,6 +134,18 @@ typed_id! {
     VariantId, "var"
 }
 typed_id! {
+    /// A reservation.
+    ReservationId, "res"
+}
+typed_id! {
+    /// A top-up: credit that was bought.
+    TopupId, "top"
+}
+typed_id! {
+    /// A top-up package of the catalogue.
+    PackageId, "pkg"
+}
+typed_id! {
     /// An event that the ledger announces.
     EventId, "evt"
 }

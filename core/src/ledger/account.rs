@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{AccountId, EndUserId, VariantId};
+use crate::ids::{AccountId, BlockId, EndUserId, ReservationId, TopupId, VariantId};
 use crate::ledger::block::Block;
 use crate::ledger::entry::Hash;
+use crate::ledger::reservation::Reservation;
+use crate::ledger::settled::Settled;
+use crate::ledger::topup::Topup;
 use crate::ledger::wallet::{Totals, Wallet};
+use crate::time::Timestamp;
 
 /// One per end user per environment; created by the first write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +35,16 @@ pub struct Account {
     pub lifetime_consumed: Credits,
     /// The `once` templates that were given: variant, and index in it.
     pub given_once: BTreeSet<(VariantId, u16)>,
-    /// Blocks, debts and subscriptions.
+    /// The latest end of a block that lost credit to it: usage that counts from then on needs no expired block.
+    pub last_expiry: Option<Timestamp>,
+    /// Blocks, holds, debts, counters, subscriptions, overrides. Of the blocks at least those with credit.
     pub wallet: Wallet<Block>,
+    /// The open reservations, and those that the command at hand names.
+    pub reservations: Vec<Reservation>,
+    /// The top-ups that the command at hand names.
+    pub topups: Vec<Topup>,
+    /// What settled debts, the newest last; complete only where a void needs it.
+    pub settled: Settled,
 }
 
 impl Account {
@@ -48,7 +60,45 @@ impl Account {
             lifetime_granted: Credits::ZERO,
             lifetime_consumed: Credits::ZERO,
             given_once: BTreeSet::new(),
+            last_expiry: None,
             wallet: Wallet::default(),
+            reservations: Vec::new(),
+            topups: Vec::new(),
+            settled: Settled::default(),
         }
+    }
+
+    /// Adds blocks that the command at hand needs and that are not here yet, each at its place in burn order.
+    pub fn bring(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        for block in blocks {
+            if self.block_index(block.id).is_none() {
+                let index = self.wallet.lots.partition_point(|other| other.full_order(&block).is_lt());
+                self.wallet.insert_at(index, block);
+            }
+        }
+    }
+
+    /// Where a block stands in burn order.
+    pub fn block_index(&self, id: BlockId) -> Option<usize> {
+        self.wallet.lots.iter().position(|block| block.id == id)
+    }
+
+    /// A block that is here.
+    pub fn block(&self, id: BlockId) -> Option<&Block> {
+        self.wallet.lots.iter().find(|block| block.id == id)
+    }
+
+    /// A reservation that is here.
+    pub fn reservation(&self, id: ReservationId) -> Option<&Reservation> {
+        self.reservations.iter().find(|reservation| reservation.id == id)
+    }
+
+    pub(super) fn reservation_mut(&mut self, id: ReservationId) -> Option<&mut Reservation> {
+        self.reservations.iter_mut().find(|reservation| reservation.id == id)
+    }
+
+    /// A top-up that is here.
+    pub fn topup(&self, id: TopupId) -> Option<&Topup> {
+        self.topups.iter().find(|topup| topup.id == id)
     }
 }

@@ -1,11 +1,12 @@
 //! What time alone does to a wallet. Source: docs/ledger.md, "Amounts and time" (time is true at read).
 //!
-//! Every reader and every command calls [`advance`] first. At one instant: subscriptions end, then blocks end,
-//! then blocks start, then debt is settled once in burn order.
+//! Every reader and every command calls [`advance`] first. At one instant: holds expire, then subscriptions end, then
+//! blocks end, then blocks start, then debt is settled once in burn order.
 
 use crate::credits::Credits;
 use crate::ledger::block::HasLot;
-use crate::ledger::wallet::{Settlement, Wallet};
+use crate::ledger::hold::Hold;
+use crate::ledger::wallet::{Leaving, Settlement, Wallet};
 use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
@@ -14,13 +15,17 @@ use crate::time::Timestamp;
 pub struct Instant {
     /// When.
     pub at: Timestamp,
+    /// Holds that expired, with what they gave back.
+    pub holds: Vec<Hold>,
     /// Subscriptions that ended, with their last state.
     pub ended: Vec<Subscription>,
-    /// Lots that ended, and what they lost by it.
-    pub expired: Vec<(usize, Credits)>,
+    /// Claw-back debts lowered by what came back to their blocks.
+    pub clawed_back: Vec<Settlement>,
+    /// What left lots that are over.
+    pub leaving: Vec<Leaving>,
     /// Lots that began, and what they add to the balance.
     pub started: Vec<(usize, Credits)>,
-    /// Debts paid by what began.
+    /// Debts paid by what began or came back.
     pub settled: Vec<Settlement>,
 }
 
@@ -30,7 +35,8 @@ impl<L: HasLot> Wallet<L> {
         let lots = self.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive());
         let lot_times = lots.flat_map(|lot| [Some(lot.effective_at), lot.expires_at]).flatten();
         let ends = self.subscriptions.iter().map(|subscription| subscription.current_period.end);
-        lot_times.chain(ends).filter(|at| *at > self.time).min()
+        let holds = self.holds.iter().map(|hold| hold.expires_at);
+        lot_times.chain(ends).chain(holds).filter(|at| *at > self.time).min()
     }
 }
 
@@ -47,22 +53,16 @@ pub fn advance<L: HasLot>(wallet: &mut Wallet<L>, now: Timestamp, mut report: im
 
 fn pass<L: HasLot>(wallet: &mut Wallet<L>, at: Timestamp) -> Instant {
     let mut instant = Instant { at, ..Instant::default() };
-    wallet.subscriptions.retain(|subscription| {
-        let is_over = subscription.is_over(at);
-        if is_over {
-            instant.ended.push(subscription.clone().at(at));
-        }
-        !is_over
-    });
-    for (index, lot) in wallet.lots.iter_mut().enumerate() {
-        let lot = lot.lot_mut();
-        if lot.expires_at == Some(at) && lot.free().is_positive() {
-            instant.expired.push((index, lot.free()));
-            lot.remaining = lot.held;
-        } else if lot.effective_at == at && lot.remaining.is_positive() {
-            instant.started.push((index, lot.remaining));
-        }
+    instant.holds = wallet.holds.extract_if(.., |hold| hold.expires_at <= at).collect();
+    for hold in &instant.holds {
+        wallet.give_back(hold);
     }
+    let is_over = |subscription: &mut Subscription| subscription.is_over(at);
+    instant.ended = wallet.subscriptions.extract_if(.., is_over).map(|subscription| subscription.at(at)).collect();
+    (instant.clawed_back, instant.leaving) = wallet.sweep();
+    let lots = wallet.lots.iter().map(HasLot::lot).enumerate();
+    let starting = lots.filter(|(_, lot)| lot.effective_at == at && lot.remaining.is_positive());
+    instant.started = starting.map(|(index, lot)| (index, lot.remaining)).collect();
     instant.settled = wallet.settle();
     instant
 }

@@ -5,21 +5,35 @@
 use crate::catalogue::Catalogue;
 use crate::ledger::account::Account;
 use crate::ledger::book::{Book, Effects};
-use crate::ledger::command::{Command, Outcome, Refusal, Request, UsageRecord};
+use crate::ledger::command::{Command, Request};
 use crate::ledger::event::EventKind;
-use crate::ledger::{grant, usage};
+use crate::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
+use crate::ledger::refusal::Refusal;
+use crate::ledger::topup::Topup;
+use crate::ledger::{commit, correct, grant, overrides, reserve, topup, usage, void};
 use crate::subscription::create::subscribe;
 
-/// Applies `request` to `account` at max(`request.now`, the account's time). `known` is the usage event recorded
-/// under the request's key before, if any. Everything written is appended to `effects`.
+/// What was recorded before under the identities that a command names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The usage event with its key, or that it names.
+    pub usage: Option<&'a UsageRecord>,
+    /// The void of the event that it names.
+    pub void: Option<&'a VoidRecord>,
+    /// The top-up with its payment reference.
+    pub topup: Option<&'a Topup>,
+}
+
+/// Applies `request` to `account` at max(`request.now`, the account's time). The account holds the blocks,
+/// reservations and top-ups that the command names. Everything written is appended to `effects`.
 pub fn apply(
     account: &mut Account,
     catalogue: &Catalogue,
     request: &Request,
-    known: Option<&UsageRecord>,
+    known: Known<'_>,
     effects: &mut Effects,
 ) -> Result<Outcome, Refusal> {
-    if let (Command::Usage(event), Some(record)) = (&request.command, known) {
+    if let (Some(event), Some(record)) = (request.command.usage(), known.usage) {
         return if record.fingerprint == event.fingerprint() {
             Ok(Outcome::Used { record: record.clone(), replayed: true })
         } else {
@@ -34,24 +48,27 @@ pub fn apply(
     let decided = match &request.command {
         Command::Grant(order) => grant::grant(&mut book, order),
         Command::Usage(event) => usage::record(&mut book, catalogue, event),
+        Command::Consume(event) => usage::consume(&mut book, catalogue, event),
+        Command::Void(order) => void::void(&mut book, order, known.usage, known.void),
+        Command::Reserve(order) => reserve::reserve(&mut book, catalogue, order),
+        Command::Commit(order) => commit::commit(&mut book, catalogue, order, known.usage),
+        Command::Release(id) => reserve::release(&mut book, *id),
+        Command::Extend(order) => reserve::extend(&mut book, order),
+        Command::Adjust(order) => correct::adjust(&mut book, order),
+        Command::VoidBlock(order) => correct::void_block(&mut book, order),
+        Command::TopUp(order) => topup::top_up(&mut book, order, known.topup),
+        Command::Refund(order) => topup::refund(&mut book, order),
         Command::Subscribe(order) => subscribe(&mut book, catalogue, order),
+        Command::SetOverride(terms) => overrides::set(&mut book, catalogue, terms),
+        Command::RemoveOverride(feature_key) => overrides::remove(&mut book, feature_key),
+        Command::Advance => Ok(Outcome::Advanced {}),
     };
-    if is_new && decided.is_err() {
-        // Nothing is due in an account without history, so this is all that was written.
+    if is_new && book.wrote_nothing_else() {
+        // Nothing is due in an account without history, so the announcement is all that was written.
         book.effects.events.pop();
     }
     book.close();
     let mut outcome = decided?;
     outcome.stamp_version(account.version);
     Ok(outcome)
-}
-
-impl Outcome {
-    fn stamp_version(&mut self, account_version: u64) {
-        match self {
-            Self::Granted { version, .. } => *version = account_version,
-            Self::Used { record, .. } => record.version = account_version,
-            Self::Subscribed { .. } => {}
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{BlockId, FeatureKey, SubscriptionId};
+use crate::ids::{BlockId, CapGroup, FeatureKey, SubscriptionId, VariantId};
 use crate::time::Timestamp;
 
 /// Where credit came from.
@@ -30,8 +30,30 @@ pub enum BlockKind {
 pub struct Origin {
     /// The subscription.
     pub subscription_id: SubscriptionId,
+    /// Its variant.
+    pub variant_id: VariantId,
     /// Index of the template in its variant.
     pub template: u16,
+}
+
+/// How a block was ended before its time. What a hold or a void gives back to it later meets the same fate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// A person voided it.
+    Voided,
+    /// Its payment was refunded. What comes back first lowers the claw-back debt of this block.
+    Refunded(BlockId),
+}
+
+/// How credit leaves a block that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It expired.
+    Expired,
+    /// The block was voided.
+    Voided,
+    /// The block's payment was refunded.
+    Refunded,
 }
 
 /// What burn order, expiry and debt need to know about some credit.
@@ -57,6 +79,10 @@ pub struct Lot {
     pub held: Credits,
     /// The plan's template, for plan blocks.
     pub origin: Option<Origin>,
+    /// Whose accumulation cap it counts against, beside those of its own template.
+    pub cap_group: Option<CapGroup>,
+    /// How it was ended before its time.
+    pub ended: Option<Ending>,
 }
 
 impl Lot {
@@ -70,8 +96,13 @@ impl Lot {
         self.effective_at <= now
     }
 
-    /// Whether it is over by `now`.
+    /// Whether it is over by `now`: expired, or ended before.
     pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ended.is_some() || self.has_expired(now)
+    }
+
+    /// Whether its time is over by `now`.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
@@ -96,9 +127,15 @@ impl Lot {
         self.scope.is_empty() || self.scope.binary_search(feature).is_ok()
     }
 
-    /// Whether it may pay a debt of `feature` (`None`: a debt without feature, paid by credit without scope).
-    pub fn pays_debt_of(&self, feature: Option<&FeatureKey>) -> bool {
-        self.settles_debt && feature.map_or(self.scope.is_empty(), |feature| self.pays_for(feature))
+    /// Whether it counts against the same accumulation cap: the same group, or without one the same template.
+    pub fn shares_cap(&self, other: &Self) -> bool {
+        match (&self.cap_group, &other.cap_group) {
+            (None, None) => match (&self.origin, &other.origin) {
+                (Some(one), Some(other)) => (one.variant_id, one.template) == (other.variant_id, other.template),
+                _ => false,
+            },
+            (one, other) => one == other,
+        }
     }
 
     /// Burn order, up to the order of granting.
@@ -120,6 +157,8 @@ impl Lot {
             && self.kind == other.kind
             && self.settles_debt == other.settles_debt
             && self.origin == other.origin
+            && self.cap_group == other.cap_group
+            && self.ended == other.ended
     }
 }
 
@@ -129,6 +168,12 @@ pub trait HasLot {
     fn lot(&self) -> &Lot;
     /// The lot, to take from it.
     fn lot_mut(&mut self) -> &mut Lot;
+    /// What it has lost to expiry; late usage may still have it. A tranche does not say.
+    fn expired(&self) -> Credits {
+        Credits::ZERO
+    }
+    /// Notes that `amount` left because the lot is over, or (below 0) that expired credit came back for late usage.
+    fn note_exit(&mut self, _exit: Exit, _amount: Credits) {}
 }
 
 impl HasLot for Lot {
@@ -140,7 +185,7 @@ impl HasLot for Lot {
     }
 }
 
-/// One grant.
+/// One grant. `original` = `remaining` + `expired` + `withdrawn` + what was consumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// Its id.
@@ -151,8 +196,22 @@ pub struct Block {
     pub original: Credits,
     /// What expired.
     pub expired: Credits,
+    /// What people took out: void, refund, adjustment.
+    pub withdrawn: Credits,
     /// The credit itself.
     pub lot: Lot,
+}
+
+impl Block {
+    /// What usage, commits and debts took.
+    pub fn consumed(&self) -> Credits {
+        self.original - self.lot.remaining - self.expired - self.withdrawn
+    }
+
+    /// Burn order, total: no two blocks of an account are equal in it.
+    pub fn full_order(&self, other: &Self) -> Ordering {
+        self.lot.burn_order(&other.lot).then_with(|| self.granted.cmp(&other.granted))
+    }
 }
 
 impl HasLot for Block {
@@ -161,5 +220,14 @@ impl HasLot for Block {
     }
     fn lot_mut(&mut self) -> &mut Lot {
         &mut self.lot
+    }
+    fn expired(&self) -> Credits {
+        self.expired
+    }
+    fn note_exit(&mut self, exit: Exit, amount: Credits) {
+        match exit {
+            Exit::Expired => self.expired += amount,
+            Exit::Voided | Exit::Refunded => self.withdrawn += amount,
+        }
     }
 }

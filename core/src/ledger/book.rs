@@ -1,19 +1,26 @@
 //! A [`Book`]: an account open for one command. It writes entries and collects what must be stored.
 //!
 //! Every change of an account goes through here, so entry numbers, running totals and hashes cannot disagree with
-//! the blocks. Used by [`super::apply`] only.
+//! the blocks. Used by [`super::apply`] and the modules that it calls.
 
 use std::collections::BTreeSet;
 
 use crate::credits::{AmountOutOfRange, Credits};
-use crate::ids::BlockId;
+use crate::ids::{BlockId, ReservationId};
 use crate::ledger::account::Account;
 use crate::ledger::advance::{Instant, advance};
-use crate::ledger::block::Block;
-use crate::ledger::command::{IdMint, Request};
+use crate::ledger::block::{Block, Exit};
+use crate::ledger::command::Request;
+use crate::ledger::debt::DebtOf;
 use crate::ledger::entry::{Allocation, Cause, Entry, EntryBody, EntryKind, Hash};
 use crate::ledger::event::{Event, EventKind};
-use crate::ledger::wallet::Wallet;
+use crate::ledger::hold::Hold;
+use crate::ledger::invariants;
+use crate::ledger::mint::IdMint;
+use crate::ledger::outcome::Standing;
+use crate::ledger::reservation::ReservationStatus;
+use crate::ledger::topup::Topup;
+use crate::ledger::wallet::{Leaving, Settlement, Wallet};
 use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
@@ -22,10 +29,16 @@ use crate::time::Timestamp;
 pub struct Effects {
     /// New entries.
     pub entries: Vec<Entry>,
+    /// Why people made some of them: `seq`, and their words. They are not in the chain, so that they can be erased.
+    pub reasons: Vec<(u64, String)>,
     /// New events.
     pub events: Vec<Event>,
     /// Blocks that were made or changed.
     pub blocks: BTreeSet<BlockId>,
+    /// Reservations that were made or changed.
+    pub reservations: BTreeSet<ReservationId>,
+    /// Top-ups that were made or changed, with their state.
+    pub topups: Vec<Topup>,
     /// Subscriptions that were made or changed, with their state.
     pub subscriptions: Vec<Subscription>,
 }
@@ -60,6 +73,7 @@ impl<'a> Book<'a> {
         let written_before = effects.written();
         let mut book = Self { account, effects, ids, request, now, written_before };
         advance(&mut wallet, now, |wallet, instant| book.write_instant(wallet, instant));
+        wallet.counters.forget_closed(now);
         book.account.wallet = wallet;
         book
     }
@@ -69,20 +83,31 @@ impl<'a> Book<'a> {
         self.now
     }
 
+    /// The account as it stands; its version is known only when the command is over.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { totals: self.account.totals, version: self.account.version, now: self.now }
+    }
+
+    /// Whether this command has left no more than one announcement.
+    pub(crate) fn wrote_nothing_else(&self) -> bool {
+        self.effects.written() == self.written_before + 1
+    }
+
     /// Ends a command: the version rises if anything was written.
     pub(crate) fn close(self) {
         if self.effects.written() > self.written_before {
             self.account.version += 1;
         }
-        debug_assert_eq!(self.account.totals, self.account.wallet.totals(), "entries add up to the blocks");
+        debug_assert_eq!(invariants::check(self.account), Ok(()), "the invariants hold after every command");
     }
 
-    /// Appends an entry and moves the running totals; `debt` is the signed change of open debt.
-    pub(crate) fn write(&mut self, body: EntryBody, debt: Credits) -> u64 {
+    /// Appends an entry and moves the running totals.
+    pub(crate) fn write(&mut self, body: EntryBody) -> u64 {
         let account = &mut *self.account;
         account.seq += 1;
         account.totals.balance += body.amount;
-        account.totals.debt += debt;
+        account.totals.reserved += body.reserved_change();
+        account.totals.debt += body.debt_change();
         account.totals.available = account.totals.balance - account.totals.reserved;
         let mut entry = Entry {
             seq: account.seq,
@@ -107,60 +132,144 @@ impl<'a> Book<'a> {
         self.effects.events.push(Event { id, at, kind });
     }
 
+    /// Notes why a person made the last entry.
+    pub(crate) fn give_reason(&mut self, reason: &str) {
+        self.effects.reasons.push((self.account.seq, reason.to_owned()));
+    }
+
+    /// Adds a debt, if it is more than nothing, with its entry and, where it rose from 0, its event.
+    pub(crate) fn owe(&mut self, of: DebtOf, amount: Credits, cause: Cause, effective_at: Timestamp, notify: bool) {
+        if !amount.is_positive() {
+            return;
+        }
+        let body = EntryBody {
+            amount: -amount,
+            owed: Some((of.clone(), amount)),
+            ..EntryBody::new(EntryKind::Debt, cause, effective_at)
+        };
+        let seq = self.write(body);
+        let feature_key = of.feature().cloned();
+        if self.account.wallet.debts.raise(of, amount, seq) {
+            self.announce(self.now, EventKind::CreditsOverdrawn { feature_key, debt: amount, notify });
+        }
+    }
+
     /// Refuses an amount that would take the sum of `remaining` out of range.
     pub(crate) fn check_room_for(&self, amount: Credits) -> Result<(), AmountOutOfRange> {
         let remaining: Credits = self.account.wallet.lots.iter().map(|block| block.lot.remaining).sum();
         remaining.checked_add(amount).map(|_| ())
     }
 
-    /// Free credit pays open debts, and the entry says so.
-    pub(crate) fn settle(&mut self) {
+    /// After credit came free: what belongs to blocks that are over leaves them, the rest pays open debts.
+    pub(crate) fn after_return(&mut self) {
         let mut wallet = std::mem::take(&mut self.account.wallet);
+        let (clawed_back, leaving) = wallet.sweep();
         let settled = wallet.settle();
-        let instant = Instant { at: wallet.time, settled, ..Instant::default() };
+        let instant = Instant { at: wallet.time, clawed_back, leaving, settled, ..Instant::default() };
         self.write_instant(&mut wallet, instant);
         self.account.wallet = wallet;
     }
 
+    /// Stores a top-up's new state.
+    pub(crate) fn save_topup(&mut self, topup: Topup) {
+        self.account.topups.retain(|other| other.id != topup.id);
+        self.account.topups.push(topup.clone());
+        self.effects.topups.push(topup);
+    }
+
+    /// Keeps what a reservation says of its hold in step with the hold itself.
+    pub(crate) fn note_hold(&mut self, id: ReservationId) {
+        let hold = self.account.wallet.holds.iter().find(|hold| hold.id == id);
+        let (held, uncovered) = hold.map_or((Credits::ZERO, Credits::ZERO), |hold| (hold.held(), hold.uncovered));
+        let reservation = self.account.reservation_mut(id).expect("an open hold has its reservation");
+        (reservation.held, reservation.uncovered) = (held, uncovered);
+        self.effects.reservations.insert(id);
+    }
+
     fn write_instant(&mut self, wallet: &mut Wallet<Block>, instant: Instant) {
         let at = instant.at;
+        for hold in instant.holds {
+            self.expire_hold(wallet, &hold, at);
+        }
         for subscription in instant.ended {
             self.effects.subscriptions.push(subscription.clone());
             self.announce(at, EventKind::SubscriptionExpired { subscription });
         }
-        if !instant.expired.is_empty() {
-            for (index, amount) in &instant.expired {
-                let block = &mut wallet.lots[*index];
-                block.expired += *amount;
-                let block_id = block.id;
-                self.announce(at, EventKind::CreditsExpired { block_id, amount: *amount });
-            }
-            let allocations = allocations(wallet, instant.expired.iter().map(|(index, amount)| (*index, -*amount)));
-            self.write(time_entry(EntryKind::Expire, allocations, at), Credits::ZERO);
+        self.write_settled(wallet, instant.clawed_back, at);
+        for exit in [Exit::Expired, Exit::Voided, Exit::Refunded] {
+            self.write_leaving(wallet, instant.leaving.iter().filter(|leaving| leaving.exit == exit), exit, at);
         }
         if !instant.started.is_empty() {
             let amount = instant.started.iter().map(|(_, amount)| *amount).sum();
             // A start makes credit count; no block's `remaining` changes.
-            let body = EntryBody { amount, ..time_entry(EntryKind::Start, Vec::new(), at) };
-            self.write(body, Credits::ZERO);
+            self.write(EntryBody { amount, ..EntryBody::new(EntryKind::Start, Cause::Time, at) });
         }
-        if !instant.settled.is_empty() {
-            let paid: Credits = instant.settled.iter().map(|settlement| settlement.amount).sum();
-            let mut allocations = allocations(wallet, instant.settled.iter().map(|part| (part.lot, -part.amount)));
-            for (allocation, settlement) in allocations.iter_mut().zip(instant.settled) {
-                allocation.feature_key = settlement.feature;
+        self.write_settled(wallet, instant.settled, at);
+    }
+
+    fn expire_hold(&mut self, wallet: &Wallet<Block>, hold: &Hold, at: Timestamp) {
+        let reservation = self.account.reservation_mut(hold.id).expect("an open hold has its reservation");
+        reservation.close(ReservationStatus::Expired, at);
+        let cause = reservation.cause();
+        self.effects.reservations.insert(hold.id);
+        self.write(EntryBody {
+            allocations: given_back(wallet, hold),
+            counted: uncounted(hold),
+            ..EntryBody::new(EntryKind::HoldExpired, cause, at)
+        });
+        self.announce(at, EventKind::ReservationExpired { reservation_id: hold.id, amount: hold.held() });
+    }
+
+    fn write_leaving<'l>(
+        &mut self,
+        wallet: &Wallet<Block>,
+        leaving: impl Iterator<Item = &'l Leaving>,
+        exit: Exit,
+        at: Timestamp,
+    ) {
+        let mut allocations = Vec::new();
+        for Leaving { lot, amount, .. } in leaving {
+            let (block, amount) = (&wallet.lots[*lot], *amount);
+            allocations.push(Allocation::of(block.id, -amount));
+            let block_id = block.id;
+            if exit == Exit::Expired {
+                self.account.last_expiry = self.account.last_expiry.max(block.lot.expires_at);
+                self.announce(at, EventKind::CreditsExpired { block_id, amount });
+            } else {
+                self.announce(at, EventKind::CreditsWithdrawn { block_id, amount });
             }
-            let body = EntryBody { amount: Credits::ZERO, ..time_entry(EntryKind::DebtSettled, allocations, at) };
-            self.write(body, -paid);
         }
+        if !allocations.is_empty() {
+            let kind = match exit {
+                Exit::Expired => EntryKind::Expire,
+                Exit::Voided => EntryKind::Withdraw,
+                Exit::Refunded => EntryKind::Refund,
+            };
+            let amount = allocations.iter().map(|part| part.amount).sum();
+            self.write(EntryBody { amount, allocations, ..EntryBody::new(kind, Cause::Time, at) });
+        }
+    }
+
+    fn write_settled(&mut self, wallet: &Wallet<Block>, settled: Vec<Settlement>, at: Timestamp) {
+        if settled.is_empty() {
+            return;
+        }
+        let allocations = settled.into_iter().map(|Settlement { lot, of, amount }| {
+            let block_id = wallet.lots[lot].id;
+            self.account.settled.push(of.clone(), block_id, amount);
+            Allocation { debt: Some(of), ..Allocation::of(block_id, -amount) }
+        });
+        let allocations = allocations.collect();
+        self.write(EntryBody { allocations, ..EntryBody::new(EntryKind::DebtSettled, Cause::Time, at) });
     }
 }
 
-pub(crate) fn allocations(wallet: &Wallet<Block>, parts: impl Iterator<Item = (usize, Credits)>) -> Vec<Allocation> {
-    parts.map(|(index, amount)| Allocation::of(wallet.lots[index].id, amount)).collect()
+/// What a hold that is closed gives back, as changes of `held`.
+pub(crate) fn given_back(wallet: &Wallet<Block>, hold: &Hold) -> Vec<Allocation> {
+    hold.parts.iter().map(|part| Allocation::of_held(wallet.lots[part.lot].id, -part.amount)).collect()
 }
 
-fn time_entry(kind: EntryKind, allocations: Vec<Allocation>, at: Timestamp) -> EntryBody {
-    let amount = allocations.iter().map(|allocation| allocation.amount).sum();
-    EntryBody { kind, amount, allocations, granted: Vec::new(), cause: Cause::Time, effective_at: at }
+/// The place in its tier window that a hold that is closed gives back.
+pub(crate) fn uncounted(hold: &Hold) -> Option<(crate::ledger::counter::CounterKey, i64)> {
+    hold.counted.as_ref().map(|(key, units)| (key.clone(), -units.get()))
 }

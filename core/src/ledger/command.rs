@@ -1,18 +1,21 @@
-//! Commands: what a caller can ask of an account, what comes of it, and why it may be refused.
+//! Commands: what a caller can ask of an account. What comes of them: [`super::outcome`], [`super::refusal`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::OveragePolicy;
-use crate::credits::{AmountOutOfRange, Credits, Units};
-use crate::ids::{Bucket, EventId, FeatureKey, IdempotencyKey, UsageId, VariantId, uuid_v7};
-use crate::ledger::block::{Block, BlockKind};
-use crate::ledger::entry::{Actor, Allocation};
-use crate::ledger::wallet::Totals;
-use crate::problem::Code;
-use crate::subscription::Subscription;
-use crate::time::Timestamp;
+use crate::credits::{Credits, Units};
+use crate::entitlement::terms::Override;
+use crate::ids::{
+    BlockId, CapGroup, FeatureKey, IdempotencyKey, PackageId, PaymentReference, ReservationId, TopupId, UsageId,
+    VariantId,
+};
+use crate::ledger::block::BlockKind;
+use crate::ledger::entry::Actor;
+use crate::time::{Period, Timestamp};
+
+/// Properties of an event, sorted by name.
+pub type Properties = BTreeMap<String, String>;
 
 /// A command with everything fixed that a repeated run must find unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +35,46 @@ pub struct Request {
 pub enum Command {
     /// Grant a block of credit.
     Grant(Grant),
-    /// Record usage.
+    /// Record usage: work that was done.
     Usage(Usage),
     /// Subscribe to a variant of a plan.
     Subscribe(Subscribe),
+    /// Record usage if the end user may: work that is about to be done.
+    Consume(Usage),
+    /// Undo usage.
+    Void(Void),
+    /// Set credit aside if the end user may.
+    Reserve(Reserve),
+    /// Turn what a reservation holds into usage.
+    Commit(Commit),
+    /// Give back what a reservation holds.
+    Release(ReservationId),
+    /// Let a reservation live longer.
+    Extend(Extend),
+    /// Correct the balance.
+    Adjust(Adjust),
+    /// End a block.
+    VoidBlock(VoidBlock),
+    /// Grant credit that was bought.
+    TopUp(TopupOrder),
+    /// Take back credit that was bought.
+    Refund(Refund),
+    /// Give the end user terms of their own.
+    SetOverride(Override),
+    /// Take the end user's own terms for a feature away.
+    RemoveOverride(FeatureKey),
+    /// Write down what time alone has done.
+    Advance,
+}
+
+impl Command {
+    /// The usage event that it would record, if it is known before.
+    pub const fn usage(&self) -> Option<&Usage> {
+        match self {
+            Self::Usage(usage) | Self::Consume(usage) => Some(usage),
+            _ => None,
+        }
+    }
 }
 
 /// Grant a block of credit.
@@ -57,6 +96,10 @@ pub struct Grant {
     pub settles_debt: bool,
     /// Sorted and distinct; empty = any feature.
     pub feature_keys: Vec<FeatureKey>,
+    /// Whose accumulation cap it counts against.
+    pub cap_group: Option<CapGroup>,
+    /// What the usable blocks of its cap group may have in all.
+    pub accumulation_cap: Option<Credits>,
 }
 
 /// What the caller wants done where credit runs short, beside the feature's policy.
@@ -84,8 +127,8 @@ pub struct Usage {
     pub feature_key: FeatureKey,
     /// How much.
     pub units: Units,
-    /// Properties of the event, sorted by name.
-    pub properties: BTreeMap<String, String>,
+    /// Properties of the event.
+    pub properties: Properties,
     /// When, if the caller said so.
     pub effective_at: Option<Timestamp>,
     /// What to do on a shortfall; `None` = the feature's policy.
@@ -98,16 +141,19 @@ pub struct Usage {
 impl Usage {
     /// What makes a repeat the same event: feature, units, properties, and the time if the caller gave one.
     pub fn fingerprint(&self) -> Fingerprint {
-        let payload = (&self.feature_key, self.units, &self.properties, self.effective_at);
-        let bytes = postcard::to_stdvec(&payload).expect("a payload has no form that postcard refuses");
-        let mut fingerprint = [0; 16];
-        fingerprint.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
-        fingerprint
+        fingerprint_of(&(&self.feature_key, self.units, &self.properties, self.effective_at))
     }
 }
 
 /// The first 16 bytes of BLAKE3 over a payload.
 pub type Fingerprint = [u8; 16];
+
+fn fingerprint_of(payload: &impl Serialize) -> Fingerprint {
+    let bytes = postcard::to_stdvec(payload).expect("a payload has no form that postcard refuses");
+    let mut fingerprint = [0; 16];
+    fingerprint.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+    fingerprint
+}
 
 /// Subscribe to the latest version of a variant, from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,217 +164,138 @@ pub struct Subscribe {
     pub quantity: u32,
 }
 
-/// A recorded usage event, and all that its first answer said.
+/// Undo a usage event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageRecord {
-    /// Its id.
-    pub id: UsageId,
-    /// Its key.
-    pub key: IdempotencyKey,
-    /// Of the first payload.
-    pub fingerprint: Fingerprint,
-    /// What was used.
+pub struct Void {
+    /// The event.
+    pub usage_id: UsageId,
+    /// Why, in the caller's words.
+    pub reason: Option<String>,
+}
+
+/// Set credit aside for work whose extent is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserve {
+    /// Its id, minted before the first attempt.
+    pub id: ReservationId,
+    /// What it is for.
     pub feature_key: FeatureKey,
-    /// How much.
+    /// The estimate.
     pub units: Units,
     /// Properties of the event.
-    pub properties: BTreeMap<String, String>,
-    /// Its price.
-    pub cost: Credits,
-    /// What was taken or is owed; less than `cost` only where it was capped.
-    pub charged: Credits,
-    /// When it counts.
-    pub effective_at: Timestamp,
-    /// When it was recorded.
-    pub recorded_at: Timestamp,
-    /// `seq` of its `usage` entry.
-    pub seq: u64,
-    /// The account's totals with it.
-    pub totals: Totals,
-    /// The account's version with it.
-    pub version: u64,
-    /// Which blocks paid, as amounts taken.
-    pub allocations: Vec<Allocation>,
+    pub properties: Properties,
+    /// How long it lives, in microseconds.
+    pub ttl_micros: i64,
+    /// What to do on a shortfall; `None` = the feature's policy.
+    pub on_insufficient: Option<OnInsufficient>,
 }
 
-/// What came of a command.
+/// What a commit does with a cost above what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverCommit {
+    /// Takes the difference in burn order, then follows the feature's policy.
+    #[default]
+    Draw,
+    /// Charges no more than what was reserved.
+    Cap,
+    /// Refuses.
+    Reject,
+}
+
+/// Turn what a reservation holds into usage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// A block was granted.
-    Granted {
-        /// The block, after it has paid the debts it may pay.
-        block: Block,
-        /// The account's totals.
-        totals: Totals,
-        /// The account's version.
-        version: u64,
-        /// The instant of the grant.
-        now: Timestamp,
-    },
-    /// Usage was recorded, now or (`replayed`) before.
-    Used {
-        /// The record.
-        record: UsageRecord,
-        /// Whether this is a repeat of an event already recorded.
-        replayed: bool,
-    },
-    /// A subscription was created.
-    Subscribed {
-        /// Its state.
-        subscription: Subscription,
-    },
+pub struct Commit {
+    /// The reservation.
+    pub reservation_id: ReservationId,
+    /// The id of the usage, minted before the first attempt.
+    pub usage_id: UsageId,
+    /// Units of this commit.
+    pub units: Units,
+    /// Whether it closes the reservation.
+    pub is_final: bool,
+    /// What to do above what is held.
+    pub over_commit: OverCommit,
+    /// Whether a commit after the reservation's end becomes ordinary usage.
+    pub debit_late: bool,
 }
 
-/// Why a command was refused. Nothing has changed but what time alone did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Refusal {
-    /// The feature's policy or the call says `block`, and there is not enough.
-    #[error("the event costs {cost} and {spendable} can be spent; grant credits or use fewer units", cost = cost.get(), spendable = spendable.get())]
-    InsufficientCredits {
-        /// What the event costs.
-        cost: Credits,
-        /// What can be spent on the feature.
-        spendable: Credits,
-    },
-    /// The debt would go below the feature's limit.
-    #[error("the feature's debt would be {debt}, its overdraft limit is {limit}", debt = debt.get(), limit = limit.get())]
-    OverdraftLimit {
-        /// What the debt would be.
-        debt: Credits,
-        /// The limit.
-        limit: Credits,
-    },
-    /// The same key was used for another event.
-    #[error("this idempotency key belongs to a usage event with another payload; use a new key for a new event")]
-    IdempotencyConflict,
-    /// No such feature.
-    #[error("there is no feature {0}; create it first")]
-    FeatureUnknown(FeatureKey),
-    /// The feature has no price.
-    #[error("the feature {0} has no price in force and cannot be charged")]
-    FeatureUnpriced(FeatureKey),
-    /// `on_insufficient` asks for an overdraft that the feature does not allow.
-    #[error("on_insufficient may only be overdraft or notify where the feature's overage_policy is one of them")]
-    OverdraftNotAllowed {
-        /// The feature's policy.
-        policy: OveragePolicy,
-    },
-    /// `effective_at` of usage is outside its window.
-    #[error("effective_at of usage must lie within 35 days before and 5 minutes after now ({now})")]
-    OutsideLateWindow {
-        /// The account's now.
-        now: Timestamp,
-    },
-    /// A grant of nothing or less.
-    #[error("the amount of a grant must be more than 0")]
-    GrantNotPositive,
-    /// A block that would end before it began.
-    #[error("expires_at must be after both now ({now}) and effective_at")]
-    GrantAlreadyExpired {
-        /// The account's now.
-        now: Timestamp,
-    },
-    /// A sum would leave the range of amounts.
-    #[error(transparent)]
-    AmountOutOfRange(AmountOutOfRangeRefusal),
-    /// The account has as many live blocks as one may have.
-    #[error("the account has 10000 live blocks; wait until some are used up or expire")]
-    TooManyBlocks,
-    /// No such variant.
-    #[error("there is no plan variant {0}")]
-    VariantUnknown(VariantId),
-    /// A billing period without an end before the end of time.
-    #[error("the billing period would end after the last instant that can be named; use a shorter one")]
-    PeriodWithoutEnd,
-    /// The end user has a live base subscription already.
-    #[error("the end user already has a live base subscription ({0}); only one is possible")]
-    BaseSubscriptionLive(crate::ids::SubscriptionId),
-    /// An add-on without a live base.
-    #[error("an add-on needs a live base subscription; subscribe the end user to a base plan first")]
-    NoBaseSubscription,
+/// Let a reservation live longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extend {
+    /// The reservation.
+    pub reservation_id: ReservationId,
+    /// How long from now, in microseconds.
+    pub ttl_micros: i64,
 }
 
-/// The serialisable form of [`AmountOutOfRange`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("the resulting amount would leave the range of +-9007199254740991 (2^53 - 1)")]
-pub struct AmountOutOfRangeRefusal;
+/// Correct the balance by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adjust {
+    /// Signed, not 0.
+    pub amount: Credits,
+    /// Why.
+    pub reason: String,
+    /// Below 0: the block to take from.
+    pub block_id: Option<BlockId>,
+    /// Below 0: take from what may pay for this feature. Above 0: the scope of the new block.
+    pub feature_key: Option<FeatureKey>,
+    /// Whether what is not there becomes debt.
+    pub allow_negative: bool,
+    /// Above 0: burn priority of the new block.
+    pub priority: u8,
+    /// Above 0: when the new block ends.
+    pub expires_at: Option<Timestamp>,
+}
 
-impl From<AmountOutOfRange> for Refusal {
-    fn from(_: AmountOutOfRange) -> Self {
-        Self::AmountOutOfRange(AmountOutOfRangeRefusal)
+/// End a block before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoidBlock {
+    /// The block.
+    pub block_id: BlockId,
+    /// Why.
+    pub reason: String,
+}
+
+/// Grant credit that was bought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopupOrder {
+    /// Its id, minted before the first attempt.
+    pub id: TopupId,
+    /// The payment; unique per end user for ever.
+    pub payment_reference: PaymentReference,
+    /// The package, if it is one.
+    pub package_id: Option<PackageId>,
+    /// What was paid, in the currency's smallest unit.
+    pub price_paid: Option<Credits>,
+    /// ISO 4217.
+    pub currency: Option<String>,
+    /// The block.
+    pub grant: Grant,
+    /// Whether it can be bought now; a repeat of a payment is answered all the same.
+    pub is_on_sale: bool,
+    /// When the block ends, counted from the top-up; where `grant` does not say.
+    pub expires_after: Option<Period>,
+}
+
+impl TopupOrder {
+    /// What makes a repeat the same order.
+    pub fn fingerprint(&self) -> Fingerprint {
+        // What a package is may change between two requests; that it was this one does not.
+        let bought = self.package_id.is_none().then_some((self.grant.amount, self.price_paid, &self.currency));
+        fingerprint_of(&(self.package_id, bought))
     }
 }
 
-impl Refusal {
-    /// The stable code of the refusal over HTTP.
-    pub const fn code(&self) -> Code {
-        match self {
-            Self::InsufficientCredits { .. } => Code::InsufficientCredits,
-            Self::OverdraftLimit { .. } => Code::OverdraftLimit,
-            Self::IdempotencyConflict => Code::IdempotencyConflict,
-            Self::FeatureUnknown(_) => Code::FeatureUnknown,
-            Self::FeatureUnpriced(_) => Code::FeatureUnpriced,
-            Self::OverdraftNotAllowed { .. }
-            | Self::OutsideLateWindow { .. }
-            | Self::GrantNotPositive
-            | Self::GrantAlreadyExpired { .. }
-            | Self::PeriodWithoutEnd => Code::ValidationFailed,
-            Self::AmountOutOfRange(_) => Code::AmountOutOfRange,
-            Self::TooManyBlocks => Code::TooManyBlocks,
-            Self::VariantUnknown(_) => Code::NotFound,
-            Self::BaseSubscriptionLive(_) | Self::NoBaseSubscription => Code::InvalidTransition,
-        }
-    }
-
-    /// The request field that the refusal is about, as a JSON pointer.
-    pub const fn pointer(&self) -> Option<&'static str> {
-        match self {
-            Self::OverdraftNotAllowed { .. } => Some("/on_insufficient"),
-            Self::OutsideLateWindow { .. } => Some("/effective_at"),
-            Self::GrantNotPositive => Some("/amount"),
-            Self::GrantAlreadyExpired { .. } => Some("/expires_at"),
-            Self::VariantUnknown(_) => Some("/plan_variant_id"),
-            _ => None,
-        }
-    }
-}
-
-/// Mints the ids of one command from its seed, the same ones at every run. Events have a series of their own: what
-/// time did before the command announces some of them, and that may differ between two runs.
-#[derive(Debug)]
-pub struct IdMint {
-    now: Timestamp,
-    seed: [u8; 16],
-    bucket: Bucket,
-    things: u32,
-    events: u32,
-}
-
-impl IdMint {
-    /// A mint for a command of an account in `bucket`.
-    pub const fn new(now: Timestamp, seed: [u8; 16], bucket: Bucket) -> Self {
-        Self { now, seed, bucket, things: 0, events: 0 }
-    }
-
-    /// The next id of a block or a subscription.
-    pub fn next_uuid(&mut self) -> uuid::Uuid {
-        self.things += 1;
-        self.mint(b't', self.things)
-    }
-
-    /// The next id of an event.
-    pub fn next_event_id(&mut self) -> EventId {
-        self.events += 1;
-        EventId::from_uuid(self.mint(b'e', self.events))
-    }
-
-    fn mint(&self, series: u8, count: u32) -> uuid::Uuid {
-        let mut input = [0; 21];
-        input[..16].copy_from_slice(&self.seed);
-        input[16] = series;
-        input[17..].copy_from_slice(&count.to_be_bytes());
-        let mut random = [0; 10];
-        random.copy_from_slice(&blake3::hash(&input).as_bytes()[..10]);
-        uuid_v7(self.now, random, Some(self.bucket))
-    }
+/// Take back credit that was bought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    /// The top-up.
+    pub topup_id: TopupId,
+    /// How much; `None` = all that was not refunded before.
+    pub amount: Option<Credits>,
+    /// Whether what was spent is owed.
+    pub claw_back_spent: bool,
+    /// Why, in the caller's words.
+    pub reason: Option<String>,
 }

@@ -8,12 +8,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{Credits, Units};
-use crate::ids::{AccountId, BlockId, FeatureKey, KeyId, SubscriptionId, UsageId};
-use crate::ledger::block::Lot;
+use crate::ids::{AccountId, BlockId, FeatureKey, KeyId, ReservationId, SubscriptionId, TopupId, UsageId};
+use crate::ledger::block::{Ending, Lot};
+use crate::ledger::counter::CounterKey;
+use crate::ledger::debt::DebtOf;
 use crate::time::Timestamp;
 
-/// The version byte of the canonical bytes.
-const CANONICAL_FORMAT: u8 = 1;
+/// The version of the canonical bytes, their first byte.
+pub const CANONICAL_FORMAT: u8 = 2;
 
 /// A BLAKE3 hash.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +39,7 @@ impl fmt::Debug for Hash {
 }
 
 /// What an entry records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// Credit was granted: the sum of the blocks that count from now on.
@@ -46,12 +48,72 @@ pub enum EntryKind {
     Start,
     /// Usage took credit.
     Usage,
-    /// Usage beyond what there was.
+    /// Usage, a correction or a claw-back beyond what there was.
     Debt,
     /// Free credit paid debts; the balance does not move.
     DebtSettled,
-    /// Blocks ended with credit left.
+    /// Blocks ended with credit left; above 0: expired credit came back for late usage.
     Expire,
+    /// A commit took credit, from its hold and beyond.
+    Commit,
+    /// A reservation set credit aside.
+    Hold,
+    /// A reservation lives longer.
+    Extend,
+    /// A reservation gave back what it held.
+    Release,
+    /// A reservation's time ran out, and it gave back what it held.
+    HoldExpired,
+    /// Usage was undone.
+    Void,
+    /// A block was voided, or credit came back to one that is.
+    Withdraw,
+    /// A top-up was refunded, or credit came back to its block.
+    Refund,
+    /// A person corrected the balance.
+    Adjust,
+}
+
+impl EntryKind {
+    /// Every kind.
+    pub const ALL: [Self; 15] = [
+        Self::Grant,
+        Self::Start,
+        Self::Usage,
+        Self::Debt,
+        Self::DebtSettled,
+        Self::Expire,
+        Self::Commit,
+        Self::Hold,
+        Self::Extend,
+        Self::Release,
+        Self::HoldExpired,
+        Self::Void,
+        Self::Withdraw,
+        Self::Refund,
+        Self::Adjust,
+    ];
+
+    /// Its name, as its JSON form has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Start => "start",
+            Self::Usage => "usage",
+            Self::Debt => "debt",
+            Self::DebtSettled => "debt_settled",
+            Self::Expire => "expire",
+            Self::Commit => "commit",
+            Self::Hold => "hold",
+            Self::Extend => "extend",
+            Self::Release => "release",
+            Self::HoldExpired => "hold_expired",
+            Self::Void => "void",
+            Self::Withdraw => "withdraw",
+            Self::Refund => "refund",
+            Self::Adjust => "adjust",
+        }
+    }
 }
 
 /// Why an entry was written.
@@ -72,6 +134,55 @@ pub enum Cause {
     Subscription(SubscriptionId),
     /// Time alone.
     Time,
+    /// A commit of a reservation.
+    Commit {
+        /// The usage that it recorded.
+        id: UsageId,
+        /// The reservation.
+        reservation_id: ReservationId,
+        /// What was used.
+        feature_key: FeatureKey,
+        /// How much of it.
+        units: Units,
+    },
+    /// A reservation that was made, extended, released, or has expired.
+    Reservation {
+        /// The reservation.
+        id: ReservationId,
+        /// What it is for.
+        feature_key: FeatureKey,
+        /// The estimate.
+        units: Units,
+    },
+    /// The usage event that was voided.
+    Void(UsageId),
+    /// A correction by a person.
+    Adjustment,
+    /// The block that was voided.
+    BlockVoid(BlockId),
+    /// A top-up.
+    Topup(TopupId),
+    /// The top-up that was refunded.
+    Refund(TopupId),
+}
+
+impl Cause {
+    /// The name of its kind.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Usage { .. } => "usage",
+            Self::Subscription(_) => "subscription",
+            Self::Time => "time",
+            Self::Commit { .. } => "commit",
+            Self::Reservation { .. } => "reservation",
+            Self::Void(_) => "void",
+            Self::Adjustment => "adjustment",
+            Self::BlockVoid(_) => "block_void",
+            Self::Topup(_) => "topup",
+            Self::Refund(_) => "refund",
+        }
+    }
 }
 
 /// Who made the change.
@@ -90,14 +201,21 @@ pub struct Allocation {
     pub block_id: BlockId,
     /// Signed change of its `remaining`.
     pub amount: Credits,
-    /// In `debt_settled`: the feature whose debt it paid.
-    pub feature_key: Option<FeatureKey>,
+    /// Signed change of its `held`.
+    pub held: Credits,
+    /// In `debt_settled`: the debt that it paid. In `void`: the debt that it had paid.
+    pub debt: Option<DebtOf>,
 }
 
 impl Allocation {
     /// A change of `remaining` that pays no debt.
     pub const fn of(block_id: BlockId, amount: Credits) -> Self {
-        Self { block_id, amount, feature_key: None }
+        Self { block_id, amount, held: Credits::ZERO, debt: None }
+    }
+
+    /// A change of `held`.
+    pub const fn of_held(block_id: BlockId, held: Credits) -> Self {
+        Self { block_id, amount: Credits::ZERO, held, debt: None }
     }
 }
 
@@ -106,11 +224,23 @@ impl Allocation {
 pub struct GrantedBlock {
     /// Its id.
     pub id: BlockId,
-    /// The credit and its rules.
+    /// The credit and its rules. Trimmed to nothing, there is no block.
     pub lot: Lot,
+    /// What an accumulation cap took off.
+    pub trimmed: Credits,
 }
 
-/// What an entry says, without its place in the chain.
+/// What a `hold`, an `extend` or a `commit` that leaves it open says of the reservation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldTerms {
+    /// Over from this instant on.
+    pub expires_at: Timestamp,
+    /// What was not there to be held.
+    pub uncovered: Credits,
+}
+
+/// What an entry says, without its place in the chain. With those before it, it is all that is needed to know the
+/// account's blocks, holds, debts and tier counters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryBody {
     /// What it records.
@@ -119,12 +249,53 @@ pub struct EntryBody {
     pub amount: Credits,
     /// Per block; empty where no block changed.
     pub allocations: Vec<Allocation>,
-    /// The blocks that a `grant` made.
+    /// The blocks that a `grant` or an `adjust` made.
     pub granted: Vec<GrantedBlock>,
+    /// How it ended the block of its only allocation.
+    pub ends: Option<Ending>,
+    /// In `debt` and `void`: which debt changed, and by how much.
+    pub owed: Option<(DebtOf, Credits)>,
+    /// In `hold`, `extend`, and a `commit` that leaves the reservation open.
+    pub hold: Option<HoldTerms>,
+    /// The tier counter that moved, and by how many units.
+    pub counted: Option<(CounterKey, i64)>,
     /// Why.
     pub cause: Cause,
     /// The instant from which it holds.
     pub effective_at: Timestamp,
+}
+
+impl EntryBody {
+    /// An entry that changes nothing yet.
+    pub const fn new(kind: EntryKind, cause: Cause, effective_at: Timestamp) -> Self {
+        Self {
+            kind,
+            amount: Credits::ZERO,
+            allocations: Vec::new(),
+            granted: Vec::new(),
+            ends: None,
+            owed: None,
+            hold: None,
+            counted: None,
+            cause,
+            effective_at,
+        }
+    }
+
+    /// Signed change of what holds have set aside.
+    pub fn reserved_change(&self) -> Credits {
+        self.allocations.iter().map(|part| part.held).sum()
+    }
+
+    /// Signed change of open debt.
+    pub fn debt_change(&self) -> Credits {
+        let owed = self.owed.as_ref().map_or(Credits::ZERO, |(_, amount)| *amount);
+        if self.kind == EntryKind::DebtSettled {
+            owed + self.allocations.iter().map(|part| part.amount).sum()
+        } else {
+            owed
+        }
+    }
 }
 
 /// One line of an account's history.
@@ -151,15 +322,19 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The hash that an entry of this account with this content has.
-    pub fn computed_hash(&self, account: AccountId) -> Hash {
+    /// The canonical bytes of this entry as one of `account`: all that its hash covers.
+    pub fn canonical_bytes(&self, account: AccountId) -> Vec<u8> {
         let chained = (
             (CANONICAL_FORMAT, account, self.seq, &self.body),
             (self.balance_after, self.reserved_after, self.debt_after, self.recorded_at, self.actor),
             self.prev_hash,
         );
-        let bytes = postcard::to_stdvec(&chained).expect("an entry has no form that postcard refuses");
-        Hash(*blake3::hash(&bytes).as_bytes())
+        postcard::to_stdvec(&chained).expect("an entry has no form that postcard refuses")
+    }
+
+    /// The hash that an entry of this account with this content has.
+    pub fn computed_hash(&self, account: AccountId) -> Hash {
+        Hash(*blake3::hash(&self.canonical_bytes(account)).as_bytes())
     }
 }
 

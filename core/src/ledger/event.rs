@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{BlockId, EventId, FeatureKey};
+use crate::ids::{BlockId, EventId, FeatureKey, ReservationId, TopupId, UsageId};
 use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
@@ -45,12 +45,62 @@ pub enum EventKind {
     /// A debt rose from 0.
     #[serde(rename = "credits.overdrawn")]
     CreditsOverdrawn {
-        /// Whose debt.
-        feature_key: FeatureKey,
+        /// Whose debt; `None` for a debt from a correction or a claw-back.
+        feature_key: Option<FeatureKey>,
         /// How much.
         debt: Credits,
         /// Whether the feature asks for a notice of its own (policy `notify`).
         notify: bool,
+    },
+    /// Usage was undone.
+    #[serde(rename = "usage.voided")]
+    UsageVoided {
+        /// The event.
+        usage_id: UsageId,
+        /// What came back, and what is not owed any more.
+        amount: Credits,
+    },
+    /// A reservation's time ran out with credit held.
+    #[serde(rename = "reservation.expired")]
+    ReservationExpired {
+        /// The reservation.
+        reservation_id: ReservationId,
+        /// What it gave back.
+        amount: Credits,
+    },
+    /// A person corrected the balance.
+    #[serde(rename = "credits.adjusted")]
+    CreditsAdjusted {
+        /// By how much.
+        amount: Credits,
+    },
+    /// A block was voided, or credit came back to one that is.
+    #[serde(rename = "credits.withdrawn")]
+    CreditsWithdrawn {
+        /// The block.
+        block_id: BlockId,
+        /// What was taken out of it.
+        amount: Credits,
+    },
+    /// A top-up was refunded.
+    #[serde(rename = "credits.refunded")]
+    CreditsRefunded {
+        /// The top-up.
+        topup_id: TopupId,
+        /// Its block.
+        block_id: BlockId,
+        /// What was taken out of it.
+        withdrawn: Credits,
+        /// What is owed for what had been spent.
+        owed: Credits,
+    },
+    /// The end user was given terms of their own for a feature, or lost them.
+    #[serde(rename = "end_user.override_changed")]
+    OverrideChanged {
+        /// The feature.
+        feature_key: FeatureKey,
+        /// Whether there are any now.
+        is_set: bool,
     },
     /// A subscription began.
     #[serde(rename = "subscription.created")]

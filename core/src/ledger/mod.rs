@@ -1,12 +1,14 @@
-//! The ledger of one account: blocks, burn order, debts, time, commands, entries.
+//! The ledger of one account: blocks, burn order, debts, holds, time, commands, entries.
 //!
-//! - [`wallet`]: credit in burn order and debts; burning and settling
-//! - [`block`]: a block, and the lot inside it
-//! - [`advance`]: what time alone does
-//! - [`command`], [`apply`]: what can be asked, and the decision (grants and subscriptions there, usage in [`usage`])
-//! - [`entry`], [`event`]: what a decision leaves behind, collected in [`book`]
-//! - [`account`]: the whole of it
-//! - [`refold`]: the whole of it again, from its entries alone
+//! What there is: [`account`] (the whole of it), [`wallet`] (credit in burn order; burning and settling), [`block`]
+//! (a block, and the lot inside it), [`debt`], [`hold`] and [`reservation`], [`counter`] (tier windows), [`topup`],
+//! [`settled`] (what paid debts).
+//!
+//! What happens: [`advance`] (what time alone does), [`command`] -> [`apply`] -> [`outcome`] or [`refusal`], decided in
+//! `grant`, [`usage`], `void`, `reserve`, [`commit`], `correct`, [`topup`] and `overrides`; [`quote`] prices.
+//!
+//! What stays: [`entry`] and [`event`], collected in [`book`]; [`refold`] rebuilds the account from entries alone,
+//! [`invariants`] hold after every command.
 
 pub mod account;
 pub mod advance;
@@ -14,9 +16,25 @@ pub mod apply;
 pub mod block;
 pub mod book;
 pub mod command;
+pub mod commit;
+mod correct;
+pub mod counter;
+pub mod debt;
 pub mod entry;
 pub mod event;
 pub(crate) mod grant;
+pub mod hold;
+pub mod invariants;
+mod mint;
+pub mod outcome;
+mod overrides;
+pub mod quote;
 pub mod refold;
+pub mod refusal;
+pub mod reservation;
+mod reserve;
+pub mod settled;
+pub mod topup;
 pub mod usage;
+mod void;
 pub mod wallet;

@@ -5,17 +5,22 @@
 
 use crate::catalogue::{Catalogue, OveragePolicy};
 use crate::credits::Credits;
-use crate::ledger::block::HasLot;
-use crate::ledger::book::{Book, allocations};
-use crate::ledger::command::{OnInsufficient, Outcome, Refusal, Usage, UsageRecord};
+use crate::entitlement::evaluate::gate;
+use crate::ids::{FeatureKey, ReservationId};
+use crate::ledger::block::{Block, HasLot};
+use crate::ledger::book::Book;
+use crate::ledger::command::{OnInsufficient, Usage};
+use crate::ledger::debt::DebtOf;
 use crate::ledger::entry::{Allocation, Cause, EntryBody, EntryKind};
-use crate::ledger::event::EventKind;
-use crate::ledger::wallet::Wallet;
+use crate::ledger::outcome::{Outcome, UsageRecord};
+use crate::ledger::quote::{Quote, quote};
+use crate::ledger::refusal::Refusal;
+use crate::ledger::wallet::{Taken, Wallet};
 use crate::limits::{AHEAD_WINDOW_MICROS, LATE_WINDOW_MICROS};
 use crate::time::Timestamp;
 
 /// What an event will do to a wallet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// When it counts.
     pub effective_at: Timestamp,
@@ -27,6 +32,8 @@ pub struct Charge {
     pub owed: Credits,
     /// The policy that decided.
     pub policy: OveragePolicy,
+    /// How it was priced.
+    pub quote: Quote,
 }
 
 impl Charge {
@@ -39,13 +46,15 @@ impl Charge {
 /// Prices `usage` and decides what it takes from `wallet` at the wallet's time. Changes nothing.
 pub fn decide<L: HasLot>(wallet: &Wallet<L>, catalogue: &Catalogue, usage: &Usage) -> Result<Charge, Refusal> {
     let feature_key = &usage.feature_key;
-    let feature = catalogue.features.get(feature_key).ok_or_else(|| Refusal::FeatureUnknown(feature_key.clone()))?;
+    if !catalogue.features.contains_key(feature_key) {
+        return Err(Refusal::FeatureUnknown(feature_key.clone()));
+    }
     let effective_at = when(usage, wallet.time)?;
-    let price = feature.price_at(effective_at).ok_or_else(|| Refusal::FeatureUnpriced(feature_key.clone()))?;
-    let cost = price.cost_of(usage.units)?;
-    let policy = policy_of(usage, feature.overage_policy)?;
-
-    let spendable = wallet.spendable(feature_key);
+    let quote = quote(wallet, catalogue, feature_key, &usage.properties, effective_at)?;
+    let cost = quote.cost_of(usage.units)?;
+    let is_admitted = usage.admitted_at.is_some();
+    let policy = policy_of(usage.on_insufficient, quote.overage_policy, is_admitted)?;
+    let spendable = wallet.spendable_for(feature_key, effective_at);
     let taken = cost.min(spendable);
     let short = cost - taken;
     let owed = match policy {
@@ -53,46 +62,81 @@ pub fn decide<L: HasLot>(wallet: &Wallet<L>, catalogue: &Catalogue, usage: &Usag
         OveragePolicy::Block => return Err(Refusal::InsufficientCredits { cost, spendable }),
         OveragePolicy::Cap => Credits::ZERO,
         OveragePolicy::Overdraft | OveragePolicy::Notify => {
-            let debt = wallet.debt_of(feature_key).checked_add(short)?;
-            let limit = feature.overdraft_limit.filter(|_| usage.admitted_at.is_none());
-            if let Some(limit) = limit.filter(|limit| debt > *limit) {
-                return Err(Refusal::OverdraftLimit { debt, limit });
-            }
-            wallet.totals().debt.checked_add(short)?;
+            let limit = quote.overdraft_limit.filter(|_| !is_admitted);
+            check_overdraft(wallet, feature_key, short, Credits::ZERO, limit)?;
             short
         }
     };
-    Ok(Charge { effective_at, cost, taken, owed, policy })
+    Ok(Charge { effective_at, cost, taken, owed, policy, quote })
 }
 
-pub(super) fn record(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) -> Result<Outcome, Refusal> {
-    let now = book.now();
-    let charge = decide(&book.account.wallet, catalogue, usage)?;
-    let Charge { effective_at, cost, taken, owed, policy } = charge;
-    let charged = charge.charged();
-    let feature_key = &usage.feature_key;
-    let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
-
-    let parts = book.account.wallet.burn(feature_key, taken);
-    let taken_from = allocations(&book.account.wallet, parts.iter().map(|(index, part)| (*index, -*part)));
-    let body = |kind, amount, allocations| EntryBody {
-        kind,
-        amount,
-        allocations,
-        granted: Vec::new(),
-        cause: Cause::Usage { id: usage.id, feature_key: feature_key.clone(), units: usage.units },
-        effective_at,
-    };
-    let seq = book.write(body(EntryKind::Usage, -taken, taken_from.clone()), Credits::ZERO);
-    if owed.is_positive() {
-        let debt_seq = book.write(body(EntryKind::Debt, -owed, Vec::new()), owed);
-        if book.account.wallet.owe(feature_key, owed, debt_seq) {
-            let notify = policy == OveragePolicy::Notify;
-            book.announce(now, EventKind::CreditsOverdrawn { feature_key: feature_key.clone(), debt: owed, notify });
-        }
+/// Refuses a debt of `short` more for `feature_key` where debt, what open holds could not cover, and the part of
+/// `short` that is above the hold's `own` uncovered part would pass the limit.
+pub(super) fn check_overdraft<L: HasLot>(
+    wallet: &Wallet<L>,
+    feature_key: &FeatureKey,
+    short: Credits,
+    own: Credits,
+    limit: Option<Credits>,
+) -> Result<(), Refusal> {
+    let open = wallet.debts.amount_of_feature(feature_key).checked_add(wallet.uncovered(feature_key))?;
+    let debt = open.checked_add((short - own).max(Credits::ZERO))?;
+    if let Some(limit) = limit.filter(|limit| debt > *limit) {
+        return Err(Refusal::OverdraftLimit { debt, limit });
     }
+    wallet.debts.total().checked_add(short)?;
+    Ok(())
+}
+
+/// Records `usage`: work that was done.
+pub(super) fn record(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) -> Result<Outcome, Refusal> {
+    let record = charge(book, catalogue, usage, None)?;
+    Ok(Outcome::Used { record, replayed: false })
+}
+
+/// Records `usage` if the end user may: work that is about to be done.
+pub(super) fn consume(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) -> Result<Outcome, Refusal> {
+    gate(&book.account.wallet, catalogue, &usage.feature_key)?;
+    record(book, catalogue, usage)
+}
+
+/// Charges `usage`, which a commit after its reservation's end may be.
+pub(super) fn charge(
+    book: &mut Book<'_>,
+    catalogue: &Catalogue,
+    usage: &Usage,
+    reservation_id: Option<ReservationId>,
+) -> Result<UsageRecord, Refusal> {
+    let charge = decide(&book.account.wallet, catalogue, usage)?;
+    let Charge { effective_at, cost, taken, owed, policy, quote } = charge;
+    let charged = taken + owed;
+    let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
+    let feature_key = &usage.feature_key;
+    let cause = Cause::Usage { id: usage.id, feature_key: feature_key.clone(), units: usage.units };
+
+    let parts = book.account.wallet.burn(feature_key, taken, effective_at);
+    let revived: Vec<Taken> = parts.iter().copied().filter(|part| part.revived).collect();
+    if !revived.is_empty() {
+        let allocations = parts_of(&book.account.wallet, &revived);
+        let amount = allocations.iter().map(|part| part.amount).sum();
+        book.write(EntryBody { amount, allocations, ..EntryBody::new(EntryKind::Expire, cause.clone(), effective_at) });
+    }
+    let allocations = parts_of(&book.account.wallet, &parts);
+    let counter = quote.counter.clone();
+    let counted = counter.clone().map(|key| (key, usage.units.get())).filter(|(_, units)| *units != 0);
+    if let Some((key, units)) = &counted {
+        book.account.wallet.counters.add(key, *units);
+    }
+    let seq = book.write(EntryBody {
+        amount: -taken,
+        allocations: negated(&allocations),
+        counted,
+        ..EntryBody::new(EntryKind::Usage, cause.clone(), effective_at)
+    });
+    let notify = policy == OveragePolicy::Notify;
+    book.owe(DebtOf::Feature(feature_key.clone()), owed, cause, effective_at, notify);
     book.account.lifetime_consumed = lifetime_consumed;
-    let record = UsageRecord {
+    Ok(UsageRecord {
         id: usage.id,
         key: usage.key.clone(),
         fingerprint: usage.fingerprint(),
@@ -101,14 +145,27 @@ pub(super) fn record(book: &mut Book<'_>, catalogue: &Catalogue, usage: &Usage) 
         properties: usage.properties.clone(),
         cost,
         charged,
+        owed,
+        priced_by: quote.priced_by,
+        counter,
+        reservation_id,
         effective_at,
-        recorded_at: now,
+        recorded_at: book.now(),
         seq,
         totals: book.account.totals,
         version: 0,
-        allocations: taken_from.into_iter().map(|part| Allocation { amount: -part.amount, ..part }).collect(),
-    };
-    Ok(Outcome::Used { record, replayed: false })
+        allocations,
+    })
+}
+
+/// What was taken, per block.
+pub(super) fn parts_of(wallet: &Wallet<Block>, parts: &[Taken]) -> Vec<Allocation> {
+    parts.iter().map(|part| Allocation::of(wallet.lots[part.lot].id, part.amount)).collect()
+}
+
+/// The same changes of `remaining`, the other way round.
+pub(super) fn negated(allocations: &[Allocation]) -> Vec<Allocation> {
+    allocations.iter().map(|part| Allocation { amount: -part.amount, ..part.clone() }).collect()
 }
 
 /// When the event counts. What a sidecar has admitted is held inside the window, never refused for its time.
@@ -122,20 +179,25 @@ fn when(usage: &Usage, now: Timestamp) -> Result<Timestamp, Refusal> {
     Ok(asked.clamp(earliest, now))
 }
 
-fn policy_of(usage: &Usage, feature: OveragePolicy) -> Result<OveragePolicy, Refusal> {
-    let asked = match usage.on_insufficient {
+/// What happens on a shortfall: what the call asks for, where the feature's policy allows it.
+pub(super) fn policy_of(
+    asked: Option<OnInsufficient>,
+    feature: OveragePolicy,
+    is_admitted: bool,
+) -> Result<OveragePolicy, Refusal> {
+    let policy = match asked {
         None => feature,
         Some(OnInsufficient::Block) => OveragePolicy::Block,
         Some(OnInsufficient::Cap) => OveragePolicy::Cap,
         Some(OnInsufficient::Overdraft) => OveragePolicy::Overdraft,
         Some(OnInsufficient::Notify) => OveragePolicy::Notify,
     };
-    if usage.admitted_at.is_some() {
+    if is_admitted {
         // The work is done and was acknowledged: what is short is owed, whatever the feature says by now.
-        return Ok(if asked == OveragePolicy::Block { OveragePolicy::Overdraft } else { asked });
+        return Ok(if policy == OveragePolicy::Block { OveragePolicy::Overdraft } else { policy });
     }
-    if usage.on_insufficient.is_some() && asked.allows_debt() && !feature.allows_debt() {
+    if asked.is_some() && policy.allows_debt() && !feature.allows_debt() {
         return Err(Refusal::OverdraftNotAllowed { policy: feature });
     }
-    Ok(asked)
+    Ok(policy)
 }

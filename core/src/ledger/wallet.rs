@@ -1,4 +1,4 @@
-//! A [`Wallet`]: credit in burn order, debts, and the instant up to which time has been applied.
+//! A [`Wallet`]: credit in burn order, holds, debts, tier counters, and the instant up to which time has been applied.
 //!
 //! The one form over which time passes and credit burns, for both the ledger (blocks) and what is published of it
 //! (tranches). Invariants: lots are in burn order; no open debt stands beside free credit that may pay it.
@@ -6,21 +6,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
+use crate::entitlement::terms::Override;
 use crate::ids::FeatureKey;
-use crate::ledger::block::HasLot;
+use crate::ledger::block::{Ending, Exit, HasLot};
+use crate::ledger::counter::Counters;
+use crate::ledger::debt::{DebtOf, Debts};
+use crate::ledger::hold::{HeldPart, Hold};
 use crate::subscription::Subscription;
 use crate::time::Timestamp;
-
-/// Credit used beyond what there was, per feature.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Debt {
-    /// The feature; `None` for a debt from a correction.
-    pub feature: Option<FeatureKey>,
-    /// More than 0.
-    pub amount: Credits,
-    /// `seq` of the entry by which it last rose from 0: the smallest is settled first.
-    pub since: u64,
-}
 
 /// What an account owns and owes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,15 +22,29 @@ pub struct Wallet<L> {
     pub time: Timestamp,
     /// In burn order.
     pub lots: Vec<L>,
-    /// Open debts, in order of `since`.
-    pub debts: Vec<Debt>,
+    /// Open holds, in order of their reservations' ids.
+    pub holds: Vec<Hold>,
+    /// Open debts.
+    pub debts: Debts,
+    /// How far tier windows are.
+    pub counters: Counters,
     /// Subscriptions that are not over.
     pub subscriptions: Vec<Subscription>,
+    /// The end user's own terms, also those that are over.
+    pub overrides: Vec<Override>,
 }
 
 impl<L> Default for Wallet<L> {
     fn default() -> Self {
-        Self { time: Timestamp::default(), lots: Vec::new(), debts: Vec::new(), subscriptions: Vec::new() }
+        Self {
+            time: Timestamp::default(),
+            lots: Vec::new(),
+            holds: Vec::new(),
+            debts: Debts::default(),
+            counters: Counters::default(),
+            subscriptions: Vec::new(),
+            overrides: Vec::new(),
+        }
     }
 }
 
@@ -54,104 +61,15 @@ pub struct Totals {
     pub debt: Credits,
 }
 
-impl<L: HasLot> Wallet<L> {
-    /// Sums over everything.
-    pub fn totals(&self) -> Totals {
-        self.totals_of(|_| true, |_| true)
-    }
-
-    /// Sums over the credit that may pay for `feature`, and its own debt.
-    pub fn feature_totals(&self, feature: &FeatureKey) -> Totals {
-        self.totals_of(|lot| lot.lot().pays_for(feature), |debt| debt.feature.as_ref() == Some(feature))
-    }
-
-    fn totals_of(&self, counts_lot: impl Fn(&L) -> bool, counts_debt: impl Fn(&Debt) -> bool) -> Totals {
-        let (mut counted, mut reserved) = (Credits::ZERO, Credits::ZERO);
-        for lot in self.lots.iter().filter(|lot| counts_lot(lot)) {
-            counted += lot.lot().counted(self.time);
-            reserved += lot.lot().held;
-        }
-        let debt: Credits = self.debts.iter().filter(|debt| counts_debt(debt)).map(|debt| debt.amount).sum();
-        let balance = counted - debt;
-        Totals { balance, reserved, available: balance - reserved, debt }
-    }
-
-    /// What a charge for `feature` can take now.
-    pub fn spendable(&self, feature: &FeatureKey) -> Credits {
-        self.usable(feature).map(|(_, free)| free).sum()
-    }
-
-    /// Takes up to `amount` for `feature` in burn order: `(index of the lot, amount)` of each part.
-    pub fn burn(&mut self, feature: &FeatureKey, amount: Credits) -> Vec<(usize, Credits)> {
-        let mut left = amount;
-        let mut taken = Vec::new();
-        for (index, free) in self.usable(feature) {
-            if !left.is_positive() {
-                break;
-            }
-            let part = free.min(left);
-            left -= part;
-            taken.push((index, part));
-        }
-        for (index, part) in &taken {
-            self.lots[*index].lot_mut().remaining -= *part;
-        }
-        taken
-    }
-
-    /// Open debt of `feature`.
-    pub fn debt_of(&self, feature: &FeatureKey) -> Credits {
-        self.debts.iter().filter(|debt| debt.feature.as_ref() == Some(feature)).map(|debt| debt.amount).sum()
-    }
-
-    /// Adds to the debt of `feature`; `since` is the `seq` of the entry. True if the debt rose from 0.
-    pub fn owe(&mut self, feature: &FeatureKey, amount: Credits, since: u64) -> bool {
-        if let Some(debt) = self.debts.iter_mut().find(|debt| debt.feature.as_ref() == Some(feature)) {
-            debt.amount += amount;
-            return false;
-        }
-        self.debts.push(Debt { feature: Some(feature.clone()), amount, since });
-        true
-    }
-
-    /// Puts a lot at its place: after all that burn before it or are granted earlier.
-    pub fn insert(&mut self, lot: L) -> usize {
-        let index = self.lots.partition_point(|other| other.lot().burn_order(lot.lot()).is_le());
-        self.lots.insert(index, lot);
-        index
-    }
-
-    /// Free credit pays the debts it may pay: lots in burn order, the oldest debt first.
-    pub fn settle(&mut self) -> Vec<Settlement> {
-        let mut settled = Vec::new();
-        if self.debts.is_empty() {
-            return settled;
-        }
-        let now = self.time;
-        for (index, lot) in self.lots.iter_mut().enumerate() {
-            let lot = lot.lot_mut();
-            if !lot.is_usable(now) {
-                continue;
-            }
-            for debt in &mut self.debts {
-                let amount = lot.free().min(debt.amount);
-                if amount.is_positive() && lot.pays_debt_of(debt.feature.as_ref()) {
-                    lot.remaining -= amount;
-                    debt.amount -= amount;
-                    settled.push(Settlement { lot: index, feature: debt.feature.clone(), amount });
-                }
-            }
-        }
-        self.debts.retain(|debt| debt.amount.is_positive());
-        settled
-    }
-
-    fn usable(&self, feature: &FeatureKey) -> impl Iterator<Item = (usize, Credits)> {
-        let lots = self.lots.iter().map(HasLot::lot).enumerate();
-        lots.filter(|(_, lot)| lot.is_usable(self.time) && lot.pays_for(feature))
-            .map(|(index, lot)| (index, lot.free()))
-            .filter(|(_, free)| free.is_positive())
-    }
+/// Credit taken from one lot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Index of the lot.
+    pub lot: usize,
+    /// How much.
+    pub amount: Credits,
+    /// Whether it had expired since and was brought back for late usage.
+    pub revived: bool,
 }
 
 /// Credit of one lot that paid a debt.
@@ -159,8 +77,193 @@ impl<L: HasLot> Wallet<L> {
 pub struct Settlement {
     /// Index of the lot.
     pub lot: usize,
-    /// Whose debt.
-    pub feature: Option<FeatureKey>,
+    /// Which debt.
+    pub of: DebtOf,
     /// How much.
     pub amount: Credits,
+}
+
+/// Free credit that left a lot because the lot is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    /// Index of the lot.
+    pub lot: usize,
+    /// How much.
+    pub amount: Credits,
+    /// Why.
+    pub exit: Exit,
+}
+
+impl<L: HasLot> Wallet<L> {
+    /// Sums over everything.
+    pub fn totals(&self) -> Totals {
+        self.totals_of(|_| true, self.debts.total())
+    }
+
+    /// Sums over the credit that may pay for `feature`, and its own debt.
+    pub fn feature_totals(&self, feature: &FeatureKey) -> Totals {
+        self.totals_of(|lot| lot.lot().pays_for(feature), self.debts.amount_of_feature(feature))
+    }
+
+    fn totals_of(&self, counts_lot: impl Fn(&L) -> bool, debt: Credits) -> Totals {
+        let (mut counted, mut reserved) = (Credits::ZERO, Credits::ZERO);
+        for lot in self.lots.iter().filter(|lot| counts_lot(lot)) {
+            counted += lot.lot().counted(self.time);
+            reserved += lot.lot().held;
+        }
+        let balance = counted - debt;
+        Totals { balance, reserved, available: balance - reserved, debt }
+    }
+
+    /// What a charge for `feature` can take now.
+    pub fn spendable(&self, feature: &FeatureKey) -> Credits {
+        self.spendable_for(feature, self.time)
+    }
+
+    /// What a charge that counts at `effective_at` can take now: also what was usable then and has expired since.
+    pub fn spendable_for(&self, feature: &FeatureKey, effective_at: Timestamp) -> Credits {
+        self.payers(feature, effective_at).map(|taken| taken.amount).sum()
+    }
+
+    /// Takes up to `amount` for a charge that counts at `effective_at`: from the lots usable then, in burn order, also
+    /// what they have lost to expiry since; then from the others usable now.
+    pub fn burn(&mut self, feature: &FeatureKey, amount: Credits, effective_at: Timestamp) -> Vec<Taken> {
+        let taken = up_to(amount, self.payers(feature, effective_at));
+        for part in &taken {
+            let lot = &mut self.lots[part.lot];
+            if part.revived {
+                lot.note_exit(Exit::Expired, -part.amount);
+            } else {
+                lot.lot_mut().remaining -= part.amount;
+            }
+        }
+        taken
+    }
+
+    /// Sets up to `amount` aside for `feature`, in burn order.
+    pub fn set_aside(&mut self, feature: &FeatureKey, amount: Credits) -> Vec<HeldPart> {
+        let taken = up_to(amount, self.payers(feature, self.time));
+        for part in &taken {
+            self.lots[part.lot].lot_mut().held += part.amount;
+        }
+        taken.into_iter().map(|part| HeldPart { lot: part.lot, amount: part.amount }).collect()
+    }
+
+    /// Who pays for a charge that counts at `effective_at`, in order, each with all it has.
+    fn payers(&self, feature: &FeatureKey, effective_at: Timestamp) -> impl Iterator<Item = Taken> {
+        let is_late = effective_at < self.time;
+        let paying = move || self.lots.iter().enumerate().filter(|(_, lot)| lot.lot().pays_for(feature));
+        let was_usable = move |lot: &L| lot.lot().has_started(effective_at) && !lot.lot().has_expired(effective_at);
+        let usable_then = paying().filter(move |(_, lot)| is_late && was_usable(lot)).map(|(index, lot)| {
+            let revived = lot.lot().has_expired(self.time);
+            let amount = match (revived, lot.lot().ended) {
+                (_, Some(_)) => Credits::ZERO,
+                (true, None) => lot.expired(),
+                (false, None) => lot.lot().free(),
+            };
+            Taken { lot: index, amount, revived }
+        });
+        let usable_now = paying()
+            .filter(move |(_, lot)| lot.lot().is_usable(self.time) && !(is_late && was_usable(lot)))
+            .map(|(index, lot)| Taken { lot: index, amount: lot.lot().free(), revived: false });
+        usable_then.chain(usable_now).filter(|taken| taken.amount.is_positive())
+    }
+
+    /// What open holds for `feature` could not set aside.
+    pub fn uncovered(&self, feature: &FeatureKey) -> Credits {
+        self.holds.iter().filter(|hold| hold.feature_key == *feature).map(|hold| hold.uncovered).sum()
+    }
+
+    /// Puts a lot at its place: after all that burn before it or are granted earlier.
+    pub fn insert(&mut self, lot: L) -> usize {
+        let index = self.lots.partition_point(|other| other.lot().burn_order(lot.lot()).is_le());
+        self.insert_at(index, lot);
+        index
+    }
+
+    /// Puts a lot at `index`; holds go on naming the lots that they named.
+    pub(super) fn insert_at(&mut self, index: usize, lot: L) {
+        self.lots.insert(index, lot);
+        for part in self.holds.iter_mut().flat_map(|hold| &mut hold.parts) {
+            if part.lot >= index {
+                part.lot += 1;
+            }
+        }
+    }
+
+    /// Adds a hold at its place.
+    pub(super) fn open_hold(&mut self, hold: Hold) {
+        let index = self.holds.partition_point(|other| other.id < hold.id);
+        self.holds.insert(index, hold);
+    }
+
+    /// Gives back what a closed hold still held, and its place in its tier window.
+    pub(super) fn give_back(&mut self, hold: &Hold) {
+        for part in &hold.parts {
+            self.lots[part.lot].lot_mut().held -= part.amount;
+        }
+        if let Some((key, units)) = &hold.counted {
+            self.counters.add(key, -units.get());
+        }
+    }
+
+    /// Free credit leaves lots that are over. What returns to a refunded block first lowers its claw-back debt.
+    pub fn sweep(&mut self) -> (Vec<Settlement>, Vec<Leaving>) {
+        let (mut clawed_back, mut leaving) = (Vec::new(), Vec::new());
+        for (index, lot) in self.lots.iter_mut().enumerate() {
+            if !lot.lot().has_ended(self.time) || !lot.lot().free().is_positive() {
+                continue;
+            }
+            if let Some(Ending::Refunded(block)) = lot.lot().ended {
+                let of = DebtOf::ClawBack(block);
+                let amount = self.debts.lower(&of, lot.lot().free());
+                if amount.is_positive() {
+                    lot.lot_mut().remaining -= amount;
+                    clawed_back.push(Settlement { lot: index, of, amount });
+                }
+            }
+            let amount = lot.lot().free();
+            if amount.is_positive() {
+                lot.lot_mut().remaining -= amount;
+                let exit = match lot.lot().ended {
+                    None => Exit::Expired,
+                    Some(Ending::Voided) => Exit::Voided,
+                    Some(Ending::Refunded(_)) => Exit::Refunded,
+                };
+                lot.note_exit(exit, amount);
+                leaving.push(Leaving { lot: index, amount, exit });
+            }
+        }
+        (clawed_back, leaving)
+    }
+
+    /// Free credit pays the debts it may pay: lots in burn order, the oldest debt first.
+    pub fn settle(&mut self) -> Vec<Settlement> {
+        let mut settled = Vec::new();
+        for (index, lot) in self.lots.iter_mut().enumerate() {
+            if self.debts.is_empty() {
+                break;
+            }
+            if lot.lot().is_usable(self.time) {
+                let paid = self.debts.pay_from(lot.lot_mut()).into_iter();
+                settled.extend(paid.map(|(of, amount)| Settlement { lot: index, of, amount }));
+            }
+        }
+        settled
+    }
+}
+
+/// The first of `payers` that together have `amount`, the last one with what is missing.
+pub(super) fn up_to(amount: Credits, payers: impl Iterator<Item = Taken>) -> Vec<Taken> {
+    let mut left = amount;
+    let mut taken = Vec::new();
+    for payer in payers {
+        if !left.is_positive() {
+            break;
+        }
+        let part = payer.amount.min(left);
+        left -= part;
+        taken.push(Taken { amount: part, ..payer });
+    }
+    taken
 }

@@ -5,13 +5,14 @@
 use crate::catalogue::{Catalogue, GrantInterval, PlanKind, Variant};
 use crate::credits::Credits;
 use crate::ids::SubscriptionId;
-
 use crate::ledger::block::{BlockKind, Lot, Origin};
 use crate::ledger::book::Book;
-use crate::ledger::command::{Outcome, Refusal, Subscribe};
-use crate::ledger::entry::Cause;
+use crate::ledger::command::Subscribe;
+use crate::ledger::entry::{Cause, EntryKind};
 use crate::ledger::event::EventKind;
-use crate::ledger::grant::grant_lots;
+use crate::ledger::grant::{LotOrder, grant_lots};
+use crate::ledger::outcome::Outcome;
+use crate::ledger::refusal::Refusal;
 use crate::subscription::{Interval, Subscription, SubscriptionStatus};
 
 pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subscribe) -> Result<Outcome, Refusal> {
@@ -41,7 +42,7 @@ pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subs
     let given_once = &book.account.given_once;
     let lots = first_grants(&subscription, variant, |template| given_once.contains(&(order.variant_id, template)))?;
     if !lots.is_empty() {
-        grant_lots(book, lots, Cause::Subscription(subscription.id))?;
+        grant_lots(book, lots, EntryKind::Grant, Cause::Subscription(subscription.id))?;
     }
     let once = (0..).zip(&variant.grants).filter(|(_, grant)| grant.interval == GrantInterval::Once);
     book.account.given_once.extend(once.map(|(template, _)| (order.variant_id, template)));
@@ -56,25 +57,28 @@ fn first_grants(
     subscription: &Subscription,
     variant: &Variant,
     was_given: impl Fn(u16) -> bool,
-) -> Result<Vec<Lot>, Refusal> {
+) -> Result<Vec<LotOrder>, Refusal> {
     let Interval { start, end } = subscription.current_period;
     let due = (0..).zip(&variant.grants);
     let due = due.filter(|(template, grant)| grant.interval != GrantInterval::Once || !was_given(*template));
     let lots = due.map(|(template, grant)| {
         let amount = i128::from(grant.amount.get()) * i128::from(subscription.quantity);
         let amount = i64::try_from(amount).map_err(|_| crate::credits::AmountOutOfRange).and_then(Credits::new)?;
-        Ok(Lot {
+        let lot = Lot {
             kind: BlockKind::Plan,
             priority: grant.priority,
             paid: false,
-            settles_debt: true,
+            settles_debt: grant.settles_debt,
             effective_at: start,
             expires_at: (grant.interval == GrantInterval::BillingPeriod).then_some(end),
             scope: grant.feature_keys.clone(),
             remaining: amount,
             held: Credits::ZERO,
-            origin: Some(Origin { subscription_id: subscription.id, template }),
-        })
+            origin: Some(Origin { subscription_id: subscription.id, variant_id: subscription.variant_id, template }),
+            cap_group: grant.cap_group.clone(),
+            ended: None,
+        };
+        Ok(LotOrder { lot, accumulation_cap: grant.accumulation_cap })
     });
     lots.collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
 use crate::ids::EndUserId;
-use crate::ledger::command::Refusal;
+use crate::ledger::refusal::Refusal;
 use crate::state::AccountState;
 use crate::sync::record::{Admission, Meta, Record};
 use crate::wire::{Mode, WireError};

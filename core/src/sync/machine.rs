@@ -17,7 +17,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::ids::{EndUserId, LaneCount};
-use crate::ledger::command::{Refusal, Usage};
+use crate::ledger::command::Usage;
+use crate::ledger::refusal::Refusal;
 use crate::state::AccountState;
 use crate::sync::outbox::Outbox;
 use crate::sync::overlay::{charge, effective};

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::catalogue::Catalogue;
 use crate::ledger::advance::advance;
 use crate::ledger::block::Lot;
-use crate::ledger::command::{Refusal, Usage};
+use crate::ledger::command::Usage;
+use crate::ledger::debt::DebtOf;
+use crate::ledger::refusal::Refusal;
 use crate::ledger::usage::{Charge, decide};
 use crate::ledger::wallet::Wallet;
 use crate::state::AccountState;
@@ -23,10 +25,13 @@ pub(crate) fn charge(
 ) -> Result<Charge, Refusal> {
     advance(wallet, now, |_, _| {});
     let charge = decide(wallet, catalogue, usage)?;
-    wallet.burn(&usage.feature_key, charge.taken);
+    wallet.burn(&usage.feature_key, charge.taken, charge.effective_at);
+    if let Some(key) = &charge.quote.counter {
+        wallet.counters.add(key, usage.units.get());
+    }
     if charge.owed.is_positive() {
         // The ledger has not numbered the entry yet: such a debt is the youngest.
-        wallet.owe(&usage.feature_key, charge.owed, u64::MAX);
+        wallet.debts.raise(DebtOf::Feature(usage.feature_key.clone()), charge.owed, u64::MAX);
     }
     Ok(charge)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quotastack_core::catalogue::OveragePolicy;
-use quotastack_core::ledger::command::OnInsufficient;
+use quotastack_core::ledger::command::{OnInsufficient, OverCommit};
 use serde::Deserialize;
 
 const LEDGER: &str = include_str!("../../../docs/cases/ledger.json");
@@ -12,7 +12,7 @@ const LEDGER: &str = include_str!("../../../docs/cases/ledger.json");
 pub(crate) fn ledger() -> Vec<Case> {
     let cases: Cases = serde_json::from_str(LEDGER).unwrap();
     assert_eq!(cases.format, 1);
-    assert!(cases.cases.len() >= 27, "cases went missing");
+    assert!(cases.cases.len() >= 51, "cases went missing");
     cases.cases
 }
 
@@ -51,6 +51,11 @@ pub(crate) struct Step {
     pub(crate) grant: Option<GrantStep>,
     #[serde(rename = "use")]
     pub(crate) usage: Option<UseStep>,
+    pub(crate) void: Option<VoidStep>,
+    pub(crate) reserve: Option<ReserveStep>,
+    pub(crate) commit: Option<CommitStep>,
+    pub(crate) release: Option<ReleaseStep>,
+    pub(crate) extend: Option<ExtendStep>,
     #[serde(default)]
     pub(crate) expect: Expect,
 }
@@ -77,6 +82,45 @@ pub(crate) struct UseStep {
     pub(crate) units: i64,
     pub(crate) feature: Option<String>,
     pub(crate) on_insufficient: Option<OnInsufficient>,
+    pub(crate) effective: Option<Offset>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VoidStep {
+    pub(crate) key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReserveStep {
+    #[serde(rename = "as")]
+    pub(crate) name: String,
+    pub(crate) units: i64,
+    pub(crate) ttl: Offset,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CommitStep {
+    pub(crate) hold: String,
+    pub(crate) units: i64,
+    #[serde(rename = "final")]
+    pub(crate) is_final: Option<bool>,
+    pub(crate) over_commit: Option<OverCommit>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReleaseStep {
+    pub(crate) hold: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExtendStep {
+    pub(crate) hold: String,
+    pub(crate) ttl: Offset,
 }
 
 #[derive(Deserialize, Default)]

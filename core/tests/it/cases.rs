@@ -6,13 +6,17 @@ use quotastack_core::catalogue::{Catalogue, OveragePolicy};
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::BlockId;
 use quotastack_core::ledger::advance::advance;
-use quotastack_core::ledger::command::{Command, Outcome, Refusal};
+use quotastack_core::ledger::command::{Command, Extend, Void};
 use quotastack_core::ledger::entry::{Hash, verify_chain};
+use quotastack_core::ledger::outcome::Outcome;
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::state::AccountState;
-use quotastack_core::time::Timestamp;
+use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
 
 use crate::case_file::{self, Case, Expect, Step};
-use crate::support::{Story, at, catalogue, credits, feature_key, grant, metered, price_from, usage};
+use crate::support::{
+    Story, at, catalogue, commit, credits, feature_key, grant, metered, price_from, reservation_id, reserve, usage,
+};
 
 #[test]
 fn every_case_holds_as_written() {
@@ -57,18 +61,18 @@ impl Run {
 
     fn send(&mut self, step: &Step) -> Option<Result<Outcome, Refusal>> {
         let outcome = self.story.apply(at(step.at.seconds), command_of(step)?);
-        if let (Some(given), Ok(Outcome::Granted { block, .. })) = (&step.grant, &outcome) {
+        if let (Some(given), Ok(Outcome::Granted { block: Some(block), .. })) = (&step.grant, &outcome) {
             assert!(self.blocks.insert(given.name.clone(), block.id).is_none());
         }
         Some(outcome)
     }
 
-    /// The same write again: the same result, and nothing moves. (That a repeated grant is one grant is the work of
-    /// the API's `Idempotency-Key`, above the core.)
+    /// The same write again: the same result, and nothing moves. (That a repeated grant or commit is one is the work of
+    /// the API's `Idempotency-Key`, above the core: here only what has an identity of its own is repeated.)
     fn send_again(&mut self, step: &Step, first: Option<&Result<Outcome, Refusal>>, place: &str) {
         let Some(command) = command_of(step) else { return };
         let first = first.expect("a step with a command has an outcome");
-        if matches!(first, Ok(Outcome::Granted { .. })) {
+        if !matches!(first, Ok(Outcome::Used { .. } | Outcome::Voided { .. }) | Err(_)) {
             return;
         }
         let before = (self.story.account.clone(), self.story.effects.clone());
@@ -76,6 +80,9 @@ impl Run {
         assert_eq!(before, (self.story.account.clone(), self.story.effects.clone()), "{place}");
         match (first, again) {
             (Ok(Outcome::Used { record, .. }), Ok(Outcome::Used { record: repeated, replayed: true })) => {
+                assert_eq!(*record, repeated, "{place}");
+            }
+            (Ok(Outcome::Voided { record, .. }), Ok(Outcome::Voided { record: repeated, replayed: true })) => {
                 assert_eq!(*record, repeated, "{place}");
             }
             (Err(first), Err(again)) => assert_eq!(*first, again, "{place}"),
@@ -125,7 +132,7 @@ fn check_outcome(expect: &Expect, outcome: Option<&Result<Outcome, Refusal>>, pl
     assert_eq!(outcome.is_ok(), expect.ok.unwrap_or(true), "{place}: {outcome:?}");
     let error = match outcome {
         Err(refusal) => Some(refusal.code().as_str()),
-        Ok(Outcome::Used { replayed: true, .. }) => Some("replayed"),
+        Ok(Outcome::Used { replayed: true, .. } | Outcome::Voided { replayed: true, .. }) => Some("replayed"),
         Ok(_) => None,
     };
     if expect.error.is_some() || outcome.is_ok() {
@@ -158,9 +165,30 @@ fn command_of(step: &Step) -> Option<Command> {
         command.feature_keys.sort();
         return Some(Command::Grant(command));
     }
-    step.usage.as_ref().map(|used| {
+    if let Some(used) = &step.usage {
         let mut command = usage(&used.key, used.feature.as_deref().unwrap_or("f"), used.units);
         command.on_insufficient = used.on_insufficient;
-        Command::Usage(command)
-    })
+        command.effective_at = used.effective.map(|offset| at(offset.seconds));
+        return Some(Command::Usage(command));
+    }
+    if let Some(undone) = &step.void {
+        return Some(Command::Void(Void { usage_id: usage(&undone.key, "f", 1).id, reason: None }));
+    }
+    if let Some(asked) = &step.reserve {
+        return Some(Command::Reserve(reserve(&asked.name, "f", asked.units, asked.ttl.seconds)));
+    }
+    if let Some(done) = &step.commit {
+        // A commit has no name of its own: what it does and when makes one.
+        let name = format!("{}{}{}", done.hold, step.at.seconds, done.units);
+        let mut command = commit(&done.hold, &name, done.units);
+        command.is_final = done.is_final.unwrap_or(true);
+        command.over_commit = done.over_commit.unwrap_or_default();
+        return Some(Command::Commit(command));
+    }
+    if let Some(released) = &step.release {
+        return Some(Command::Release(reservation_id(&released.hold)));
+    }
+    let extended = step.extend.as_ref()?;
+    let ttl_micros = extended.ttl.seconds * MICROS_PER_SECOND;
+    Some(Command::Extend(Extend { reservation_id: reservation_id(&extended.hold), ttl_micros }))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use quotastack_core::catalogue::{Access, Feature, FeatureKind, OveragePolicy, PlanKind, Variant};
+use quotastack_core::catalogue::{Access, Entitlement, Feature, FeatureKind, OveragePolicy, PlanKind, Variant};
 use quotastack_core::credits::{AMOUNT_MAX, Units};
 use quotastack_core::entitlement::decision::{Decision, Reason};
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
@@ -55,7 +55,7 @@ fn story() -> Story {
             version: 1,
             billing_period: Period { count: 1, unit: PeriodUnit::Day },
             grants: Vec::new(),
-            entitlements,
+            entitlements: entitlements.into_iter().map(|(key, given)| (key, Entitlement::plain(given))).collect(),
         };
         catalogue.variants.insert((variant_id(number), 1), variant);
     }
@@ -73,7 +73,12 @@ fn subscribe(number: u8) -> Command {
 fn check(story: &Story, feature: &str, count: i64, now: Timestamp) -> Decision {
     let state = AccountState::publish(&story.account, 1, &story.catalogue);
     let feature_key = feature_key(feature);
-    evaluate(&state, &story.catalogue, CheckRequest { feature_key: &feature_key, units: units(count) }, now)
+    evaluate(
+        &state,
+        &story.catalogue,
+        CheckRequest { feature_key: &feature_key, units: units(count), properties: &BTreeMap::new() },
+        now,
+    )
 }
 
 fn reason(story: &Story, feature: &str, count: i64, second: i64) -> (bool, Reason) {
@@ -198,7 +203,12 @@ fn an_unknown_end_user_gets_a_normal_answer() {
     let state = AccountState::unknown(EndUserId::new("never seen").unwrap());
     let ask = |feature: &str| {
         let feature_key = feature_key(feature);
-        evaluate(&state, &story.catalogue, CheckRequest { feature_key: &feature_key, units: Units::ONE }, at(0))
+        evaluate(
+            &state,
+            &story.catalogue,
+            CheckRequest { feature_key: &feature_key, units: Units::ONE, properties: &BTreeMap::new() },
+            at(0),
+        )
     };
     let reasons =
         ["blocked", "endless", "theme", "flag", "ghost"].map(|feature| (ask(feature).allowed, ask(feature).reason));

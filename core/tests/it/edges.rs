@@ -3,11 +3,13 @@
 use quotastack_core::catalogue::OveragePolicy;
 use quotastack_core::credits::{AMOUNT_MAX, Credits, Units};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::apply::apply;
+use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::book::Effects;
-use quotastack_core::ledger::command::{Command, Grant, OnInsufficient, Outcome, Refusal, Usage};
+use quotastack_core::ledger::command::{Command, Grant, OnInsufficient, Usage};
 use quotastack_core::ledger::entry::Entry;
 use quotastack_core::ledger::event::Event;
+use quotastack_core::ledger::outcome::Outcome;
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::limits::LIVE_BLOCKS_MAX;
 use quotastack_core::time::Timestamp;
 
@@ -102,7 +104,7 @@ fn a_block_too_many_is_refused_and_a_used_up_one_makes_room() {
     let mut effects = Effects::default();
     let mut send = |number: u8, command| {
         let request = request(at(0), number, command);
-        apply(account, catalogue, &request, None, &mut effects)
+        apply(account, catalogue, &request, Known::default(), &mut effects)
     };
     for _ in 0..LIVE_BLOCKS_MAX {
         send(1, Command::Grant(grant(1))).unwrap();

@@ -1,8 +1,9 @@
 //! Bytes that may never change: the canonical form of entries, which every stored hash is computed over.
 
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{AccountId, BlockId, KeyId, SubscriptionId, UsageId};
+use quotastack_core::ids::{AccountId, BlockId, KeyId, SubscriptionId, UsageId, VariantId};
 use quotastack_core::ledger::block::{BlockKind, Lot, Origin};
+use quotastack_core::ledger::debt::DebtOf;
 use quotastack_core::ledger::entry::{
     Actor, Allocation, Cause, Entry, EntryBody, EntryKind, GrantedBlock, Hash, verify_chain,
 };
@@ -11,13 +12,13 @@ use crate::support::{at, credits, feature_key, units};
 
 /// The hash after each entry of [`chain`].
 const HASHES: [&str; 7] = [
-    "6b4336eee69b78129ee3e68294fe9a43e4ef4f63090766888211e409236fa2d5",
-    "c8fa5b16917fc3faf018825c989a005fbb78713fce65de63892e304738864181",
-    "0bd621d8a7f3e2b0ba537ea885e3cc4d55be82322b9330c9514175a2c1372a66",
-    "79e6ad24b8b2ff76e9e66eb6457fd1ce8668f9abc3b7ede0101c4842911ca548",
-    "ba8913f3bd0c6499d3cc751bd764ccbbae4910793b30778664688e99100ffb31",
-    "932f969ee7ec06cb9c04c8eb6861d31e85795b400af9ca859297763d82c878e6",
-    "43278cc10499fc5b29071473012331d6a72979b9d8ba7645bc372f686eb04ddf",
+    "fe3d6e10ce6edd81083d7351a6067f382bdaf509eb32377db8eeebd7694de2e3",
+    "7a6f57cab6a6242705ecfef9c1731d036358c8cc03eb5408ca1dab3df6c54fc3",
+    "12b7b706a0d2f4d43df08241d19784ab790ad21cec7bcdf602d26e08085fddae",
+    "9fd9db93a25e711cf415e53c152d436a7e1676f9e9697db5a20ff70e5528ab59",
+    "f41c4f5f382d21431a30a53d6774a684687efa33ff37bc48ef71fb5f1b778607",
+    "cc7193e60c24b0b942dc6ec26fc1cda5c7a49d7371df4d61334725ac2759ad66",
+    "9c52686892db360e1f4fc5a6591cc78945d4b34d33c223d3142706a89881827b",
 ];
 
 fn uuid(byte: u8) -> uuid::Uuid {
@@ -42,14 +43,18 @@ fn chain() -> Vec<Entry> {
         remaining: credits(100),
         held: Credits::ZERO,
         origin: None,
+        cap_group: None,
+        ended: None,
     };
-    let origin = Origin { subscription_id: SubscriptionId::from_uuid(uuid(3)), template: 1 };
+    let variant_id = VariantId::from_uuid(uuid(5));
+    let origin = Origin { subscription_id: SubscriptionId::from_uuid(uuid(3)), variant_id, template: 1 };
     let planned =
         Lot { kind: BlockKind::Plan, origin: Some(origin), expires_at: None, scope: Vec::new(), ..lot.clone() };
     let usage = || Cause::Usage { id: UsageId::from_uuid(uuid(4)), feature_key: feature_key("a"), units: units(300) };
-    let settled = Allocation { feature_key: Some(feature_key("a")), ..Allocation::of(block, credits(-7)) };
+    let owed = || DebtOf::Feature(feature_key("a"));
+    let settled = Allocation { debt: Some(owed()), ..Allocation::of(block, credits(-7)) };
     let took = |amount| vec![Allocation::of(block, credits(amount))];
-    let granted = |id, lot: Lot| vec![GrantedBlock { id, lot }];
+    let granted = |id, lot: Lot| vec![GrantedBlock { id, lot, trimmed: Credits::ZERO }];
     let rows = [
         (EntryKind::Grant, 100, took(100), granted(block, lot), Cause::Grant, 0),
         (EntryKind::Grant, 0, took(100), granted(block, planned), Cause::Subscription(origin.subscription_id), 0),
@@ -66,7 +71,13 @@ fn chain() -> Vec<Entry> {
         let effective_at = at(i64::try_from(seq).unwrap());
         let mut entry = Entry {
             seq,
-            body: EntryBody { kind, amount, allocations, granted, cause, effective_at },
+            body: EntryBody {
+                amount,
+                allocations,
+                granted,
+                owed: (kind == EntryKind::Debt).then(|| (owed(), -amount)),
+                ..EntryBody::new(kind, cause, effective_at)
+            },
             balance_after: balance,
             reserved_after: Credits::ZERO,
             debt_after: credits(debt),
@@ -103,7 +114,7 @@ fn a_changed_byte_breaks_the_chain_where_it_is() {
     assert_eq!(broken_at(|c| c[2].recorded_at = at(9)), 3);
     assert_eq!(broken_at(|c| c[3].body.cause = Cause::Time), 4);
     assert_eq!(broken_at(|c| c[4].debt_after = credits(99)), 5);
-    assert_eq!(broken_at(|c| c[5].body.allocations[0].feature_key = None), 6);
+    assert_eq!(broken_at(|c| c[5].body.allocations[0].debt = None), 6);
     assert_eq!(broken_at(|c| c[6].prev_hash = Hash::ZERO), 7);
     assert_eq!(broken_at(|c| c[6].hash = Hash::ZERO), 7);
     let elsewhere = AccountId::from_uuid(uuid(0xab));
@@ -116,12 +127,15 @@ fn a_changed_byte_breaks_the_chain_where_it_is() {
 #[test]
 fn the_canonical_bytes_are_these() {
     let entry = &chain()[4];
-    let mut bytes = vec![1];
+    let mut bytes = vec![2];
     bytes.extend([0xaa; 16]);
     bytes.push(5); // seq
     bytes.push(3); // debt
     bytes.extend(zigzag(-100));
-    bytes.extend([0, 0]); // no allocations, nothing granted
+    bytes.extend([0, 0, 0]); // no allocations, nothing granted, nothing ended
+    bytes.extend([1, 0, 1, b'a']); // owed for the feature
+    bytes.extend(zigzag(100));
+    bytes.extend([0, 0]); // no hold, nothing counted
     bytes.push(1); // caused by usage
     bytes.extend([4; 16]);
     bytes.extend([1, b'a']);

@@ -5,6 +5,7 @@ use quotastack_core::credits::Credits;
 use quotastack_core::ids::AccountId;
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::command::Grant;
+use quotastack_core::ledger::debt::DebtOf;
 use quotastack_core::ledger::entry::{Entry, Hash};
 use quotastack_core::ledger::refold::{Difference, Fault, Refold};
 
@@ -84,7 +85,7 @@ fn a_chain_that_was_hashed_anew_still_does_not_add_up() {
     assert_eq!(twice, Difference { seq: 2, fault: Fault::Block(block) });
     let unlisted = edit(|e| e[0].body.allocations.clear());
     assert_eq!(unlisted, Difference { seq: 1, fault: Fault::Block(block) });
-    let not_owed = edit(|e| e[5].body.allocations[0].feature_key = None);
+    let not_owed = edit(|e| e[5].body.allocations[0].debt = None);
     assert_eq!(not_owed, Difference { seq: 6, fault: Fault::Debt });
     // Hashed anew and adding up: only the head that is kept with the account gives it away.
     assert_eq!(edit(|e| e[6].recorded_at = at(62)), Difference { seq: 7, fault: Fault::StoredHead });
@@ -112,7 +113,7 @@ fn a_stored_account_that_is_not_what_its_entries_say_is_found() {
     assert_eq!(edit(|a| drop(a.wallet.lots.remove(0))), Ok(()), "a used-up block may be left out");
     let owes = |a: &mut Account| {
         let wallet = &mut a.wallet;
-        wallet.debts.push(quotastack_core::ledger::wallet::Debt { feature: None, amount: credits(1), since: 1 });
+        wallet.debts.raise(DebtOf::Adjustment, credits(1), 1);
     };
     assert_eq!(edit(owes), Err(Fault::StoredDebts));
 }

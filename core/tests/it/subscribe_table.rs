@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use quotastack_core::catalogue::{GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant};
 use quotastack_core::ids::{PlanId, VariantId, uuid_v7};
 use quotastack_core::ledger::block::BlockKind;
-use quotastack_core::ledger::command::{Command, Outcome, Refusal, Subscribe};
+use quotastack_core::ledger::command::{Command, Subscribe};
 use quotastack_core::ledger::event::EventKind;
+use quotastack_core::ledger::outcome::Outcome;
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::subscription::{Interval, Subscription, SubscriptionStatus};
 use quotastack_core::time::{Period, PeriodUnit};
 
@@ -31,7 +33,15 @@ fn variant(plan_kind: PlanKind, grants: Vec<GrantTemplate>) -> Variant {
 }
 
 fn template(amount: i64, interval: GrantInterval) -> GrantTemplate {
-    GrantTemplate { amount: credits(amount), interval, priority: 50, feature_keys: Vec::new() }
+    GrantTemplate {
+        amount: credits(amount),
+        interval,
+        priority: 50,
+        feature_keys: Vec::new(),
+        accumulation_cap: None,
+        cap_group: None,
+        settles_debt: true,
+    }
 }
 
 /// Variant 1: a base with grants; 2: another base; 3: an add-on.

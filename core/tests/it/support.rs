@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 
 use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
-use quotastack_core::ids::{AccountId, EndUserId, FeatureKey, IdempotencyKey, KeyId, UsageId, uuid_v7};
+use quotastack_core::ids::{
+    AccountId, EndUserId, FeatureKey, IdempotencyKey, KeyId, PaymentReference, ReservationId, TopupId, UsageId, uuid_v7,
+};
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::advance::advance;
-use quotastack_core::ledger::apply::apply;
+use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::ledger::book::Effects;
-use quotastack_core::ledger::command::{Command, Grant, Outcome, Refusal, Request, Usage, UsageRecord};
+use quotastack_core::ledger::command::{Command, Commit, Grant, OverCommit, Request, Reserve, TopupOrder, Usage};
+use quotastack_core::ledger::commit::late_key;
 use quotastack_core::ledger::entry::{Actor, Entry};
+use quotastack_core::ledger::invariants;
+use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use quotastack_core::ledger::refold::Refold;
-use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::ledger::refusal::Refusal;
+use quotastack_core::ledger::topup::Topup;
+use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
 
 /// 2027-01-01T00:00:00Z: where every story starts.
@@ -54,11 +61,13 @@ pub(crate) fn metered(overage_policy: OveragePolicy, overdraft_limit: Option<i64
         overage_policy,
         overdraft_limit: overdraft_limit.map(credits),
         offline: OfflinePolicy::AllowUntilStale,
+        summary_properties: Vec::new(),
     }
 }
 
 pub(crate) fn price_from(effective_from: Timestamp, cost: i64, per_units: i64) -> PriceVersion {
-    PriceVersion { effective_from, price: Price::PerUnit { cost: credits(cost), per_units: units(per_units) } }
+    let model = PriceModel::PerUnit { cost: credits(cost), per_units: units(per_units) };
+    PriceVersion { effective_from, price: Price::plain(model) }
 }
 
 pub(crate) fn catalogue<const N: usize>(features: [(&str, Feature); N]) -> Catalogue {
@@ -77,15 +86,65 @@ pub(crate) fn grant(amount: i64) -> Grant {
         paid: false,
         settles_debt: true,
         feature_keys: Vec::new(),
+        cap_group: None,
+        accumulation_cap: None,
+    }
+}
+
+/// An id whose random part is `name`.
+fn named_uuid(name: &str) -> uuid::Uuid {
+    let mut random = [0; 10];
+    random.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte);
+    uuid_v7(at(0), random, Some(1))
+}
+
+/// The id of the reservation of this name.
+pub(crate) fn reservation_id(name: &str) -> ReservationId {
+    ReservationId::from_uuid(named_uuid(name))
+}
+
+/// A reservation of this name, under the feature's own policy.
+pub(crate) fn reserve(name: &str, feature: &str, count: i64, ttl_seconds: i64) -> Reserve {
+    Reserve {
+        id: reservation_id(name),
+        feature_key: feature_key(feature),
+        units: units(count),
+        properties: BTreeMap::new(),
+        ttl_micros: ttl_seconds * MICROS_PER_SECOND,
+        on_insufficient: None,
+    }
+}
+
+/// A final commit of the reservation of this name; `usage` names its usage.
+pub(crate) fn commit(name: &str, usage: &str, count: i64) -> Commit {
+    Commit {
+        reservation_id: reservation_id(name),
+        usage_id: UsageId::from_uuid(named_uuid(usage)),
+        units: units(count),
+        is_final: true,
+        over_commit: OverCommit::Draw,
+        debit_late: false,
+    }
+}
+
+/// Credit that was bought, named by its payment.
+pub(crate) fn topup(name: &str, amount: i64) -> TopupOrder {
+    TopupOrder {
+        id: TopupId::from_uuid(named_uuid(name)),
+        payment_reference: PaymentReference::new(name).unwrap(),
+        package_id: None,
+        price_paid: Some(credits(1)),
+        currency: Some("USD".to_owned()),
+        grant: Grant { paid: true, ..grant(amount) },
+        is_on_sale: true,
+        expires_after: None,
     }
 }
 
 /// Usage now, under the feature's own policy. The id is the key's.
 pub(crate) fn usage(key: &str, feature: &str, count: i64) -> Usage {
-    let mut random = [0; 10];
-    random.iter_mut().zip(key.bytes()).for_each(|(to, byte)| *to = byte);
     Usage {
-        id: UsageId::from_uuid(uuid_v7(at(0), random, Some(1))),
+        id: UsageId::from_uuid(named_uuid(key)),
         key: IdempotencyKey::new(key).unwrap(),
         feature_key: feature_key(feature),
         units: units(count),
@@ -112,30 +171,58 @@ pub(crate) struct Story {
     pub(crate) catalogue: Catalogue,
     pub(crate) effects: Effects,
     pub(crate) recorded: BTreeMap<IdempotencyKey, UsageRecord>,
+    pub(crate) voided: BTreeMap<UsageId, VoidRecord>,
+    pub(crate) topups: BTreeMap<PaymentReference, Topup>,
     commands: u8,
 }
 
 impl Story {
     pub(crate) fn new(catalogue: Catalogue) -> Self {
-        let (effects, recorded) = (Effects::default(), BTreeMap::new());
-        Self { account: new_account(), catalogue, effects, recorded, commands: 0 }
+        Self {
+            account: new_account(),
+            catalogue,
+            effects: Effects::default(),
+            recorded: BTreeMap::new(),
+            voided: BTreeMap::new(),
+            topups: BTreeMap::new(),
+            commands: 0,
+        }
     }
 
     /// Applies a command at `now` and checks what holds after every command.
     pub(crate) fn apply(&mut self, now: Timestamp, command: impl Into<Sent>) -> Result<Outcome, Refusal> {
         let Sent(command) = command.into();
-        let known = match &command {
-            Command::Usage(usage) => self.recorded.get(&usage.key),
-            _ => None,
-        };
         self.commands = self.commands.wrapping_add(1);
         let request = request(now, self.commands, command);
+        let known = match &request.command {
+            Command::Usage(usage) | Command::Consume(usage) => self.usage_known(self.recorded.get(&usage.key)),
+            Command::Commit(commit) => self.usage_known(self.recorded.get(&late_key(commit.reservation_id))),
+            Command::Void(void) => {
+                let usage = self.recorded.values().find(|record| record.id == void.usage_id);
+                Known { void: self.voided.get(&void.usage_id), ..self.usage_known(usage) }
+            }
+            Command::TopUp(order) => Known { topup: self.topups.get(&order.payment_reference), ..Known::default() },
+            _ => Known::default(),
+        };
         let outcome = apply(&mut self.account, &self.catalogue, &request, known, &mut self.effects);
-        if let Ok(Outcome::Used { record, replayed: false }) = &outcome {
-            self.recorded.insert(record.key.clone(), record.clone());
+        match &outcome {
+            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, replayed: false, .. }) => {
+                self.recorded.insert(record.key.clone(), record.clone());
+            }
+            Ok(Outcome::Voided { record, replayed: false }) => {
+                self.voided.insert(record.usage_id, record.clone());
+            }
+            Ok(Outcome::ToppedUp { topup, .. } | Outcome::Refunded { topup, .. }) => {
+                self.topups.insert(topup.payment_reference.clone(), topup.clone());
+            }
+            _ => {}
         }
         self.verify();
         outcome
+    }
+
+    const fn usage_known<'a>(&self, usage: Option<&'a UsageRecord>) -> Known<'a> {
+        Known { usage, void: None, topup: None }
     }
 
     /// A refused command at `now`: it leaves nothing but what time alone did.
@@ -170,7 +257,7 @@ impl Story {
             refold.push(entry).unwrap();
         }
         refold.compare(&self.account).unwrap();
-        assert_eq!(self.account.totals, self.account.wallet.totals());
+        invariants::check(&self.account).unwrap();
     }
 }
 

@@ -1,8 +1,9 @@
 //! Time at read, as bank statements. Source: docs/ledger.md, "Amounts and time".
 
 use quotastack_core::catalogue::OveragePolicy;
-use quotastack_core::ledger::command::{Grant, Refusal, Usage};
+use quotastack_core::ledger::command::{Grant, Usage};
 use quotastack_core::ledger::event::EventKind;
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::time::Timestamp;
 
 use crate::support::{Story, at, catalogue, credits, grant, metered, price_from, usage};
@@ -119,12 +120,12 @@ fn the_debt_that_rose_first_is_settled_first() {
     story.apply(at(3), usage("b again", "b", 5)).unwrap();
     story.apply(at(4), grant(17)).unwrap();
     let owed: Vec<(&str, i64)> =
-        story.account.wallet.debts.iter().map(|d| (d.feature.as_ref().unwrap().as_str(), d.amount.get())).collect();
+        story.account.wallet.debts.iter().map(|d| (d.of.feature().unwrap().as_str(), d.amount.get())).collect();
     assert_eq!(owed, [("a", 8)], "b rose from 0 before a and keeps its place as it grows");
     // Paid off and risen anew, b stands behind a.
     story.apply(at(5), usage("b anew", "b", 4)).unwrap();
     story.apply(at(6), grant(8)).unwrap();
-    let owed: Vec<&str> = story.account.wallet.debts.iter().map(|d| d.feature.as_ref().unwrap().as_str()).collect();
+    let owed: Vec<&str> = story.account.wallet.debts.iter().map(|d| d.of.feature().unwrap().as_str()).collect();
     assert_eq!(owed, ["b"]);
 }
 

@@ -8,11 +8,13 @@ use quotastack_core::catalogue::Catalogue;
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::{AccountId, EndUserId, IdempotencyKey, KeyId, LaneCount, uuid_v7};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::apply::apply;
+use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::ledger::book::Effects;
-use quotastack_core::ledger::command::{Command, Grant, Outcome, Refusal, Request, Usage, UsageRecord};
+use quotastack_core::ledger::command::{Command, Grant, Request, Usage};
 use quotastack_core::ledger::entry::Actor;
+use quotastack_core::ledger::outcome::{Outcome, UsageRecord};
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue::EncodedCatalogue;
 use quotastack_core::sync::publisher::{Next, Session, can_resume};
@@ -130,6 +132,8 @@ impl Server {
             paid: false,
             settles_debt: true,
             feature_keys: vec![],
+            cap_group: None,
+            accumulation_cap: None,
         };
         let before = self.heads.clone();
         self.run(id, Command::Grant(grant), now, rng).unwrap();
@@ -150,7 +154,13 @@ impl Server {
         let actor = Actor::Key(KeyId::from_uuid(uuid_v7(now, rng.bytes(), None)));
         let request = Request { now: self.now, actor, seed: rng.bytes(), command };
         let mut effects = Effects::default();
-        let outcome = apply(&mut row.account, &self.catalogue, &request, known, &mut effects);
+        let outcome = apply(
+            &mut row.account,
+            &self.catalogue,
+            &request,
+            Known { usage: known, ..Known::default() },
+            &mut effects,
+        );
         if let Ok(Outcome::Used { record, replayed: false }) = &outcome {
             row.charged.push((record.id, record.charged.get()));
             self.records.insert((id.clone(), record.key.clone()), record.clone());

@@ -6,7 +6,7 @@ use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, Offlin
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
 use quotastack_core::ledger::command::Usage;
-use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::sync::machine::{Batch, Config, NotAdmitted};
 use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{
@@ -83,7 +83,7 @@ pub(crate) fn at(micros: i64) -> Timestamp {
 }
 
 fn feature(policy: OveragePolicy, limit: Option<i64>) -> Feature {
-    let price = Price::PerUnit { cost: Credits::new(3).unwrap(), per_units: Units::ONE };
+    let price = Price::plain(PriceModel::PerUnit { cost: Credits::new(3).unwrap(), per_units: Units::ONE });
     Feature {
         kind: FeatureKind::Metered,
         default: Access { enabled: true, value: None },
@@ -91,6 +91,7 @@ fn feature(policy: OveragePolicy, limit: Option<i64>) -> Feature {
         overage_policy: policy,
         overdraft_limit: limit.map(|limit| Credits::new(limit).unwrap()),
         offline: OfflinePolicy::Allow,
+        summary_properties: vec![],
     }
 }
 
@@ -459,7 +460,7 @@ impl World {
         let mut catalogue = self.server.catalogue.clone();
         catalogue.version += 1;
         let cost = Credits::new(1 + i64::try_from(self.rng.below(5)).unwrap()).unwrap();
-        let price = Price::PerUnit { cost, per_units: Units::ONE };
+        let price = Price::plain(PriceModel::PerUnit { cost, per_units: Units::ONE });
         let feature = catalogue.features.get_mut(&key("overdraft")).unwrap();
         feature.prices.push(PriceVersion { effective_from: at(self.now), price });
         self.server.publish(catalogue);

@@ -1,33 +1,41 @@
 //! Random histories: the ledger against the naive one of `model`, and the invariants of docs/ledger.md after every
 //! command. `PROPTEST_CASES` sets how many.
 
+mod ops;
+mod setting;
+
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 
-use quotastack_core::catalogue::{Access, Catalogue, GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant};
+use quotastack_core::catalogue::Catalogue;
 use quotastack_core::credits::Credits;
 use quotastack_core::entitlement::decision::{Decision, Reason};
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
-use quotastack_core::ids::{BlockId, PlanId, VariantId, uuid_v7};
+use quotastack_core::ids::{BlockId, CapGroup};
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::advance::advance;
-use quotastack_core::ledger::apply::apply;
-use quotastack_core::ledger::block::BlockKind;
+use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::book::Effects;
 use quotastack_core::ledger::command::{
-    Command, Grant, OnInsufficient, Outcome, Refusal, Request, Subscribe, Usage, UsageRecord,
+    Adjust, Command, Commit, Extend, Grant, OnInsufficient, OverCommit, Refund, Request, Subscribe, Usage, Void,
+    VoidBlock,
 };
+use quotastack_core::ledger::debt::DebtOf;
 use quotastack_core::ledger::entry::{Cause, Entry, EntryKind};
+use quotastack_core::ledger::invariants;
+use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use quotastack_core::ledger::refold::Refold;
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::state::AccountState;
-use quotastack_core::time::{Period, PeriodUnit, Timestamp};
+use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
 
-use crate::model::{FEATURES, Line, Model, ModelBlock, ModelUse, Policy, VARIANTS};
+use self::ops::{KINDS, Op, SCOPES, op};
+use self::setting::{property_catalogue, variant_id};
+use crate::model::{FEATURES, Line, Model, ModelBlock, ModelUse, Over, Owed, Policy};
 use crate::support::{
-    at, catalogue, credits, feature_key, grant, metered, new_account, price_from, request, units, usage,
+    at, commit, credits, feature_key, grant, new_account, request, reservation_id, reserve, topup, units, usage,
 };
 
 const TICK_SECONDS: i64 = 6 * 3_600;
@@ -37,68 +45,8 @@ const BEFORE_ALL_TICKS: i64 = -1_000;
 /// How far ahead decisions are compared, in ticks.
 const LOOKAHEADS: [i64; 4] = [0, 1, 5, 29];
 
-#[derive(Debug, Clone)]
-enum Op {
-    Wait(i64),
-    Grant {
-        amount: i64,
-        priority: u8,
-        start: Option<i64>,
-        length: Option<i64>,
-        flags: [bool; 2],
-        scope: usize,
-        kind: usize,
-    },
-    Use {
-        key: u8,
-        feature: usize,
-        units: i64,
-        asked: Option<Policy>,
-        back: Option<i64>,
-        admitted: Option<i64>,
-    },
-    Subscribe {
-        variant: usize,
-        quantity: u32,
-    },
-}
-
 /// What the model answers: for usage the charge and whether it is a repeat, or the code of a refusal.
 type Answer = Result<Option<(i64, bool)>, &'static str>;
-
-const SCOPES: [&[&str]; 4] = [&[], &["blocked"], &["endless", "limited"], &["capped", "endless"]];
-const KINDS: [BlockKind; 3] = [BlockKind::Promo, BlockKind::Topup, BlockKind::Adjustment];
-
-fn op() -> impl Strategy<Value = Op> {
-    let policy = prop_oneof![Just(Policy::Block), Just(Policy::Cap), Just(Policy::Overdraft), Just(Policy::Notify)];
-    let grant = (
-        1i64..60,
-        prop_oneof![Just(1u8), Just(10), Just(100)],
-        option::weighted(0.4, -3i64..8),
-        option::weighted(0.7, 0i64..10),
-        any::<[bool; 2]>(),
-        0..SCOPES.len(),
-        0..KINDS.len(),
-    );
-    // One past the end of the features is one that does not exist.
-    let used =
-        (any::<u8>(), 0..=FEATURES.len(), 0i64..40, option::weighted(0.2, policy), option::weighted(0.2, -1i64..145));
-    // A sidecar's event: on a feature with a price, and of any age.
-    let admitted = (0u8..40, 0..3usize, 0i64..40, -1i64..160);
-    prop_oneof![
-        3 => (-2i64..9).prop_map(Op::Wait),
-        4 => grant.prop_map(|(amount, priority, start, length, flags, scope, kind)| {
-            Op::Grant { amount, priority, start, length, flags, scope, kind }
-        }),
-        6 => used.prop_map(|(key, feature, units, asked, back)| {
-            Op::Use { key: key % 80, feature, units, asked, back, admitted: None }
-        }),
-        1 => admitted.prop_map(|(key, feature, units, ago)| {
-            Op::Use { key, feature, units, asked: None, back: None, admitted: Some(ago) }
-        }),
-        1 => (0..VARIANTS.len(), 1u32..3).prop_map(|(variant, quantity)| Op::Subscribe { variant, quantity }),
-    ]
-}
 
 proptest! {
     #[test]
@@ -125,8 +73,10 @@ struct World {
     /// The ledger's name of each of the model's blocks.
     block_ids: Vec<BlockId>,
     records: BTreeMap<String, (Usage, UsageRecord)>,
-    /// Every command, with the record that it was applied with.
-    history: Vec<(Request, Option<UsageRecord>)>,
+    /// Recorded usage in order, with its void; commits too.
+    events: Vec<(UsageRecord, Option<VoidRecord>)>,
+    /// Every command, with what it was applied with.
+    history: Vec<(Request, Before)>,
 }
 
 impl World {
@@ -141,6 +91,7 @@ impl World {
             entries: Vec::new(),
             block_ids: Vec::new(),
             records: BTreeMap::new(),
+            events: Vec::new(),
             history: Vec::new(),
         }
     }
@@ -159,19 +110,29 @@ impl World {
                 let command = Subscribe { variant_id: variant_id(*variant), quantity: *quantity };
                 (Command::Subscribe(command), expected.map(|()| None))
             }
+            _ => match self.named(op) {
+                Some(asked) => asked,
+                // There is nothing yet that it could be about.
+                None => return Ok(()),
+            },
         };
         let before = (self.account.version, self.account.clone());
         let (outcome, effects) = self.apply(command.clone());
         let answered = match &outcome {
-            Ok(Outcome::Used { record, replayed }) => Ok(Some((record.charged.get(), *replayed))),
+            Ok(Outcome::Used { record, replayed } | Outcome::Committed { record, replayed, .. }) => {
+                Ok(Some((record.charged.get(), *replayed)))
+            }
+            Ok(Outcome::Voided { replayed, .. }) => Ok(Some((0, *replayed))),
             Ok(_) => Ok(None),
             Err(refusal) => Err(refusal.code().as_str()),
         };
         prop_assert_eq!(&answered, &expected, "{:?}", outcome);
         prop_assert_eq!(self.account.version, before.0 + u64::from(!effects.is_empty()));
-        if matches!(answered, Ok(Some((_, true)))) || answered == Err("idempotency_conflict") {
+        let is_usage = matches!(command, Command::Usage(_));
+        if is_usage && (matches!(answered, Ok(Some((_, true)))) || answered == Err("idempotency_conflict")) {
             prop_assert_eq!(&self.account, &before.1);
         }
+        self.note(&outcome);
         if let (Command::Usage(usage), Ok(Outcome::Used { record, replayed: false })) = (&command, &outcome) {
             let paid: Credits = record.allocations.iter().map(|allocation| allocation.amount).sum();
             prop_assert!(paid <= record.charged && record.charged <= record.cost);
@@ -179,7 +140,8 @@ impl World {
             self.retry(usage.clone(), record.clone())?;
         }
         for entry in effects.entries {
-            self.block_ids.extend(entry.body.granted.iter().map(|block| block.id));
+            let made = entry.body.granted.iter().filter(|block| block.lot.remaining > Credits::ZERO);
+            self.block_ids.extend(made.map(|block| block.id));
             prop_assert_eq!(self.refold.push(&entry), Ok(()));
             self.entries.push(entry);
         }
@@ -187,7 +149,7 @@ impl World {
     }
 
     fn grant(&mut self, op: &Op) -> (Command, Answer) {
-        let Op::Grant { amount, priority, start, length, flags, scope, kind } = op else { unreachable!() };
+        let Op::Grant { amount, priority, start, length, flags, scope, kind, cap } = op else { unreachable!() };
         let [paid, settles_debt] = *flags;
         let now = self.clock.max(self.model.now);
         let start = start.map(|ticks| now + ticks);
@@ -201,10 +163,12 @@ impl World {
             scope: SCOPES[*scope].to_vec(),
             original: *amount,
             remaining: *amount,
-            consumed: 0,
-            expired: 0,
+            cap: *cap,
+            ..ModelBlock::empty()
         };
         let command = Grant {
+            cap_group: cap.map(|(group, _)| CapGroup::new(&format!("group {group}")).unwrap()),
+            accumulation_cap: cap.map(|(_, cap)| credits(cap)),
             kind: KINDS[*kind],
             priority: *priority,
             effective_at: start.map(tick),
@@ -231,25 +195,117 @@ impl World {
         let mut command = usage(&format!("key {key}"), event.feature, event.units);
         command.effective_at = event.at.map(tick);
         command.admitted_at = event.admitted.map(tick);
-        command.on_insufficient = event.asked.map(|policy| match policy {
-            Policy::Block => OnInsufficient::Block,
-            Policy::Cap => OnInsufficient::Cap,
-            Policy::Overdraft => OnInsufficient::Overdraft,
-            Policy::Notify => OnInsufficient::Notify,
-        });
+        command.on_insufficient = event.asked.map(on_insufficient);
         (Command::Usage(command), self.model.record(self.clock, &event).map(Some))
     }
 
+    /// A command about something that was made before, and what the model answers; `None` where there is nothing.
+    fn named(&mut self, op: &Op) -> Option<(Command, Answer)> {
+        let (clock, model) = (self.clock, &mut self.model);
+        let round = |number: &usize, of: usize| (of > 0).then(|| number % of);
+        let reservation = |number: usize| reservation_id(&format!("hold {number}"));
+        Some(match op {
+            Op::Reserve { feature, units, ttl, asked } => {
+                let name = FEATURES[*feature].name;
+                let mut command = reserve(&format!("hold {}", model.holds.len()), name, *units, ttl * TICK_SECONDS);
+                command.on_insufficient = asked.map(on_insufficient);
+                let expected = model.reserve(clock, name, *units, *ttl, *asked);
+                (Command::Reserve(command), expected.map(|()| None))
+            }
+            Op::Commit { hold, units, is_final, over } => {
+                let number = round(hold, model.holds.len())?;
+                let usage = format!("use {}", self.history.len());
+                let over_commit = match over {
+                    Over::Draw => OverCommit::Draw,
+                    Over::Cap => OverCommit::Cap,
+                    Over::Reject => OverCommit::Reject,
+                };
+                let is_final = *is_final;
+                let command = Commit { is_final, over_commit, ..commit(&format!("hold {number}"), &usage, *units) };
+                let expected = model.commit(clock, number, *units, is_final, *over);
+                (Command::Commit(command), expected.map(|charged| Some((charged, false))))
+            }
+            Op::Release(hold) => {
+                let number = round(hold, model.holds.len())?;
+                (Command::Release(reservation(number)), model.release(clock, number).map(|()| None))
+            }
+            Op::Extend { hold, ttl } => {
+                let number = round(hold, model.holds.len())?;
+                let ttl_micros = ttl * TICK_SECONDS * MICROS_PER_SECOND;
+                let command = Extend { reservation_id: reservation(number), ttl_micros };
+                (Command::Extend(command), model.extend(clock, number, *ttl).map(|()| None))
+            }
+            Op::Void(event) => {
+                let number = round(event, model.events())?;
+                let command = Void { usage_id: self.events[number].0.id, reason: None };
+                (Command::Void(command), Ok(Some((0, model.void(clock, number)))))
+            }
+            Op::Adjust { amount, feature, allow_negative } => {
+                let feature = feature.map(|feature| FEATURES[feature].name);
+                let command = Adjust {
+                    amount: credits(*amount),
+                    reason: "because".to_owned(),
+                    block_id: None,
+                    feature_key: feature.map(feature_key),
+                    allow_negative: *allow_negative,
+                    priority: 100,
+                    expires_at: None,
+                };
+                let expected = model.adjust(clock, *amount, feature, *allow_negative);
+                (Command::Adjust(command), expected.map(|()| None))
+            }
+            Op::VoidBlock(block) => {
+                let number = round(block, model.blocks.len())?;
+                let command = VoidBlock { block_id: self.block_ids[number], reason: "because".to_owned() };
+                (Command::VoidBlock(command), model.void_block(clock, number).map(|()| None))
+            }
+            Op::TopUp(amount) => {
+                let name = format!("top {}", model.topups.len());
+                model.top_up(clock, *amount);
+                (Command::TopUp(topup(&name, *amount)), Ok(None))
+            }
+            Op::Refund { topup: number, amount, claw_back } => {
+                let number = round(number, model.topups.len())?;
+                let command = Refund {
+                    topup_id: topup(&format!("top {number}"), 1).id,
+                    amount: amount.map(credits),
+                    claw_back_spent: *claw_back,
+                    reason: None,
+                };
+                (Command::Refund(command), model.refund(clock, number, *amount, *claw_back).map(|()| None))
+            }
+            Op::Wait(_) | Op::Grant { .. } | Op::Use { .. } | Op::Subscribe { .. } => unreachable!("made elsewhere"),
+        })
+    }
+
+    /// Keeps what later commands are about.
+    fn note(&mut self, outcome: &Result<Outcome, Refusal>) {
+        match outcome {
+            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, replayed: false, .. }) => {
+                self.events.push((record.clone(), None));
+            }
+            Ok(Outcome::Voided { record, replayed: false }) => {
+                let voided = self.events.iter_mut().find(|(event, _)| event.id == record.usage_id);
+                voided.unwrap().1 = Some(record.clone());
+            }
+            _ => {}
+        }
+    }
+
     fn apply(&mut self, command: Command) -> (Result<Outcome, Refusal>, Effects) {
-        let known = match &command {
-            Command::Usage(usage) => self.records.get(usage.key.as_str()).map(|(_, record)| record.clone()),
-            _ => None,
+        let before = match &command {
+            Command::Usage(usage) => (self.records.get(usage.key.as_str()).map(|(_, record)| record.clone()), None),
+            Command::Void(void) => {
+                let (event, voided) = self.events.iter().find(|(event, _)| event.id == void.usage_id).unwrap();
+                (Some(event.clone()), voided.clone())
+            }
+            _ => (None, None),
         };
         let number = u8::try_from(self.history.len()).unwrap();
         let request = request(tick(self.clock), number, command);
         let mut effects = Effects::default();
-        let outcome = apply(&mut self.account, &self.catalogue, &request, known.as_ref(), &mut effects);
-        self.history.push((request, known));
+        let outcome = apply(&mut self.account, &self.catalogue, &request, known(&before), &mut effects);
+        self.history.push((request, before));
         (outcome, effects)
     }
 
@@ -262,22 +318,34 @@ impl World {
         prop_assert_eq!(account.totals.balance.get(), self.model.balance());
         prop_assert_eq!(self.refold.compare(account), Ok(()));
 
-        let debts: Vec<_> =
-            wallet.debts.iter().map(|d| (d.feature.as_ref().unwrap().as_str(), d.amount.get())).collect();
-        prop_assert_eq!(&debts, &self.model.debts);
+        prop_assert_eq!(invariants::check(account), Ok(()));
+        let debts: Vec<_> = wallet.debts.iter().map(|debt| (debt.of.clone(), debt.amount.get())).collect();
+        let expected = self.model.debts.iter().map(|(owed, amount)| {
+            let of = match owed {
+                Owed::Feature(name) => DebtOf::Feature(feature_key(name)),
+                Owed::Adjustment => DebtOf::Adjustment,
+                Owed::ClawBack(place) => DebtOf::ClawBack(self.block_ids[*place]),
+            };
+            (of, *amount)
+        });
+        prop_assert_eq!(&debts, &expected.collect::<Vec<_>>());
+        prop_assert_eq!(wallet.counters.iter().map(|own| own.units.get()).sum::<i64>(), self.model.counted);
         let order = self.model.burn_order();
         prop_assert_eq!(order.len(), wallet.lots.len());
         for (place, block) in order.into_iter().zip(&wallet.lots) {
             let expected = &self.model.blocks[place];
             prop_assert_eq!(block.id, self.block_ids[place]);
-            let found = (block.original.get(), block.lot.remaining.get(), block.expired.get());
-            prop_assert_eq!(found, (expected.original, expected.remaining, expected.expired));
-            prop_assert_eq!(expected.original, expected.remaining + expected.consumed + expected.expired);
-            prop_assert!(block.lot.held.is_zero() && block.lot.remaining >= Credits::ZERO);
-            for debt in &wallet.debts {
-                let may_pay = block.lot.is_usable(wallet.time) && block.lot.pays_debt_of(debt.feature.as_ref());
-                prop_assert!(!may_pay || block.lot.free().is_zero(), "debt beside free credit");
-            }
+            let lot = &block.lot;
+            let found = [block.original, lot.remaining, block.expired, lot.held, block.withdrawn, block.consumed()];
+            let expected = [
+                expected.original,
+                expected.remaining,
+                expected.expired,
+                expected.held,
+                expected.withdrawn,
+                expected.consumed,
+            ];
+            prop_assert_eq!(found.map(Credits::get), expected);
         }
         Ok(())
     }
@@ -295,9 +363,9 @@ impl World {
             let then = AccountState::publish(&account, 1, &self.catalogue);
             let mut model = self.model.clone();
             model.advance(now);
-            for (name, count) in FEATURES.iter().map(|f| f.name).chain(["ghost"]).zip([1, 9, 30, 4, 1, 1]) {
+            for (name, count) in FEATURES.iter().map(|f| f.name).chain(["ghost"]).zip([1, 9, 30, 4, 20, 1, 1]) {
                 let key = feature_key(name);
-                let asked = CheckRequest { feature_key: &key, units: units(count) };
+                let asked = CheckRequest { feature_key: &key, units: units(count), properties: &BTreeMap::new() };
                 let decision = evaluate(&published, &self.catalogue, asked, tick(now));
                 prop_assert_eq!(&decision, &evaluate(&then, &self.catalogue, asked, tick(now)));
                 prop_assert_eq!(
@@ -328,7 +396,7 @@ impl World {
         let Some(most) = decision.units_affordable else { return Ok(()) };
         let key = feature_key(name);
         let allowed = |count| {
-            let asked = CheckRequest { feature_key: &key, units: units(count) };
+            let asked = CheckRequest { feature_key: &key, units: units(count), properties: &BTreeMap::new() };
             evaluate(state, &self.catalogue, asked, tick(now)).allowed
         };
         prop_assert!(allowed(most.get()) && !allowed(most.get() + 1), "{} {:?}", name, most);
@@ -344,7 +412,7 @@ impl World {
         command.on_insufficient = (name == "capped").then_some(OnInsufficient::Block);
         let request = request(tick(self.model.now), 255, Command::Usage(command));
         let mut account = self.account.clone();
-        let outcome = apply(&mut account, &self.catalogue, &request, None, &mut Effects::default());
+        let outcome = apply(&mut account, &self.catalogue, &request, Known::default(), &mut Effects::default());
         prop_assert_eq!(outcome.is_ok(), decision.allowed, "{} {:?} {:?}", name, decision.reason, outcome);
         Ok(())
     }
@@ -354,7 +422,7 @@ impl World {
         let mut account = self.account.clone();
         let mut effects = Effects::default();
         let request = request(tick(self.clock + 1), 254, Command::Usage(usage));
-        let outcome = apply(&mut account, &self.catalogue, &request, Some(&record), &mut effects);
+        let outcome = apply(&mut account, &self.catalogue, &request, known_usage(Some(&record)), &mut effects);
         prop_assert_eq!(outcome, Ok(Outcome::Used { record, replayed: true }));
         prop_assert_eq!((&account, effects.is_empty()), (&self.account, true));
         Ok(())
@@ -368,8 +436,8 @@ impl World {
     fn run_again_as_one_batch(&self) -> Result<(), TestCaseError> {
         let mut account = new_account();
         let mut effects = Effects::default();
-        for (request, known) in &self.history {
-            let _ = apply(&mut account, &self.catalogue, request, known.as_ref(), &mut effects);
+        for (request, before) in &self.history {
+            let _ = apply(&mut account, &self.catalogue, request, known(before), &mut effects);
         }
         prop_assert_eq!(&account, &self.account);
         prop_assert_eq!(&effects.entries, &self.entries);
@@ -380,41 +448,35 @@ impl World {
     fn run_again_with_refusals_in_between(&self) -> Result<(), TestCaseError> {
         let mut account = new_account();
         let mut effects = Effects::default();
-        for (index, (history, known)) in self.history.iter().enumerate() {
+        for (index, (history, before)) in self.history.iter().enumerate() {
             // Not beyond any later command, whose clock may have gone back.
             let latest = self.history[index..].iter().map(|(later, _)| later.now).min().unwrap();
             let between = Timestamp::from_micros(account.wallet.time.as_micros().midpoint(latest.as_micros())).unwrap();
             for now in [between, latest] {
                 let refused = request(now, 253, Command::Usage(usage("refused", "ghost", 1)));
-                let outcome = apply(&mut account, &self.catalogue, &refused, None, &mut effects);
+                let outcome = apply(&mut account, &self.catalogue, &refused, Known::default(), &mut effects);
                 prop_assert!(outcome.is_err());
             }
-            let _ = apply(&mut account, &self.catalogue, history, known.as_ref(), &mut effects);
+            let _ = apply(&mut account, &self.catalogue, history, known(before), &mut effects);
         }
         let bodies = |entries: &[Entry]| entries.iter().map(|entry| entry.body.clone()).collect::<Vec<_>>();
         // A repeat writes nothing; a refused command just before it may have written what was due.
         let (common, rest) = effects.entries.split_at(self.entries.len());
         prop_assert_eq!(bodies(common), bodies(&self.entries));
-        prop_assert!(rest.iter().all(|entry| entry.body.cause == Cause::Time));
+        let is_times = |entry: &Entry| entry.body.cause == Cause::Time || entry.body.kind == EntryKind::HoldExpired;
+        prop_assert!(rest.iter().all(is_times));
         Ok(())
     }
 }
 
-fn tick(ticks: i64) -> Timestamp {
+pub(super) fn tick(ticks: i64) -> Timestamp {
     at(ticks * TICK_SECONDS)
 }
 
 fn line(entry: &Entry) -> Line {
-    let kind = match entry.body.kind {
-        EntryKind::Grant => "grant",
-        EntryKind::Start => "start",
-        EntryKind::Usage => "usage",
-        EntryKind::Debt => "debt",
-        EntryKind::DebtSettled => "debt_settled",
-        EntryKind::Expire => "expire",
-    };
+    let kind = entry.body.kind.name();
     let ticks = (entry.body.effective_at.as_micros() - at(0).as_micros()) / (TICK_SECONDS * 1_000_000);
-    (kind, entry.body.amount.get(), ticks, entry.balance_after.get())
+    (kind, entry.body.amount.get(), ticks, entry.balance_after.get(), entry.reserved_after.get())
 }
 
 fn reason_text(reason: Reason) -> &'static str {
@@ -431,40 +493,22 @@ fn reason_text(reason: Reason) -> &'static str {
     }
 }
 
-fn variant_id(index: usize) -> VariantId {
-    VariantId::from_uuid(uuid_v7(at(0), [u8::try_from(index).unwrap(); 10], None))
+/// What was recorded before under the identity of a command.
+type Before = (Option<UsageRecord>, Option<VoidRecord>);
+
+fn known((usage, void): &Before) -> Known<'_> {
+    Known { usage: usage.as_ref(), void: void.as_ref(), topup: None }
 }
 
-fn property_catalogue() -> Catalogue {
-    let mut built = catalogue(FEATURES.map(|known| {
-        let policy = match known.policy {
-            Policy::Block => OveragePolicy::Block,
-            Policy::Cap => OveragePolicy::Cap,
-            Policy::Overdraft => OveragePolicy::Overdraft,
-            Policy::Notify => OveragePolicy::Notify,
-        };
-        let mut feature = metered(policy, known.limit);
-        let from = |ticks| if ticks == i64::MIN { Timestamp::MIN } else { tick(ticks) };
-        feature.prices = known.prices.iter().map(|(ticks, cost, per)| price_from(from(*ticks), *cost, *per)).collect();
-        (known.name, feature)
-    }));
-    for (index, known) in VARIANTS.iter().enumerate() {
-        let grants = known.grants.iter().map(|(amount, once, priority, scope)| GrantTemplate {
-            amount: credits(*amount),
-            interval: if *once { GrantInterval::Once } else { GrantInterval::BillingPeriod },
-            priority: *priority,
-            feature_keys: scope.iter().map(|key| feature_key(key)).collect(),
-        });
-        let given = known.gives.map(|(name, enabled)| (feature_key(name), Access { enabled, value: None }));
-        let variant = Variant {
-            plan_id: PlanId::from_uuid(uuid_v7(at(0), [9; 10], None)),
-            plan_kind: if known.base { PlanKind::Base } else { PlanKind::Addon },
-            version: 1,
-            billing_period: Period { count: u16::try_from(known.ticks / 4).unwrap(), unit: PeriodUnit::Day },
-            grants: grants.collect(),
-            entitlements: given.into_iter().collect(),
-        };
-        built.variants.insert((variant_id(index), 1), variant);
+const fn on_insufficient(policy: Policy) -> OnInsufficient {
+    match policy {
+        Policy::Block => OnInsufficient::Block,
+        Policy::Cap => OnInsufficient::Cap,
+        Policy::Overdraft => OnInsufficient::Overdraft,
+        Policy::Notify => OnInsufficient::Notify,
     }
-    built
+}
+
+fn known_usage(usage: Option<&UsageRecord>) -> Known<'_> {
+    Known { usage, ..Known::default() }
 }

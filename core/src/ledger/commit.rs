@@ -1,0 +1,196 @@
+//! Commits: what a reservation holds becomes usage. Source: docs/ledger.md, "Reservations".
+//!
+//! A reservation is one event: each commit costs the price of all units so far, less what was committed before. None
+//! of it depends on plan or subscription: the reservation was priced when it was made.
+
+use crate::catalogue::{Catalogue, OveragePolicy};
+use crate::credits::{Credits, Units};
+use crate::ids::{IdempotencyKey, ReservationId};
+use crate::ledger::book::Book;
+use crate::ledger::command::{Commit, OverCommit, Usage};
+use crate::ledger::debt::DebtOf;
+use crate::ledger::entry::{Allocation, Cause, EntryBody, EntryKind, HoldTerms};
+use crate::ledger::outcome::{Outcome, UsageRecord};
+use crate::ledger::refusal::Refusal;
+use crate::ledger::reservation::{Reservation, ReservationStatus};
+use crate::ledger::reserve::{close, hold_mut, open_reservation};
+use crate::ledger::usage;
+use crate::ledger::usage::check_overdraft;
+
+/// What a commit takes, and where from.
+struct Charge {
+    cost: Credits,
+    from_hold: Credits,
+    drawn: Credits,
+    owed: Credits,
+}
+
+/// The key under which the usage of a commit after the reservation's end is recorded: there is at most one.
+pub fn late_key(id: ReservationId) -> IdempotencyKey {
+    IdempotencyKey::new(&format!("late:{id}")).expect("an id is part of an idempotency key")
+}
+
+/// Commits `order`. `known` is the usage recorded before by a late commit of the same reservation.
+pub(super) fn commit(
+    book: &mut Book<'_>,
+    catalogue: &Catalogue,
+    order: &Commit,
+    known: Option<&UsageRecord>,
+) -> Result<Outcome, Refusal> {
+    let id = order.reservation_id;
+    let reservation = match open_reservation(book.account, id) {
+        Err(Refusal::ReservationExpired(_)) if order.debit_late => return debit_late(book, catalogue, order, known),
+        other => other?.clone(),
+    };
+    let charge = decide(book, &reservation, order)?;
+    let record = take(book, &reservation, order, &charge)?;
+    if order.is_final {
+        close(book, id, ReservationStatus::Committed);
+    } else {
+        book.note_hold(id);
+    }
+    // The rest is free now; and credit that came after the reserve pays what it could not cover.
+    book.after_return();
+    let reservation = book.account.reservation(id).expect("the reservation was just committed").clone();
+    let record = UsageRecord { totals: book.account.totals, ..record };
+    Ok(Outcome::Committed { reservation, record, replayed: false })
+}
+
+fn decide(book: &mut Book<'_>, reservation: &Reservation, order: &Commit) -> Result<Charge, Refusal> {
+    let cost = reservation.cost_of_commit(order.units)?;
+    let wallet = &book.account.wallet;
+    let Reservation { held, uncovered, feature_key, .. } = reservation;
+    let from_hold = cost.min(*held);
+    let above = cost - from_hold;
+    let reserved = *held + *uncovered;
+    let (drawn, owed) = match order.over_commit {
+        OverCommit::Reject if cost > reserved => return Err(Refusal::OverCommit { cost, reserved }),
+        // What could not be held is owed as it was reserved; nothing else is drawn.
+        OverCommit::Reject | OverCommit::Cap => (Credits::ZERO, above.min(*uncovered)),
+        OverCommit::Draw => {
+            let drawn = above.min(wallet.spendable(feature_key));
+            let short = above - drawn;
+            match reservation.quote.overage_policy {
+                _ if short.is_zero() => (drawn, Credits::ZERO),
+                OveragePolicy::Block => {
+                    let spendable = *held + wallet.spendable(feature_key);
+                    return Err(Refusal::InsufficientCredits { cost, spendable });
+                }
+                OveragePolicy::Cap => (drawn, Credits::ZERO),
+                OveragePolicy::Overdraft | OveragePolicy::Notify => (drawn, short),
+            }
+        }
+    };
+    if owed.is_positive() {
+        check_overdraft(wallet, feature_key, owed, *uncovered, reservation.quote.overdraft_limit)?;
+    }
+    Ok(Charge { cost, from_hold, drawn, owed })
+}
+
+fn take(
+    book: &mut Book<'_>,
+    reservation: &Reservation,
+    order: &Commit,
+    charge: &Charge,
+) -> Result<UsageRecord, Refusal> {
+    let Charge { cost, from_hold, drawn, owed } = *charge;
+    let charged = from_hold + drawn + owed;
+    let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
+    let committed_cost = reservation.committed_cost.checked_add(cost)?;
+    let Reservation { id, feature_key, quote, created_at, .. } = reservation;
+
+    let drawn = book.account.wallet.burn(feature_key, drawn, book.now());
+    let hold = hold_mut(book.account, *id);
+    let from_hold = hold.take(from_hold);
+    hold.uncovered -= owed.min(hold.uncovered);
+    // Units up to the estimate were counted by the reserve; only those beyond it are new.
+    let kept = hold.counted.as_ref().map_or(0, |(_, units)| units.get()).min(order.units.get());
+    if let Some((_, units)) = &mut hold.counted {
+        *units = Units::new(units.get() - kept).expect("a part of what was counted");
+    }
+    hold.counted.take_if(|(_, units)| units.get() == 0);
+    let beyond = order.units.get() - kept;
+    let still_open = HoldTerms { expires_at: hold.expires_at, uncovered: hold.uncovered };
+    let counted = quote.counter.clone().map(|key| (key, beyond)).filter(|(_, units)| *units != 0);
+    let wallet = &mut book.account.wallet;
+    if let Some((key, units)) = &counted {
+        wallet.counters.add(key, *units);
+    }
+    let mut paid = Vec::with_capacity(from_hold.len() + drawn.len());
+    let mut changes = Vec::with_capacity(paid.capacity());
+    for part in from_hold {
+        let block = &mut wallet.lots[part.lot];
+        block.lot.remaining -= part.amount;
+        block.lot.held -= part.amount;
+        paid.push(Allocation::of(block.id, part.amount));
+        changes.push(Allocation { held: -part.amount, ..Allocation::of(block.id, -part.amount) });
+    }
+    let drawn = usage::parts_of(wallet, &drawn);
+    changes.extend(usage::negated(&drawn));
+    paid.extend(drawn);
+    let cause =
+        Cause::Commit { id: order.usage_id, reservation_id: *id, feature_key: feature_key.clone(), units: order.units };
+    let seq = book.write(EntryBody {
+        amount: owed - charged,
+        allocations: changes,
+        hold: (!order.is_final).then_some(still_open),
+        counted,
+        ..EntryBody::new(EntryKind::Commit, cause.clone(), *created_at)
+    });
+    let notify = quote.overage_policy == OveragePolicy::Notify;
+    book.owe(DebtOf::Feature(feature_key.clone()), owed, cause, *created_at, notify);
+    book.account.lifetime_consumed = lifetime_consumed;
+    let reservation = book.account.reservation_mut(*id).expect("the reservation is open");
+    let units = reservation.committed_units.get() + order.units.get();
+    reservation.committed_units = Units::new(units).expect("the price of all units was found");
+    reservation.committed_cost = committed_cost;
+    Ok(UsageRecord {
+        id: order.usage_id,
+        key: IdempotencyKey::new(&order.usage_id.to_string()).expect("an id is an idempotency key"),
+        fingerprint: [0; 16],
+        feature_key: feature_key.clone(),
+        units: order.units,
+        properties: reservation.properties.clone(),
+        cost,
+        charged,
+        owed,
+        priced_by: quote.priced_by,
+        counter: quote.counter.clone(),
+        reservation_id: Some(*id),
+        effective_at: *created_at,
+        recorded_at: book.now(),
+        seq,
+        totals: book.account.totals,
+        version: 0,
+        allocations: paid,
+    })
+}
+
+/// A commit after the reservation's end, as ordinary usage linked to it. One per reservation.
+fn debit_late(
+    book: &mut Book<'_>,
+    catalogue: &Catalogue,
+    order: &Commit,
+    known: Option<&UsageRecord>,
+) -> Result<Outcome, Refusal> {
+    let reservation = book.account.reservation(order.reservation_id).expect("the reservation has expired").clone();
+    let usage = Usage {
+        id: order.usage_id,
+        key: late_key(reservation.id),
+        feature_key: reservation.feature_key.clone(),
+        units: order.units,
+        properties: reservation.properties.clone(),
+        effective_at: None,
+        on_insufficient: None,
+        admitted_at: None,
+    };
+    if let Some(known) = known {
+        return if known.fingerprint == usage.fingerprint() {
+            Ok(Outcome::Committed { reservation, record: known.clone(), replayed: true })
+        } else {
+            Err(Refusal::IdempotencyConflict)
+        };
+    }
+    let record = usage::charge(book, catalogue, &usage, Some(reservation.id))?;
+    Ok(Outcome::Committed { reservation, record, replayed: false })
+}

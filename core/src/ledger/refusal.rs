@@ -1,0 +1,221 @@
+//! Why a command is refused: a closed list, each with the data to explain it and its stable code.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::OveragePolicy;
+use crate::credits::{AmountOutOfRange, Credits};
+use crate::ids::{BlockId, FeatureKey, PackageId, ReservationId, SubscriptionId, TopupId, UsageId, VariantId};
+use crate::problem::Code;
+use crate::time::Timestamp;
+
+/// Why a command was refused. Nothing has changed but what time alone did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The feature's policy or the call says `block`, and there is not enough.
+    #[error("the event costs {cost} and {spendable} can be spent; grant credits or use fewer units", cost = cost.get(), spendable = spendable.get())]
+    InsufficientCredits {
+        /// What the event costs.
+        cost: Credits,
+        /// What can be spent on the feature.
+        spendable: Credits,
+    },
+    /// The debt would go below the feature's limit.
+    #[error("the feature's debt would be {debt}, its overdraft limit is {limit}", debt = debt.get(), limit = limit.get())]
+    OverdraftLimit {
+        /// What the debt would be.
+        debt: Credits,
+        /// The limit.
+        limit: Credits,
+    },
+    /// The same key was used for another event.
+    #[error("this idempotency key belongs to a usage event with another payload; use a new key for a new event")]
+    IdempotencyConflict,
+    /// No such feature.
+    #[error("there is no feature {0}; create it first")]
+    FeatureUnknown(FeatureKey),
+    /// The feature has no price.
+    #[error("the feature {0} has no price in force and cannot be charged")]
+    FeatureUnpriced(FeatureKey),
+    /// `on_insufficient` asks for an overdraft that the feature does not allow.
+    #[error("on_insufficient may only be overdraft or notify where the feature's overage_policy is one of them")]
+    OverdraftNotAllowed {
+        /// The feature's policy.
+        policy: OveragePolicy,
+    },
+    /// `effective_at` of usage is outside its window.
+    #[error("effective_at of usage must lie within 35 days before and 5 minutes after now ({now})")]
+    OutsideLateWindow {
+        /// The account's now.
+        now: Timestamp,
+    },
+    /// A grant of nothing or less.
+    #[error("the amount of a grant must be more than 0")]
+    GrantNotPositive,
+    /// A block that would end before it began.
+    #[error("expires_at must be after both now ({now}) and effective_at")]
+    GrantAlreadyExpired {
+        /// The account's now.
+        now: Timestamp,
+    },
+    /// A sum would leave the range of amounts.
+    #[error(transparent)]
+    AmountOutOfRange(AmountOutOfRangeRefusal),
+    /// The account has as many live blocks as one may have.
+    #[error("the account has 10000 live blocks; wait until some are used up or expire")]
+    TooManyBlocks,
+    /// No such variant.
+    #[error("there is no plan variant {0}")]
+    VariantUnknown(VariantId),
+    /// A billing period without an end before the end of time.
+    #[error("the billing period would end after the last instant that can be named; use a shorter one")]
+    PeriodWithoutEnd,
+    /// The end user has a live base subscription already.
+    #[error("the end user already has a live base subscription ({0}); only one is possible")]
+    BaseSubscriptionLive(SubscriptionId),
+    /// An add-on without a live base.
+    #[error("an add-on needs a live base subscription; subscribe the end user to a base plan first")]
+    NoBaseSubscription,
+    /// The end user's plan does not give the feature.
+    #[error("the end user's plan does not give the feature {0}")]
+    FeatureNotInPlan(FeatureKey),
+    /// The end user has no plan, and the feature needs one.
+    #[error("the feature {0} needs a plan, and the end user has none")]
+    NoSubscription(FeatureKey),
+    /// The feature is no metered one.
+    #[error("the feature {0} is not metered: check it, there is nothing to consume")]
+    NotMetered(FeatureKey),
+    /// No such usage event.
+    #[error("there is no usage event {0}")]
+    UsageUnknown(UsageId),
+    /// No such block.
+    #[error("there is no block {0}")]
+    BlockUnknown(BlockId),
+    /// The block was voided or refunded before.
+    #[error("the block {0} was ended before; nothing can be taken from it")]
+    BlockEnded(BlockId),
+    /// No such top-up.
+    #[error("there is no top-up {0}")]
+    TopupUnknown(TopupId),
+    /// The payment was booked with another order.
+    #[error("this payment_reference belongs to the top-up {0}, which says something else; a payment is booked once")]
+    PaymentReferenceUsed(TopupId),
+    /// The package is not sold any more.
+    #[error("the top-up package {0} is archived; use another one")]
+    PackageArchived(PackageId),
+    /// A refund of nothing, or of more than there is.
+    #[error("the amount of a refund must be 1 to {left}, what was not refunded before", left = left.get())]
+    RefundOutOfRange {
+        /// What was not refunded before.
+        left: Credits,
+    },
+    /// No such reservation.
+    #[error("there is no reservation {0}")]
+    ReservationUnknown(ReservationId),
+    /// The reservation was committed.
+    #[error("the reservation {0} was committed and is closed")]
+    ReservationCommitted(ReservationId),
+    /// The reservation was released.
+    #[error("the reservation {0} was released and is closed")]
+    ReservationReleased(ReservationId),
+    /// The reservation's time ran out.
+    #[error("the reservation {0} has expired; commit it with late: \"debit\" to charge it as ordinary usage")]
+    ReservationExpired(ReservationId),
+    /// A commit above what was reserved, with `over_commit: reject`.
+    #[error("the commit costs {cost}, the reservation has {reserved}", cost = cost.get(), reserved = reserved.get())]
+    OverCommit {
+        /// What the commit costs.
+        cost: Credits,
+        /// What is held, and what it could not hold.
+        reserved: Credits,
+    },
+    /// A time to live beyond its bounds.
+    #[error("a reservation lives 1 second to 24 hours")]
+    TtlOutOfRange,
+    /// The account has as many open reservations as one may have.
+    #[error("the account has 1000 open reservations; commit or release some")]
+    TooManyHolds,
+    /// The account has as many overrides as one may have.
+    #[error("the end user has 100 overrides; remove some")]
+    TooManyOverrides,
+    /// The end user has no override of the feature.
+    #[error("the end user has no override of the feature {0}")]
+    OverrideUnknown(FeatureKey),
+    /// A correction by nothing.
+    #[error("the amount of an adjustment must not be 0")]
+    AdjustmentZero,
+    /// A positive correction makes a block of its own.
+    #[error("an adjustment above 0 makes a block of its own; leave block_id out")]
+    AdjustmentNamesBlock,
+}
+
+/// The serialisable form of [`AmountOutOfRange`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("the resulting amount would leave the range of +-9007199254740991 (2^53 - 1)")]
+pub struct AmountOutOfRangeRefusal;
+
+impl From<AmountOutOfRange> for Refusal {
+    fn from(_: AmountOutOfRange) -> Self {
+        Self::AmountOutOfRange(AmountOutOfRangeRefusal)
+    }
+}
+
+impl Refusal {
+    /// The stable code of the refusal over HTTP.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::InsufficientCredits { .. } => Code::InsufficientCredits,
+            Self::OverdraftLimit { .. } => Code::OverdraftLimit,
+            Self::IdempotencyConflict => Code::IdempotencyConflict,
+            Self::FeatureUnknown(_) => Code::FeatureUnknown,
+            Self::FeatureUnpriced(_) => Code::FeatureUnpriced,
+            Self::OverdraftNotAllowed { .. }
+            | Self::OutsideLateWindow { .. }
+            | Self::GrantNotPositive
+            | Self::GrantAlreadyExpired { .. }
+            | Self::PeriodWithoutEnd
+            | Self::NotMetered(_)
+            | Self::RefundOutOfRange { .. }
+            | Self::PackageArchived(_)
+            | Self::TtlOutOfRange
+            | Self::AdjustmentZero
+            | Self::AdjustmentNamesBlock => Code::ValidationFailed,
+            Self::AmountOutOfRange(_) => Code::AmountOutOfRange,
+            Self::TooManyBlocks => Code::TooManyBlocks,
+            Self::VariantUnknown(_)
+            | Self::UsageUnknown(_)
+            | Self::BlockUnknown(_)
+            | Self::TopupUnknown(_)
+            | Self::ReservationUnknown(_)
+            | Self::OverrideUnknown(_) => Code::NotFound,
+            Self::BaseSubscriptionLive(_)
+            | Self::NoBaseSubscription
+            | Self::BlockEnded(_)
+            | Self::TooManyHolds
+            | Self::TooManyOverrides => Code::InvalidTransition,
+            Self::FeatureNotInPlan(_) => Code::FeatureNotInPlan,
+            Self::NoSubscription(_) => Code::NoSubscription,
+            Self::PaymentReferenceUsed(_) => Code::IdempotencyConflict,
+            Self::ReservationCommitted(_) => Code::ReservationCommitted,
+            Self::ReservationReleased(_) => Code::ReservationReleased,
+            Self::ReservationExpired(_) => Code::ReservationExpired,
+            Self::OverCommit { .. } => Code::OverCommit,
+        }
+    }
+
+    /// The request field that the refusal is about, as a JSON pointer.
+    pub const fn pointer(&self) -> Option<&'static str> {
+        match self {
+            Self::OverdraftNotAllowed { .. } => Some("/on_insufficient"),
+            Self::OutsideLateWindow { .. } => Some("/effective_at"),
+            Self::GrantNotPositive => Some("/amount"),
+            Self::GrantAlreadyExpired { .. } => Some("/expires_at"),
+            Self::VariantUnknown(_) => Some("/plan_variant_id"),
+            Self::NotMetered(_) => Some("/feature_key"),
+            Self::PackageArchived(_) => Some("/package_id"),
+            Self::RefundOutOfRange { .. } | Self::AdjustmentZero => Some("/amount"),
+            Self::AdjustmentNamesBlock => Some("/block_id"),
+            Self::TtlOutOfRange => Some("/ttl_seconds"),
+            _ => None,
+        }
+    }
+}

@@ -3,8 +3,11 @@
 use crate::api::{self, types};
 use crate::config::{ClientBuilder, ConfigError};
 use crate::error::Error;
-use crate::requests::{Grant, Usage};
-use crate::{Check, EndUserCredits, GrantReceipt, Subscription, UsageReceipt};
+use crate::requests::{Grant, Reserve, Usage};
+use crate::{
+    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, ReservationReceipt, Subscription, UsageReceipt,
+    VoidReceipt,
+};
 
 /// A client of one environment. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -58,6 +61,75 @@ impl Client {
     /// Among others `insufficient_credits`, `overdraft_limit`, `feature_unknown`, `idempotency_conflict`.
     pub async fn record_usage(&self, end_user_id: &str, usage: Usage) -> Result<UsageReceipt, Error> {
         let request = self.api.record_usage().body(usage.into_event(end_user_id));
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// What recording usage would come to. Records nothing.
+    ///
+    /// # Errors
+    /// As [`Self::record_usage`].
+    pub async fn dry_run_usage(&self, end_user_id: &str, usage: Usage) -> Result<UsageReceipt, Error> {
+        let event = types::RecordUsage { dry_run: Some(true), ..usage.into_event(end_user_id) };
+        Ok(self.api.record_usage().body(event).send().await?.into_inner())
+    }
+
+    /// Checks and records in one step: for work that is about to be done.
+    ///
+    /// # Errors
+    /// Who may not use the feature is refused with the check's reason, and nothing is recorded.
+    pub async fn consume(&self, end_user_id: &str, usage: Usage) -> Result<ConsumeReceipt, Error> {
+        let request = self.api.consume().body(usage.into_event(end_user_id));
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Undoes a usage event. Undoing it again answers the same.
+    ///
+    /// # Errors
+    /// Among others `not_found`.
+    pub async fn void_usage(&self, usage_id: &str, reason: Option<&str>) -> Result<VoidReceipt, Error> {
+        let reason = reason.map(str::to_owned);
+        let request = self.api.void_usage().usage_id(usage_id).body_map(|body| body.reason(reason));
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Sets credit aside until it is committed or released, or its time runs out.
+    ///
+    /// # Errors
+    /// Among others `insufficient_credits`, `overdraft_limit`, `feature_not_in_plan`.
+    pub async fn reserve(&self, end_user_id: &str, reserve: Reserve) -> Result<ReservationReceipt, Error> {
+        let key = reserve.idempotency_key.clone();
+        let mut request = self.api.create_reservation().body(reserve.into_body(end_user_id));
+        if let Some(key) = key {
+            request = request.idempotency_key(key);
+        }
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Turns what a reservation holds into usage of `units`, and gives the rest back.
+    ///
+    /// # Errors
+    /// Among others `reservation_expired`, `reservation_committed`, `reservation_released`.
+    pub async fn commit(&self, reservation_id: &str, units: i64) -> Result<CommitReceipt, Error> {
+        let request = self.api.commit_reservation().reservation_id(reservation_id).body_map(|body| body.units(units));
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Gives back all that a reservation holds.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn release(&self, reservation_id: &str) -> Result<ReservationReceipt, Error> {
+        let request = self.api.release_reservation().reservation_id(reservation_id).body(types::ReleaseReservation {});
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// Lets a reservation live so many seconds from now; never shorter than it would.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn extend(&self, reservation_id: &str, ttl_seconds: i64) -> Result<ReservationReceipt, Error> {
+        let request =
+            self.api.extend_reservation().reservation_id(reservation_id).body_map(|body| body.ttl_seconds(ttl_seconds));
         Ok(request.send().await?.into_inner())
     }
 

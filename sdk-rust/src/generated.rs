@@ -54,6 +54,55 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "A correction of a balance."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct AdjustCredits {
+        #[doc = "Whether what is not there becomes debt."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub allow_negative: ::std::option::Option<bool>,
+        #[doc = "By how much; not 0."]
+        pub amount: i64,
+        #[doc = "Below 0: the block to take from."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub block_id: ::std::option::Option<::std::string::String>,
+        #[doc = "Your own id of an end user; 1 to 256 bytes of UTF-8 without control characters."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "Above 0: when the new block ends; null = never."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub expires_at: ::std::option::Option<::std::string::String>,
+        #[doc = "Below 0: take from what may pay for it. Above 0: what the new block pays for."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub feature_key: ::std::option::Option<::std::string::String>,
+        #[doc = "Above 0: of the new block; lower burns first."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub priority: ::std::option::Option<i32>,
+        #[doc = "Why, in your words."]
+        pub reason: ::std::string::String,
+    }
+    impl AdjustCredits {
+        pub fn builder() -> builder::AdjustCredits {
+            Default::default()
+        }
+    }
+    #[doc = "What was done, and the account after it."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct AdjustmentReceipt {
+        pub account: Account,
+        #[doc = "By how much."]
+        pub amount: i64,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub block: ::std::option::Option<GrantedBlock>,
+        #[doc = "Below 0: what became debt."]
+        pub owed: i64,
+        #[doc = "Below 0: what was taken from blocks."]
+        pub taken: i64,
+    }
+    impl AdjustmentReceipt {
+        pub fn builder() -> builder::AdjustmentReceipt {
+            Default::default()
+        }
+    }
     #[doc = "The part of a change that fell on one block."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Allocation {
@@ -61,6 +110,12 @@ pub mod types {
         pub amount: i64,
         #[doc = "The block."]
         pub block_id: ::std::string::String,
+        #[doc = "Of a ledger entry: the feature whose debt it paid."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub feature_key: ::std::option::Option<::std::string::String>,
+        #[doc = "Of a ledger entry: the change of what is held."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub held: ::std::option::Option<i64>,
     }
     impl Allocation {
         pub fn builder() -> builder::Allocation {
@@ -145,8 +200,16 @@ pub mod types {
     #[doc = "One grant."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Block {
+        #[doc = "Whose accumulation cap it counts against."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub cap_group: ::std::option::Option<::std::string::String>,
+        #[doc = "ISO 4217."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub currency: ::std::option::Option<::std::string::String>,
         #[doc = "Usable from then on."]
         pub effective_at: ::std::string::String,
+        #[doc = "What expired."]
+        pub expired: i64,
         #[doc = "Unusable from then on; null = never."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub expires_at: ::std::option::Option<::std::string::String>,
@@ -158,17 +221,58 @@ pub mod types {
         pub id: ::std::string::String,
         #[doc = "Where it came from."]
         pub kind: ::std::string::String,
+        #[doc = "Your own; null where the answer does not know it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub metadata: ::std::option::Option<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
         #[doc = "What was granted."]
         pub original: i64,
+        #[doc = "What was paid, in the currency's smallest unit."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price_paid: ::std::option::Option<i64>,
         #[doc = "Lower burns first."]
         pub priority: i32,
         #[doc = "What is left."]
         pub remaining: i64,
+        #[doc = "Whether it pays debts."]
+        pub settle_debt: bool,
         #[doc = "Now."]
         pub status: ::std::string::String,
+        #[doc = "What people took out: void, refund, adjustment."]
+        pub withdrawn: i64,
     }
     impl Block {
         pub fn builder() -> builder::Block {
+            Default::default()
+        }
+    }
+    #[doc = "The block and the account after it."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct BlockVoidReceipt {
+        pub account: Account,
+        pub block: Block,
+        #[doc = "What was taken out of it."]
+        pub withdrawn: i64,
+    }
+    impl BlockVoidReceipt {
+        pub fn builder() -> builder::BlockVoidReceipt {
+            Default::default()
+        }
+    }
+    #[doc = "Why an entry was written."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Cause {
+        #[doc = "Which one, where it has an id."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub id: ::std::option::Option<::std::string::String>,
+        #[doc = "What did it."]
+        #[serde(rename = "type")]
+        pub type_: ::std::string::String,
+        #[doc = "How much, of usage and reservations."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub units: ::std::option::Option<i64>,
+    }
+    impl Cause {
+        pub fn builder() -> builder::Cause {
             Default::default()
         }
     }
@@ -260,6 +364,157 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "A reservation and the usage that its commit recorded."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct CommitReceipt {
+        pub reservation: Reservation,
+        pub usage: UsageReceipt,
+    }
+    impl CommitReceipt {
+        pub fn builder() -> builder::CommitReceipt {
+            Default::default()
+        }
+    }
+    #[doc = "What was used."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct CommitReservation {
+        #[doc = "Whether it closes the reservation and gives the rest back."]
+        #[serde(rename = "final", skip_serializing_if = "::std::option::Option::is_none")]
+        pub final_: ::std::option::Option<bool>,
+        #[doc = "After the reservation's end: charge it as ordinary usage, once. Left out, it is refused."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub late: ::std::option::Option<CommitReservationLate>,
+        #[doc = "Above what is held: takes the difference in burn order and follows the feature's policy, charges no more than was reserved, or refuses."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub over_commit: ::std::option::Option<CommitReservationOverCommit>,
+        #[doc = "Units of this commit, not of all so far."]
+        pub units: i64,
+    }
+    impl CommitReservation {
+        pub fn builder() -> builder::CommitReservation {
+            Default::default()
+        }
+    }
+    #[doc = "After the reservation's end: charge it as ordinary usage, once. Left out, it is refused."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum CommitReservationLate {
+        #[serde(rename = "debit")]
+        Debit,
+    }
+    impl ::std::fmt::Display for CommitReservationLate {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Debit => f.write_str("debit"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for CommitReservationLate {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "debit" => Ok(Self::Debit),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for CommitReservationLate {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for CommitReservationLate {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "Above what is held: takes the difference in burn order and follows the feature's policy, charges no more than was reserved, or refuses."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum CommitReservationOverCommit {
+        #[serde(rename = "draw")]
+        Draw,
+        #[serde(rename = "cap")]
+        Cap,
+        #[serde(rename = "reject")]
+        Reject,
+    }
+    impl ::std::fmt::Display for CommitReservationOverCommit {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Draw => f.write_str("draw"),
+                Self::Cap => f.write_str("cap"),
+                Self::Reject => f.write_str("reject"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for CommitReservationOverCommit {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "draw" => Ok(Self::Draw),
+                "cap" => Ok(Self::Cap),
+                "reject" => Ok(Self::Reject),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for CommitReservationOverCommit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for CommitReservationOverCommit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "Allowed, and what the event cost."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ConsumeReceipt {
+        #[doc = "The blocks that paid."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub allocations: ::std::option::Option<::std::vec::Vec<Allocation>>,
+        #[doc = "True; who may not is refused."]
+        pub allowed: bool,
+        #[doc = "What of it is free."]
+        pub available: i64,
+        #[doc = "The account's balance after it."]
+        pub balance: i64,
+        #[doc = "What was charged: taken, and owed."]
+        pub cost: i64,
+        #[doc = "The account's debt."]
+        pub debt: i64,
+        #[doc = "Whether nothing was recorded, because only a dry run was asked for."]
+        pub dry_run: bool,
+        #[doc = "The event's id, `use_...`; null in a dry run."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub id: ::std::option::Option<::std::string::String>,
+        #[doc = "The part of the cost that became debt."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub owed: ::std::option::Option<i64>,
+        #[doc = "The event's price, before it was capped."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<i64>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub priced_by: ::std::option::Option<PricedBy>,
+        #[doc = "Whether the event had been recorded before."]
+        pub replayed: bool,
+        #[doc = "Who decided."]
+        pub source: ::std::string::String,
+    }
+    impl ConsumeReceipt {
+        pub fn builder() -> builder::ConsumeReceipt {
+            Default::default()
+        }
+    }
     #[doc = "A feature to create."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
@@ -286,6 +541,9 @@ pub mod types {
         pub overdraft_limit: ::std::option::Option<i64>,
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub price: ::std::option::Option<PriceInput>,
+        #[doc = "Names of event properties that summaries of usage can be grouped by."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub summary_properties: ::std::vec::Vec<::std::string::String>,
     }
     impl CreateFeature {
         pub fn builder() -> builder::CreateFeature {
@@ -468,8 +726,14 @@ pub mod types {
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreateGrant {
+        #[doc = "What the usable blocks of its `cap_group` may have in all; the grant is trimmed to it."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub accumulation_cap: ::std::option::Option<i64>,
         #[doc = "How much."]
         pub amount: i64,
+        #[doc = "Blocks of one group share an accumulation cap."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub cap_group: ::std::option::Option<::std::string::String>,
         #[doc = "ISO 4217, required with `price_paid`."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub currency: ::std::option::Option<::std::string::String>,
@@ -496,6 +760,9 @@ pub mod types {
         #[doc = "Lower burns first."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub priority: ::std::option::Option<i32>,
+        #[doc = "Whether it pays debts."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub settle_debt: ::std::option::Option<bool>,
     }
     impl CreateGrant {
         pub fn builder() -> builder::CreateGrant {
@@ -597,6 +864,93 @@ pub mod types {
             value.parse()
         }
     }
+    #[doc = "A version of a feature's price."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct CreatePrice {
+        #[doc = "In force from then on; null = now. Not before now, but for a feature's first price."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub effective_from: ::std::option::Option<::std::string::String>,
+        pub price: PriceInput,
+    }
+    impl CreatePrice {
+        pub fn builder() -> builder::CreatePrice {
+            Default::default()
+        }
+    }
+    #[doc = "Credit to reserve."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct CreateReservation {
+        #[doc = "Your own id of an end user; 1 to 256 bytes of UTF-8 without control characters."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "Your own key of a feature."]
+        pub feature_key: ::std::string::String,
+        #[doc = "Stricter or other than the feature's policy, this time. `overdraft` and `notify` only where the policy is one of them."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub on_insufficient: ::std::option::Option<CreateReservationOnInsufficient>,
+        #[doc = "Up to 50 pairs of strings; keys up to 64 bytes, values up to 512."]
+        #[serde(default, skip_serializing_if = ":: std :: collections :: BTreeMap::is_empty")]
+        pub properties: ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+        #[doc = "How long it lives."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub ttl_seconds: ::std::option::Option<i64>,
+        #[doc = "The estimate."]
+        pub units: i64,
+    }
+    impl CreateReservation {
+        pub fn builder() -> builder::CreateReservation {
+            Default::default()
+        }
+    }
+    #[doc = "Stricter or other than the feature's policy, this time. `overdraft` and `notify` only where the policy is one of them."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum CreateReservationOnInsufficient {
+        #[serde(rename = "block")]
+        Block,
+        #[serde(rename = "cap")]
+        Cap,
+        #[serde(rename = "overdraft")]
+        Overdraft,
+        #[serde(rename = "notify")]
+        Notify,
+    }
+    impl ::std::fmt::Display for CreateReservationOnInsufficient {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Block => f.write_str("block"),
+                Self::Cap => f.write_str("cap"),
+                Self::Overdraft => f.write_str("overdraft"),
+                Self::Notify => f.write_str("notify"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for CreateReservationOnInsufficient {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "block" => Ok(Self::Block),
+                "cap" => Ok(Self::Cap),
+                "overdraft" => Ok(Self::Overdraft),
+                "notify" => Ok(Self::Notify),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for CreateReservationOnInsufficient {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for CreateReservationOnInsufficient {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "A subscription to create."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
@@ -614,6 +968,44 @@ pub mod types {
     }
     impl CreateSubscription {
         pub fn builder() -> builder::CreateSubscription {
+            Default::default()
+        }
+    }
+    #[doc = "Bought credit: of a package, or an amount with its price."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct CreateTopup {
+        #[doc = "How much; without a package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub amount: ::std::option::Option<i64>,
+        #[doc = "ISO 4217; without a package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub currency: ::std::option::Option<::std::string::String>,
+        #[doc = "Your own id of an end user; 1 to 256 bytes of UTF-8 without control characters."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "When the credit ends; null = as the package says, else never."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub expires_at: ::std::option::Option<::std::string::String>,
+        #[doc = "Pays only for these; empty = for any feature. Without a package."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub feature_keys: ::std::vec::Vec<::std::string::String>,
+        #[doc = "Up to 50 pairs of strings; keys up to 64 bytes, values up to 512."]
+        #[serde(default, skip_serializing_if = ":: std :: collections :: BTreeMap::is_empty")]
+        pub metadata: ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+        #[doc = "The package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub package_id: ::std::option::Option<::std::string::String>,
+        #[doc = "What the payment is called where it was made; unique per end user, for ever."]
+        pub payment_reference: ::std::string::String,
+        #[doc = "What was paid, in the currency's smallest unit; without a package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub price_paid: ::std::option::Option<i64>,
+        #[doc = "Lower burns first; without a package, 100 by default."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub priority: ::std::option::Option<i32>,
+    }
+    impl CreateTopup {
+        pub fn builder() -> builder::CreateTopup {
             Default::default()
         }
     }
@@ -716,6 +1108,14 @@ pub mod types {
         pub enabled: bool,
         #[doc = "The feature."]
         pub feature_key: ::std::string::String,
+        #[doc = "What happens when usage costs more than there is; null = as the feature has it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub overage_policy: ::std::option::Option<::std::string::String>,
+        #[doc = "How far debt may go; null = as the feature has it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub overdraft_limit: ::std::option::Option<i64>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<Price>,
         #[doc = "The JSON value of a `config` feature."]
         pub value: ::serde_json::Value,
     }
@@ -733,12 +1133,80 @@ pub mod types {
         pub enabled: ::std::option::Option<bool>,
         #[doc = "Your own key of a feature."]
         pub feature_key: ::std::string::String,
+        #[doc = "What happens when usage costs more than there is; null = as the feature has it."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub overage_policy: ::std::option::Option<EntitlementInputOveragePolicy>,
+        #[doc = "How far debt may go; null = as the feature has it."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub overdraft_limit: ::std::option::Option<i64>,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub price: ::std::option::Option<PriceInput>,
         #[doc = "The JSON value of a `config` feature."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub value: ::std::option::Option<::serde_json::Value>,
     }
     impl EntitlementInput {
         pub fn builder() -> builder::EntitlementInput {
+            Default::default()
+        }
+    }
+    #[doc = "What happens when usage costs more than there is; null = as the feature has it."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum EntitlementInputOveragePolicy {
+        #[serde(rename = "block")]
+        Block,
+        #[serde(rename = "cap")]
+        Cap,
+        #[serde(rename = "overdraft")]
+        Overdraft,
+        #[serde(rename = "notify")]
+        Notify,
+    }
+    impl ::std::fmt::Display for EntitlementInputOveragePolicy {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Block => f.write_str("block"),
+                Self::Cap => f.write_str("cap"),
+                Self::Overdraft => f.write_str("overdraft"),
+                Self::Notify => f.write_str("notify"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for EntitlementInputOveragePolicy {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "block" => Ok(Self::Block),
+                "cap" => Ok(Self::Cap),
+                "overdraft" => Ok(Self::Overdraft),
+                "notify" => Ok(Self::Notify),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for EntitlementInputOveragePolicy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for EntitlementInputOveragePolicy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "How much longer."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct ExtendReservation {
+        #[doc = "From now."]
+        pub ttl_seconds: i64,
+    }
+    impl ExtendReservation {
+        pub fn builder() -> builder::ExtendReservation {
             Default::default()
         }
     }
@@ -765,6 +1233,8 @@ pub mod types {
         pub overdraft_limit: ::std::option::Option<i64>,
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub price: ::std::option::Option<Price>,
+        #[doc = "Names of event properties that summaries of usage can be grouped by."]
+        pub summary_properties: ::std::vec::Vec<::std::string::String>,
     }
     impl Feature {
         pub fn builder() -> builder::Feature {
@@ -825,7 +1295,10 @@ pub mod types {
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct GrantReceipt {
         pub account: Account,
-        pub block: Block,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub block: ::std::option::Option<GrantedBlock>,
+        #[doc = "What the accumulation cap took off."]
+        pub trimmed: i64,
     }
     impl GrantReceipt {
         pub fn builder() -> builder::GrantReceipt {
@@ -835,14 +1308,22 @@ pub mod types {
     #[doc = "Credit that subscribers are given."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct GrantTemplate {
+        #[doc = "What the usable blocks of this template, or of its cap group, may have in all."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub accumulation_cap: ::std::option::Option<i64>,
         #[doc = "How much per unit of quantity."]
         pub amount: i64,
+        #[doc = "Templates and grants of one group share a cap."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub cap_group: ::std::option::Option<::std::string::String>,
         #[doc = "Pays only for these; empty = for any feature."]
         pub feature_keys: ::std::vec::Vec<::std::string::String>,
         #[doc = "How often."]
         pub interval: ::std::string::String,
         #[doc = "Lower burns first."]
         pub priority: i32,
+        #[doc = "Whether its blocks pay debts."]
+        pub settle_debt: bool,
     }
     impl GrantTemplate {
         pub fn builder() -> builder::GrantTemplate {
@@ -853,11 +1334,14 @@ pub mod types {
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct GrantTemplateInput {
-        #[doc = "There are no caps yet."]
+        #[doc = "What the usable blocks of this template, or of its cap group, may have in all; a grant is trimmed to it."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub accumulation_cap: ::std::option::Option<i64>,
         #[doc = "How much per unit of quantity."]
         pub amount: i64,
+        #[doc = "Templates and grants of one group share a cap."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub cap_group: ::std::option::Option<::std::string::String>,
         #[doc = "Pays only for these; empty = for any feature."]
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
         pub feature_keys: ::std::vec::Vec<::std::string::String>,
@@ -869,6 +1353,9 @@ pub mod types {
         #[doc = "Nothing rolls over yet."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub rollover_percent: ::std::option::Option<i32>,
+        #[doc = "Whether its blocks pay debts."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub settle_debt: ::std::option::Option<bool>,
     }
     impl GrantTemplateInput {
         pub fn builder() -> builder::GrantTemplateInput {
@@ -915,6 +1402,54 @@ pub mod types {
             value.parse()
         }
     }
+    #[doc = "The block; null where there is none."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct GrantedBlock {
+        #[doc = "Whose accumulation cap it counts against."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub cap_group: ::std::option::Option<::std::string::String>,
+        #[doc = "ISO 4217."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub currency: ::std::option::Option<::std::string::String>,
+        #[doc = "Usable from then on."]
+        pub effective_at: ::std::string::String,
+        #[doc = "What expired."]
+        pub expired: i64,
+        #[doc = "Unusable from then on; null = never."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub expires_at: ::std::option::Option<::std::string::String>,
+        #[doc = "Pays only for these; empty = for any feature."]
+        pub feature_keys: ::std::vec::Vec<::std::string::String>,
+        #[doc = "What of that is set aside by holds."]
+        pub held: i64,
+        #[doc = "`blk_...`"]
+        pub id: ::std::string::String,
+        #[doc = "Where it came from."]
+        pub kind: ::std::string::String,
+        #[doc = "Your own; null where the answer does not know it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub metadata: ::std::option::Option<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+        #[doc = "What was granted."]
+        pub original: i64,
+        #[doc = "What was paid, in the currency's smallest unit."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price_paid: ::std::option::Option<i64>,
+        #[doc = "Lower burns first."]
+        pub priority: i32,
+        #[doc = "What is left."]
+        pub remaining: i64,
+        #[doc = "Whether it pays debts."]
+        pub settle_debt: bool,
+        #[doc = "Now."]
+        pub status: ::std::string::String,
+        #[doc = "What people took out: void, refund, adjustment."]
+        pub withdrawn: i64,
+    }
+    impl GrantedBlock {
+        pub fn builder() -> builder::GrantedBlock {
+            Default::default()
+        }
+    }
     #[doc = "A half-open interval [start, end)."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Interval {
@@ -931,12 +1466,16 @@ pub mod types {
     #[doc = "One change of an account."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct LedgerEntry {
+        #[doc = "The API key that asked for it; null = the server itself."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub actor: ::std::option::Option<::std::string::String>,
         #[doc = "The blocks it fell on."]
         pub allocations: ::std::vec::Vec<Allocation>,
         #[doc = "The change of the balance."]
         pub amount: i64,
         #[doc = "The balance after it."]
         pub balance_after: i64,
+        pub cause: Cause,
         #[doc = "The debt after it."]
         pub debt_after: i64,
         #[doc = "When it holds from."]
@@ -948,8 +1487,14 @@ pub mod types {
         pub hash: ::std::string::String,
         #[doc = "What happened."]
         pub kind: ::std::string::String,
+        #[doc = "Why a person did it, in their words."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub reason: ::std::option::Option<::std::string::String>,
         #[doc = "When it was written."]
         pub recorded_at: ::std::string::String,
+        #[doc = "The reservation that it is about."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub reservation_id: ::std::option::Option<::std::string::String>,
         #[doc = "What is reserved after it."]
         pub reserved_after: i64,
         #[doc = "Counts from 1 per account, without gaps."]
@@ -975,6 +1520,210 @@ pub mod types {
     impl LedgerEntryList {
         pub fn builder() -> builder::LedgerEntryList {
             Default::default()
+        }
+    }
+    #[doc = "An end user's own terms for a feature."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Override {
+        #[doc = "On or off."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub enabled: ::std::option::Option<bool>,
+        #[doc = "Over from then on; null = never."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub expires_at: ::std::option::Option<::std::string::String>,
+        #[doc = "The feature."]
+        pub feature_key: ::std::string::String,
+        #[doc = "What happens when usage costs more than there is."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub overage_policy: ::std::option::Option<::std::string::String>,
+        #[doc = "How far debt may go."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub overdraft_limit: ::std::option::Option<i64>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<Price>,
+        #[doc = "The JSON value of a `config` feature."]
+        pub value: ::serde_json::Value,
+    }
+    impl Override {
+        pub fn builder() -> builder::Override {
+            Default::default()
+        }
+    }
+    #[doc = "An end user's own terms; what is left out is as it would be without them."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct OverrideInput {
+        #[doc = "On or off."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub enabled: ::std::option::Option<bool>,
+        #[doc = "Over from then on; null = never."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub expires_at: ::std::option::Option<::std::string::String>,
+        #[doc = "What happens when usage costs more than there is."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub overage_policy: ::std::option::Option<OverrideInputOveragePolicy>,
+        #[doc = "How far debt may go."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub overdraft_limit: ::std::option::Option<i64>,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub price: ::std::option::Option<PriceInput>,
+        #[doc = "The JSON value of a `config` feature."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub value: ::std::option::Option<::serde_json::Value>,
+    }
+    impl OverrideInput {
+        pub fn builder() -> builder::OverrideInput {
+            Default::default()
+        }
+    }
+    #[doc = "What happens when usage costs more than there is."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum OverrideInputOveragePolicy {
+        #[serde(rename = "block")]
+        Block,
+        #[serde(rename = "cap")]
+        Cap,
+        #[serde(rename = "overdraft")]
+        Overdraft,
+        #[serde(rename = "notify")]
+        Notify,
+    }
+    impl ::std::fmt::Display for OverrideInputOveragePolicy {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Block => f.write_str("block"),
+                Self::Cap => f.write_str("cap"),
+                Self::Overdraft => f.write_str("overdraft"),
+                Self::Notify => f.write_str("notify"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for OverrideInputOveragePolicy {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "block" => Ok(Self::Block),
+                "cap" => Ok(Self::Cap),
+                "overdraft" => Ok(Self::Overdraft),
+                "notify" => Ok(Self::Notify),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for OverrideInputOveragePolicy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for OverrideInputOveragePolicy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "All overrides of an end user."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct OverrideList {
+        #[doc = "The overrides."]
+        pub data: ::std::vec::Vec<Override>,
+        #[doc = "Always null."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl OverrideList {
+        pub fn builder() -> builder::OverrideList {
+            Default::default()
+        }
+    }
+    #[doc = "The override is gone."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct OverrideRemoved {
+        #[doc = "The feature."]
+        pub feature_key: ::std::string::String,
+        #[doc = "True."]
+        pub removed: bool,
+    }
+    impl OverrideRemoved {
+        pub fn builder() -> builder::OverrideRemoved {
+            Default::default()
+        }
+    }
+    #[doc = "A length of calendar time; null = without end."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Period {
+        #[doc = "How many."]
+        pub count: i32,
+        #[doc = "Of what."]
+        pub unit: ::std::string::String,
+    }
+    impl Period {
+        pub fn builder() -> builder::Period {
+            Default::default()
+        }
+    }
+    #[doc = "A length of calendar time; null = without end."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct PeriodInput {
+        #[doc = "How many."]
+        pub count: i32,
+        #[doc = "Of what."]
+        pub unit: PeriodInputUnit,
+    }
+    impl PeriodInput {
+        pub fn builder() -> builder::PeriodInput {
+            Default::default()
+        }
+    }
+    #[doc = "Of what."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum PeriodInputUnit {
+        #[serde(rename = "day")]
+        Day,
+        #[serde(rename = "week")]
+        Week,
+        #[serde(rename = "month")]
+        Month,
+        #[serde(rename = "year")]
+        Year,
+    }
+    impl ::std::fmt::Display for PeriodInputUnit {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Day => f.write_str("day"),
+                Self::Week => f.write_str("week"),
+                Self::Month => f.write_str("month"),
+                Self::Year => f.write_str("year"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for PeriodInputUnit {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "day" => Ok(Self::Day),
+                "week" => Ok(Self::Week),
+                "month" => Ok(Self::Month),
+                "year" => Ok(Self::Year),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for PeriodInputUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for PeriodInputUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
         }
     }
     #[doc = "A plan."]
@@ -1008,52 +1757,134 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "A price in force; null = none."]
+    #[doc = "A price; null = none. An event is rounded up once."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Price {
-        #[doc = "Credits for `per_units` units."]
-        pub cost: i64,
-        #[doc = "How many units that buys."]
-        pub per_units: i64,
-        #[doc = "The kind of price."]
+        #[doc = "Credits: per `per_units` units, per event, or per package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub cost: ::std::option::Option<i64>,
+        #[doc = "Other prices by event property."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub dimensions: ::std::option::Option<::std::vec::Vec<PriceRule>>,
+        #[doc = "Tiered: each unit at its own tier, or all of the event at the tier that it reaches."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub mode: ::std::option::Option<::std::string::String>,
+        #[doc = "How many units that buys (1); of per_unit and tiered."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub per_units: ::std::option::Option<i64>,
+        #[doc = "Units of a package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub size: ::std::option::Option<i64>,
+        #[doc = "Tiered: in ascending order, the last one open."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub tiers: ::std::option::Option<::std::vec::Vec<Tier>>,
+        #[doc = "Per unit: ceil(units * cost / per_units). Flat: cost per event. Package: ceil(units / size) * cost. Tiered: by units counted in a window."]
         #[serde(rename = "type")]
         pub type_: ::std::string::String,
+        #[doc = "Tiered: in which window units are counted (billing_period)."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub window: ::std::option::Option<::std::string::String>,
     }
     impl Price {
         pub fn builder() -> builder::Price {
             Default::default()
         }
     }
-    #[doc = "The price of a feature; an event's cost is ceil(units * cost / per_units)."]
+    #[doc = "The price of a feature. An event is rounded up once."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct PriceInput {
-        #[doc = "Credits for `per_units` units."]
-        pub cost: i64,
-        #[doc = "How many units that buys."]
+        #[doc = "Credits: per `per_units` units, per event, or per package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub cost: ::std::option::Option<i64>,
+        #[doc = "Other prices by event property: the rule with the most matching properties, of several the first."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub dimensions: ::std::vec::Vec<PriceRuleInput>,
+        #[doc = "Tiered: each unit at its own tier, or all of the event at the tier that it reaches."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub mode: ::std::option::Option<PriceInputMode>,
+        #[doc = "How many units that buys (1); of per_unit and tiered."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub per_units: ::std::option::Option<i64>,
-        #[doc = "The kind of price."]
+        #[doc = "Units of a package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub size: ::std::option::Option<i64>,
+        #[doc = "Tiered: in ascending order, the last one open."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub tiers: ::std::vec::Vec<TierInput>,
+        #[doc = "Per unit: ceil(units * cost / per_units). Flat: cost per event. Package: ceil(units / size) * cost. Tiered: by units counted in a window."]
         #[serde(rename = "type")]
         pub type_: PriceInputType,
+        #[doc = "Tiered: in which window units are counted (billing_period)."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub window: ::std::option::Option<PriceInputWindow>,
     }
     impl PriceInput {
         pub fn builder() -> builder::PriceInput {
             Default::default()
         }
     }
-    #[doc = "The kind of price."]
+    #[doc = "Tiered: each unit at its own tier, or all of the event at the tier that it reaches."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum PriceInputMode {
+        #[serde(rename = "graduated")]
+        Graduated,
+        #[serde(rename = "volume")]
+        Volume,
+    }
+    impl ::std::fmt::Display for PriceInputMode {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Graduated => f.write_str("graduated"),
+                Self::Volume => f.write_str("volume"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for PriceInputMode {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "graduated" => Ok(Self::Graduated),
+                "volume" => Ok(Self::Volume),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for PriceInputMode {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for PriceInputMode {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "Per unit: ceil(units * cost / per_units). Flat: cost per event. Package: ceil(units / size) * cost. Tiered: by units counted in a window."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
     pub enum PriceInputType {
         #[serde(rename = "per_unit")]
         PerUnit,
+        #[serde(rename = "flat")]
+        Flat,
+        #[serde(rename = "package")]
+        Package,
+        #[serde(rename = "tiered")]
+        Tiered,
     }
     impl ::std::fmt::Display for PriceInputType {
         fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
             match *self {
                 Self::PerUnit => f.write_str("per_unit"),
+                Self::Flat => f.write_str("flat"),
+                Self::Package => f.write_str("package"),
+                Self::Tiered => f.write_str("tiered"),
             }
         }
     }
@@ -1062,6 +1893,9 @@ pub mod types {
         fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
             match value {
                 "per_unit" => Ok(Self::PerUnit),
+                "flat" => Ok(Self::Flat),
+                "package" => Ok(Self::Package),
+                "tiered" => Ok(Self::Tiered),
                 _ => Err("invalid value".into()),
             }
         }
@@ -1076,6 +1910,320 @@ pub mod types {
         type Error = self::error::ConversionError;
         fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
+        }
+    }
+    #[doc = "Tiered: in which window units are counted (billing_period)."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum PriceInputWindow {
+        #[serde(rename = "event")]
+        Event,
+        #[serde(rename = "billing_period")]
+        BillingPeriod,
+        #[serde(rename = "calendar_month")]
+        CalendarMonth,
+        #[serde(rename = "lifetime")]
+        Lifetime,
+    }
+    impl ::std::fmt::Display for PriceInputWindow {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Event => f.write_str("event"),
+                Self::BillingPeriod => f.write_str("billing_period"),
+                Self::CalendarMonth => f.write_str("calendar_month"),
+                Self::Lifetime => f.write_str("lifetime"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for PriceInputWindow {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "event" => Ok(Self::Event),
+                "billing_period" => Ok(Self::BillingPeriod),
+                "calendar_month" => Ok(Self::CalendarMonth),
+                "lifetime" => Ok(Self::Lifetime),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for PriceInputWindow {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for PriceInputWindow {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "A price without dimensions."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct PriceModel {
+        #[doc = "Credits: per `per_units` units, per event, or per package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub cost: ::std::option::Option<i64>,
+        #[doc = "Tiered: each unit at its own tier, or all of the event at the tier that it reaches."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub mode: ::std::option::Option<::std::string::String>,
+        #[doc = "How many units that buys (1); of per_unit and tiered."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub per_units: ::std::option::Option<i64>,
+        #[doc = "Units of a package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub size: ::std::option::Option<i64>,
+        #[doc = "Tiered: in ascending order, the last one open."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub tiers: ::std::option::Option<::std::vec::Vec<Tier>>,
+        #[doc = "Per unit: ceil(units * cost / per_units). Flat: cost per event. Package: ceil(units / size) * cost. Tiered: by units counted in a window."]
+        #[serde(rename = "type")]
+        pub type_: ::std::string::String,
+        #[doc = "Tiered: in which window units are counted (billing_period)."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub window: ::std::option::Option<::std::string::String>,
+    }
+    impl PriceModel {
+        pub fn builder() -> builder::PriceModel {
+            Default::default()
+        }
+    }
+    #[doc = "A price without dimensions."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct PriceModelInput {
+        #[doc = "Credits: per `per_units` units, per event, or per package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub cost: ::std::option::Option<i64>,
+        #[doc = "Tiered: each unit at its own tier, or all of the event at the tier that it reaches."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub mode: ::std::option::Option<PriceModelInputMode>,
+        #[doc = "How many units that buys (1); of per_unit and tiered."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub per_units: ::std::option::Option<i64>,
+        #[doc = "Units of a package."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub size: ::std::option::Option<i64>,
+        #[doc = "Tiered: in ascending order, the last one open."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub tiers: ::std::vec::Vec<TierInput>,
+        #[doc = "Per unit: ceil(units * cost / per_units). Flat: cost per event. Package: ceil(units / size) * cost. Tiered: by units counted in a window."]
+        #[serde(rename = "type")]
+        pub type_: PriceModelInputType,
+        #[doc = "Tiered: in which window units are counted (billing_period)."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub window: ::std::option::Option<PriceModelInputWindow>,
+    }
+    impl PriceModelInput {
+        pub fn builder() -> builder::PriceModelInput {
+            Default::default()
+        }
+    }
+    #[doc = "Tiered: each unit at its own tier, or all of the event at the tier that it reaches."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum PriceModelInputMode {
+        #[serde(rename = "graduated")]
+        Graduated,
+        #[serde(rename = "volume")]
+        Volume,
+    }
+    impl ::std::fmt::Display for PriceModelInputMode {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Graduated => f.write_str("graduated"),
+                Self::Volume => f.write_str("volume"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for PriceModelInputMode {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "graduated" => Ok(Self::Graduated),
+                "volume" => Ok(Self::Volume),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for PriceModelInputMode {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for PriceModelInputMode {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "Per unit: ceil(units * cost / per_units). Flat: cost per event. Package: ceil(units / size) * cost. Tiered: by units counted in a window."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum PriceModelInputType {
+        #[serde(rename = "per_unit")]
+        PerUnit,
+        #[serde(rename = "flat")]
+        Flat,
+        #[serde(rename = "package")]
+        Package,
+        #[serde(rename = "tiered")]
+        Tiered,
+    }
+    impl ::std::fmt::Display for PriceModelInputType {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::PerUnit => f.write_str("per_unit"),
+                Self::Flat => f.write_str("flat"),
+                Self::Package => f.write_str("package"),
+                Self::Tiered => f.write_str("tiered"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for PriceModelInputType {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "per_unit" => Ok(Self::PerUnit),
+                "flat" => Ok(Self::Flat),
+                "package" => Ok(Self::Package),
+                "tiered" => Ok(Self::Tiered),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for PriceModelInputType {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for PriceModelInputType {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "Tiered: in which window units are counted (billing_period)."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum PriceModelInputWindow {
+        #[serde(rename = "event")]
+        Event,
+        #[serde(rename = "billing_period")]
+        BillingPeriod,
+        #[serde(rename = "calendar_month")]
+        CalendarMonth,
+        #[serde(rename = "lifetime")]
+        Lifetime,
+    }
+    impl ::std::fmt::Display for PriceModelInputWindow {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Event => f.write_str("event"),
+                Self::BillingPeriod => f.write_str("billing_period"),
+                Self::CalendarMonth => f.write_str("calendar_month"),
+                Self::Lifetime => f.write_str("lifetime"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for PriceModelInputWindow {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "event" => Ok(Self::Event),
+                "billing_period" => Ok(Self::BillingPeriod),
+                "calendar_month" => Ok(Self::CalendarMonth),
+                "lifetime" => Ok(Self::Lifetime),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for PriceModelInputWindow {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for PriceModelInputWindow {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "Another price for events with these properties."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct PriceRule {
+        #[doc = "The properties."]
+        #[serde(rename = "match")]
+        pub match_: ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+        pub price: PriceModel,
+    }
+    impl PriceRule {
+        pub fn builder() -> builder::PriceRule {
+            Default::default()
+        }
+    }
+    #[doc = "Another price for events with these properties."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct PriceRuleInput {
+        #[doc = "Up to 50 pairs of strings; keys up to 64 bytes, values up to 512."]
+        #[serde(rename = "match")]
+        pub match_: ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+        pub price: PriceModelInput,
+    }
+    impl PriceRuleInput {
+        pub fn builder() -> builder::PriceRuleInput {
+            Default::default()
+        }
+    }
+    #[doc = "A version of a feature's price."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct PriceVersion {
+        #[doc = "In force from then on; null = since ever."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub effective_from: ::std::option::Option<::std::string::String>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<Price>,
+    }
+    impl PriceVersion {
+        pub fn builder() -> builder::PriceVersion {
+            Default::default()
+        }
+    }
+    #[doc = "All versions of a feature's price."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct PriceVersionList {
+        #[doc = "The versions."]
+        pub data: ::std::vec::Vec<PriceVersion>,
+        #[doc = "Always null."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl PriceVersionList {
+        pub fn builder() -> builder::PriceVersionList {
+            Default::default()
+        }
+    }
+    #[doc = "Which price the event was given; null from a sidecar."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct PricedBy {
+        #[doc = "Index of the rule in `dimensions` that picked the price; null = none did."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub rule: ::std::option::Option<i32>,
+        #[doc = "Whose price it is: the feature's, the plan variant's, or the end user's own."]
+        pub source: ::std::string::String,
+    }
+    impl PricedBy {
+        pub fn builder() -> builder::PricedBy {
+            Default::default()
         }
     }
     #[doc = "An error (RFC 9457)."]
@@ -1120,6 +2268,9 @@ pub mod types {
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct RecordUsage {
+        #[doc = "Only say what would happen; nothing is recorded. Not in a batch."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub dry_run: ::std::option::Option<bool>,
         #[doc = "When it happened; null = now. At most 35 days back and 5 minutes ahead."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub effective_at: ::std::option::Option<::std::string::String>,
@@ -1204,6 +2355,140 @@ pub mod types {
             value.parse()
         }
     }
+    #[doc = "The top-up and the account after it."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct RefundReceipt {
+        pub account: Account,
+        #[doc = "What became debt."]
+        pub owed: i64,
+        pub topup: Topup,
+        #[doc = "What was taken out of its block."]
+        pub withdrawn: i64,
+    }
+    impl RefundReceipt {
+        pub fn builder() -> builder::RefundReceipt {
+            Default::default()
+        }
+    }
+    #[doc = "What to take back."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct RefundTopup {
+        #[doc = "How much; null = all that was not refunded before."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub amount: ::std::option::Option<i64>,
+        #[doc = "Whether what was spent, or is held, becomes debt."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub claw_back_spent: ::std::option::Option<bool>,
+        #[doc = "In your words."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub reason: ::std::option::Option<::std::string::String>,
+    }
+    impl RefundTopup {
+        pub fn builder() -> builder::RefundTopup {
+            Default::default()
+        }
+    }
+    #[doc = "Nothing to say."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct ReleaseReservation {}
+    impl ReleaseReservation {
+        pub fn builder() -> builder::ReleaseReservation {
+            Default::default()
+        }
+    }
+    #[doc = "Credit set aside."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Reservation {
+        #[doc = "What was held at the start."]
+        pub amount: i64,
+        #[doc = "When it was closed; null = it is open."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub closed_at: ::std::option::Option<::std::string::String>,
+        #[doc = "Their price."]
+        pub committed_cost: i64,
+        #[doc = "Units committed so far."]
+        pub committed_units: i64,
+        #[doc = "When it was made; its usage counts then."]
+        pub created_at: ::std::string::String,
+        #[doc = "Your own id of the end user."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "From then on it holds nothing."]
+        pub expires_at: ::std::string::String,
+        #[doc = "What it is for."]
+        pub feature_key: ::std::string::String,
+        #[doc = "What is held now."]
+        pub held: i64,
+        #[doc = "`res_...`"]
+        pub id: ::std::string::String,
+        #[doc = "Properties of the event."]
+        pub properties: ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+        #[doc = "Now."]
+        pub status: ::std::string::String,
+        #[doc = "What was not there to be held; it counts against the overdraft limit."]
+        pub uncovered: i64,
+        #[doc = "The estimate."]
+        pub units: i64,
+    }
+    impl Reservation {
+        pub fn builder() -> builder::Reservation {
+            Default::default()
+        }
+    }
+    #[doc = "A page of reservations."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ReservationList {
+        #[doc = "The page."]
+        pub data: ::std::vec::Vec<Reservation>,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl ReservationList {
+        pub fn builder() -> builder::ReservationList {
+            Default::default()
+        }
+    }
+    #[doc = "A reservation and the account after it."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ReservationReceipt {
+        pub account: Account,
+        #[doc = "What was held at the start."]
+        pub amount: i64,
+        #[doc = "When it was closed; null = it is open."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub closed_at: ::std::option::Option<::std::string::String>,
+        #[doc = "Their price."]
+        pub committed_cost: i64,
+        #[doc = "Units committed so far."]
+        pub committed_units: i64,
+        #[doc = "When it was made; its usage counts then."]
+        pub created_at: ::std::string::String,
+        #[doc = "Your own id of the end user."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "From then on it holds nothing."]
+        pub expires_at: ::std::string::String,
+        #[doc = "What it is for."]
+        pub feature_key: ::std::string::String,
+        #[doc = "What is held now."]
+        pub held: i64,
+        #[doc = "`res_...`"]
+        pub id: ::std::string::String,
+        #[doc = "Properties of the event."]
+        pub properties: ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+        #[doc = "Now."]
+        pub status: ::std::string::String,
+        #[doc = "What was not there to be held; it counts against the overdraft limit."]
+        pub uncovered: i64,
+        #[doc = "The estimate."]
+        pub units: i64,
+    }
+    impl ReservationReceipt {
+        pub fn builder() -> builder::ReservationReceipt {
+            Default::default()
+        }
+    }
     #[doc = "The clock of the sandbox environment."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct SandboxClock {
@@ -1282,6 +2567,214 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "One tier."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Tier {
+        #[doc = "Credits per `per_units` units."]
+        pub cost: i64,
+        #[doc = "The last unit of the window that it is for; null = all that follow."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub up_to: ::std::option::Option<i64>,
+    }
+    impl Tier {
+        pub fn builder() -> builder::Tier {
+            Default::default()
+        }
+    }
+    #[doc = "One tier."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct TierInput {
+        #[doc = "Credits per `per_units` units."]
+        pub cost: i64,
+        #[doc = "The last unit of the window that it is for; null = all that follow, and only the last tier is."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub up_to: ::std::option::Option<i64>,
+    }
+    impl TierInput {
+        pub fn builder() -> builder::TierInput {
+            Default::default()
+        }
+    }
+    #[doc = "Credit that was bought."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Topup {
+        #[doc = "What was bought."]
+        pub amount: i64,
+        #[doc = "Its block."]
+        pub block_id: ::std::string::String,
+        #[doc = "What of that became debt, because it had been spent or was held."]
+        pub clawed_back: i64,
+        #[doc = "When it was booked."]
+        pub created_at: ::std::string::String,
+        #[doc = "ISO 4217."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub currency: ::std::option::Option<::std::string::String>,
+        #[doc = "Your own id of the end user."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "`top_...`"]
+        pub id: ::std::string::String,
+        #[doc = "The package."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub package_id: ::std::option::Option<::std::string::String>,
+        #[doc = "The payment."]
+        pub payment_reference: ::std::string::String,
+        #[doc = "What was paid, in the currency's smallest unit."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price_paid: ::std::option::Option<i64>,
+        #[doc = "What was refunded so far."]
+        pub refunded: i64,
+        #[doc = "Now."]
+        pub status: ::std::string::String,
+    }
+    impl Topup {
+        pub fn builder() -> builder::Topup {
+            Default::default()
+        }
+    }
+    #[doc = "A page of top-ups."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct TopupList {
+        #[doc = "The page."]
+        pub data: ::std::vec::Vec<Topup>,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl TopupList {
+        pub fn builder() -> builder::TopupList {
+            Default::default()
+        }
+    }
+    #[doc = "Credit as it is sold."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct TopupPackage {
+        #[doc = "How much."]
+        pub amount: i64,
+        #[doc = "Since when nobody can buy it; null = it is on sale."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub archived_at: ::std::option::Option<::std::string::String>,
+        #[doc = "When it was created."]
+        pub created_at: ::std::string::String,
+        #[doc = "ISO 4217."]
+        pub currency: ::std::string::String,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub expires_after: ::std::option::Option<Period>,
+        #[doc = "Pays only for these; empty = for any feature."]
+        pub feature_keys: ::std::vec::Vec<::std::string::String>,
+        #[doc = "`pkg_...`"]
+        pub id: ::std::string::String,
+        #[doc = "For people."]
+        pub name: ::std::string::String,
+        #[doc = "What it costs, in the currency's smallest unit."]
+        pub price_paid: i64,
+        #[doc = "Lower burns first."]
+        pub priority: i32,
+    }
+    impl TopupPackage {
+        pub fn builder() -> builder::TopupPackage {
+            Default::default()
+        }
+    }
+    #[doc = "Credit as it is sold."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct TopupPackageInput {
+        #[doc = "How much."]
+        pub amount: i64,
+        #[doc = "ISO 4217."]
+        pub currency: ::std::string::String,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub expires_after: ::std::option::Option<PeriodInput>,
+        #[doc = "Pays only for these; empty = for any feature."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub feature_keys: ::std::vec::Vec<::std::string::String>,
+        #[doc = "For people."]
+        pub name: ::std::string::String,
+        #[doc = "What it costs, in the currency's smallest unit."]
+        pub price_paid: i64,
+        #[doc = "Lower burns first."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub priority: ::std::option::Option<i32>,
+    }
+    impl TopupPackageInput {
+        pub fn builder() -> builder::TopupPackageInput {
+            Default::default()
+        }
+    }
+    #[doc = "A page of packages."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct TopupPackageList {
+        #[doc = "The page."]
+        pub data: ::std::vec::Vec<TopupPackage>,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl TopupPackageList {
+        pub fn builder() -> builder::TopupPackageList {
+            Default::default()
+        }
+    }
+    #[doc = "The top-up, its block, and the account after it."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct TopupReceipt {
+        pub account: Account,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub block: ::std::option::Option<GrantedBlock>,
+        pub topup: Topup,
+    }
+    impl TopupReceipt {
+        pub fn builder() -> builder::TopupReceipt {
+            Default::default()
+        }
+    }
+    #[doc = "A recorded usage event."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct UsageEvent {
+        #[doc = "The blocks that paid."]
+        pub allocations: ::std::vec::Vec<Allocation>,
+        #[doc = "What was charged: taken, and owed."]
+        pub cost: i64,
+        #[doc = "When it counts."]
+        pub effective_at: ::std::string::String,
+        #[doc = "Who used it."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "What was used."]
+        pub feature_key: ::std::string::String,
+        #[doc = "`use_...`"]
+        pub id: ::std::string::String,
+        #[doc = "Its key."]
+        pub idempotency_key: ::std::string::String,
+        #[doc = "Whether it was recorded more than 5 minutes after it happened."]
+        pub late: bool,
+        #[doc = "The part of the cost that became debt."]
+        pub owed: i64,
+        #[doc = "Its price, before it was capped."]
+        pub price: i64,
+        #[doc = "Its properties."]
+        pub properties: ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+        #[doc = "When it was recorded."]
+        pub recorded_at: ::std::string::String,
+        #[doc = "The reservation that it came from."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub reservation_id: ::std::option::Option<::std::string::String>,
+        #[doc = "The ledger entry that recorded it."]
+        pub seq: i64,
+        #[doc = "How much."]
+        pub units: i64,
+        #[doc = "Why it was undone."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub void_reason: ::std::option::Option<::std::string::String>,
+        #[doc = "When it was undone; null = it was not."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub voided_at: ::std::option::Option<::std::string::String>,
+    }
+    impl UsageEvent {
+        pub fn builder() -> builder::UsageEvent {
+            Default::default()
+        }
+    }
     #[doc = "What an event cost and what is left."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct UsageReceipt {
@@ -1292,12 +2785,23 @@ pub mod types {
         pub available: i64,
         #[doc = "The account's balance after it."]
         pub balance: i64,
-        #[doc = "What was charged."]
+        #[doc = "What was charged: taken, and owed."]
         pub cost: i64,
         #[doc = "The account's debt."]
         pub debt: i64,
-        #[doc = "The event's id, `use_...`."]
-        pub id: ::std::string::String,
+        #[doc = "Whether nothing was recorded, because only a dry run was asked for."]
+        pub dry_run: bool,
+        #[doc = "The event's id, `use_...`; null in a dry run."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub id: ::std::option::Option<::std::string::String>,
+        #[doc = "The part of the cost that became debt; null from a sidecar."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub owed: ::std::option::Option<i64>,
+        #[doc = "The event's price, before it was capped; null from a sidecar."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<i64>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub priced_by: ::std::option::Option<PricedBy>,
         #[doc = "Whether the event had been recorded before."]
         pub replayed: bool,
     }
@@ -1377,6 +2881,51 @@ pub mod types {
     }
     impl VariantList {
         pub fn builder() -> builder::VariantList {
+            Default::default()
+        }
+    }
+    #[doc = "Why a block is ended."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct VoidBlock {
+        #[doc = "In your words."]
+        pub reason: ::std::string::String,
+    }
+    impl VoidBlock {
+        pub fn builder() -> builder::VoidBlock {
+            Default::default()
+        }
+    }
+    #[doc = "What undoing the event gave back."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct VoidReceipt {
+        pub account: Account,
+        #[doc = "Open debt that is gone."]
+        pub debt_undone: i64,
+        #[doc = "The event's id, `use_...`."]
+        pub id: ::std::string::String,
+        #[doc = "Whether it had been undone before."]
+        pub replayed: bool,
+        #[doc = "What came back to blocks, also to those that are over."]
+        pub returned: i64,
+        #[doc = "When it was undone."]
+        pub voided_at: ::std::string::String,
+    }
+    impl VoidReceipt {
+        pub fn builder() -> builder::VoidReceipt {
+            Default::default()
+        }
+    }
+    #[doc = "Why an event is undone."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct VoidUsage {
+        #[doc = "In your words."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub reason: ::std::option::Option<::std::string::String>,
+    }
+    impl VoidUsage {
+        pub fn builder() -> builder::VoidUsage {
             Default::default()
         }
     }
@@ -1554,15 +3103,230 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct AdjustCredits {
+            allow_negative: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            block_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            priority: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            reason: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for AdjustCredits {
+            fn default() -> Self {
+                Self {
+                    allow_negative: Ok(Default::default()),
+                    amount: Err("no value supplied for amount".to_string()),
+                    block_id: Ok(Default::default()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    expires_at: Ok(Default::default()),
+                    feature_key: Ok(Default::default()),
+                    priority: Ok(Default::default()),
+                    reason: Err("no value supplied for reason".to_string()),
+                }
+            }
+        }
+        impl AdjustCredits {
+            pub fn allow_negative<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.allow_negative =
+                    value.try_into().map_err(|e| format!("error converting supplied value for allow_negative: {e}"));
+                self
+            }
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn block_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.block_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for block_id: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn priority<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priority =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+            pub fn reason<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reason = value.try_into().map_err(|e| format!("error converting supplied value for reason: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<AdjustCredits> for super::AdjustCredits {
+            type Error = super::error::ConversionError;
+            fn try_from(value: AdjustCredits) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    allow_negative: value.allow_negative?,
+                    amount: value.amount?,
+                    block_id: value.block_id?,
+                    end_user_id: value.end_user_id?,
+                    expires_at: value.expires_at?,
+                    feature_key: value.feature_key?,
+                    priority: value.priority?,
+                    reason: value.reason?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::AdjustCredits> for AdjustCredits {
+            fn from(value: super::AdjustCredits) -> Self {
+                Self {
+                    allow_negative: Ok(value.allow_negative),
+                    amount: Ok(value.amount),
+                    block_id: Ok(value.block_id),
+                    end_user_id: Ok(value.end_user_id),
+                    expires_at: Ok(value.expires_at),
+                    feature_key: Ok(value.feature_key),
+                    priority: Ok(value.priority),
+                    reason: Ok(value.reason),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct AdjustmentReceipt {
+            account: ::std::result::Result<super::Account, ::std::string::String>,
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            block: ::std::result::Result<::std::option::Option<super::GrantedBlock>, ::std::string::String>,
+            owed: ::std::result::Result<i64, ::std::string::String>,
+            taken: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for AdjustmentReceipt {
+            fn default() -> Self {
+                Self {
+                    account: Err("no value supplied for account".to_string()),
+                    amount: Err("no value supplied for amount".to_string()),
+                    block: Err("no value supplied for block".to_string()),
+                    owed: Err("no value supplied for owed".to_string()),
+                    taken: Err("no value supplied for taken".to_string()),
+                }
+            }
+        }
+        impl AdjustmentReceipt {
+            pub fn account<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.account =
+                    value.try_into().map_err(|e| format!("error converting supplied value for account: {e}"));
+                self
+            }
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn block<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantedBlock>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.block = value.try_into().map_err(|e| format!("error converting supplied value for block: {e}"));
+                self
+            }
+            pub fn owed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.owed = value.try_into().map_err(|e| format!("error converting supplied value for owed: {e}"));
+                self
+            }
+            pub fn taken<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.taken = value.try_into().map_err(|e| format!("error converting supplied value for taken: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<AdjustmentReceipt> for super::AdjustmentReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: AdjustmentReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    account: value.account?,
+                    amount: value.amount?,
+                    block: value.block?,
+                    owed: value.owed?,
+                    taken: value.taken?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::AdjustmentReceipt> for AdjustmentReceipt {
+            fn from(value: super::AdjustmentReceipt) -> Self {
+                Self {
+                    account: Ok(value.account),
+                    amount: Ok(value.amount),
+                    block: Ok(value.block),
+                    owed: Ok(value.owed),
+                    taken: Ok(value.taken),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct Allocation {
             amount: ::std::result::Result<i64, ::std::string::String>,
             block_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            held: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
         }
         impl ::std::default::Default for Allocation {
             fn default() -> Self {
                 Self {
                     amount: Err("no value supplied for amount".to_string()),
                     block_id: Err("no value supplied for block_id".to_string()),
+                    feature_key: Ok(Default::default()),
+                    held: Ok(Default::default()),
                 }
             }
         }
@@ -1584,16 +3348,43 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for block_id: {e}"));
                 self
             }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn held<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.held = value.try_into().map_err(|e| format!("error converting supplied value for held: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<Allocation> for super::Allocation {
             type Error = super::error::ConversionError;
             fn try_from(value: Allocation) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { amount: value.amount?, block_id: value.block_id? })
+                Ok(Self {
+                    amount: value.amount?,
+                    block_id: value.block_id?,
+                    feature_key: value.feature_key?,
+                    held: value.held?,
+                })
             }
         }
         impl ::std::convert::From<super::Allocation> for Allocation {
             fn from(value: super::Allocation) -> Self {
-                Self { amount: Ok(value.amount), block_id: Ok(value.block_id) }
+                Self {
+                    amount: Ok(value.amount),
+                    block_id: Ok(value.block_id),
+                    feature_key: Ok(value.feature_key),
+                    held: Ok(value.held),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -1682,34 +3473,69 @@ pub mod types {
         }
         #[derive(Clone, Debug)]
         pub struct Block {
+            cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            currency: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             effective_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expired: ::std::result::Result<i64, ::std::string::String>,
             expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
             held: ::std::result::Result<i64, ::std::string::String>,
             id: ::std::result::Result<::std::string::String, ::std::string::String>,
             kind: ::std::result::Result<::std::string::String, ::std::string::String>,
+            metadata: ::std::result::Result<
+                ::std::option::Option<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                ::std::string::String,
+            >,
             original: ::std::result::Result<i64, ::std::string::String>,
+            price_paid: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             priority: ::std::result::Result<i32, ::std::string::String>,
             remaining: ::std::result::Result<i64, ::std::string::String>,
+            settle_debt: ::std::result::Result<bool, ::std::string::String>,
             status: ::std::result::Result<::std::string::String, ::std::string::String>,
+            withdrawn: ::std::result::Result<i64, ::std::string::String>,
         }
         impl ::std::default::Default for Block {
             fn default() -> Self {
                 Self {
+                    cap_group: Err("no value supplied for cap_group".to_string()),
+                    currency: Err("no value supplied for currency".to_string()),
                     effective_at: Err("no value supplied for effective_at".to_string()),
+                    expired: Err("no value supplied for expired".to_string()),
                     expires_at: Err("no value supplied for expires_at".to_string()),
                     feature_keys: Err("no value supplied for feature_keys".to_string()),
                     held: Err("no value supplied for held".to_string()),
                     id: Err("no value supplied for id".to_string()),
                     kind: Err("no value supplied for kind".to_string()),
+                    metadata: Err("no value supplied for metadata".to_string()),
                     original: Err("no value supplied for original".to_string()),
+                    price_paid: Err("no value supplied for price_paid".to_string()),
                     priority: Err("no value supplied for priority".to_string()),
                     remaining: Err("no value supplied for remaining".to_string()),
+                    settle_debt: Err("no value supplied for settle_debt".to_string()),
                     status: Err("no value supplied for status".to_string()),
+                    withdrawn: Err("no value supplied for withdrawn".to_string()),
                 }
             }
         }
         impl Block {
+            pub fn cap_group<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cap_group =
+                    value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
             pub fn effective_at<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::string::String>,
@@ -1717,6 +3543,15 @@ pub mod types {
             {
                 self.effective_at =
                     value.try_into().map_err(|e| format!("error converting supplied value for effective_at: {e}"));
+                self
+            }
+            pub fn expired<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expired =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expired: {e}"));
                 self
             }
             pub fn expires_at<T>(mut self, value: T) -> Self
@@ -1761,6 +3596,19 @@ pub mod types {
                 self.kind = value.try_into().map_err(|e| format!("error converting supplied value for kind: {e}"));
                 self
             }
+            pub fn metadata<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<
+                        ::std::option::Option<
+                            ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                        >,
+                    >,
+                T::Error: ::std::fmt::Display,
+            {
+                self.metadata =
+                    value.try_into().map_err(|e| format!("error converting supplied value for metadata: {e}"));
+                self
+            }
             pub fn original<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i64>,
@@ -1768,6 +3616,15 @@ pub mod types {
             {
                 self.original =
                     value.try_into().map_err(|e| format!("error converting supplied value for original: {e}"));
+                self
+            }
+            pub fn price_paid<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price_paid =
+                    value.try_into().map_err(|e| format!("error converting supplied value for price_paid: {e}"));
                 self
             }
             pub fn priority<T>(mut self, value: T) -> Self
@@ -1788,6 +3645,15 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for remaining: {e}"));
                 self
             }
+            pub fn settle_debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.settle_debt =
+                    value.try_into().map_err(|e| format!("error converting supplied value for settle_debt: {e}"));
+                self
+            }
             pub fn status<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::string::String>,
@@ -1796,38 +3662,167 @@ pub mod types {
                 self.status = value.try_into().map_err(|e| format!("error converting supplied value for status: {e}"));
                 self
             }
+            pub fn withdrawn<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.withdrawn =
+                    value.try_into().map_err(|e| format!("error converting supplied value for withdrawn: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<Block> for super::Block {
             type Error = super::error::ConversionError;
             fn try_from(value: Block) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
+                    cap_group: value.cap_group?,
+                    currency: value.currency?,
                     effective_at: value.effective_at?,
+                    expired: value.expired?,
                     expires_at: value.expires_at?,
                     feature_keys: value.feature_keys?,
                     held: value.held?,
                     id: value.id?,
                     kind: value.kind?,
+                    metadata: value.metadata?,
                     original: value.original?,
+                    price_paid: value.price_paid?,
                     priority: value.priority?,
                     remaining: value.remaining?,
+                    settle_debt: value.settle_debt?,
                     status: value.status?,
+                    withdrawn: value.withdrawn?,
                 })
             }
         }
         impl ::std::convert::From<super::Block> for Block {
             fn from(value: super::Block) -> Self {
                 Self {
+                    cap_group: Ok(value.cap_group),
+                    currency: Ok(value.currency),
                     effective_at: Ok(value.effective_at),
+                    expired: Ok(value.expired),
                     expires_at: Ok(value.expires_at),
                     feature_keys: Ok(value.feature_keys),
                     held: Ok(value.held),
                     id: Ok(value.id),
                     kind: Ok(value.kind),
+                    metadata: Ok(value.metadata),
                     original: Ok(value.original),
+                    price_paid: Ok(value.price_paid),
                     priority: Ok(value.priority),
                     remaining: Ok(value.remaining),
+                    settle_debt: Ok(value.settle_debt),
                     status: Ok(value.status),
+                    withdrawn: Ok(value.withdrawn),
                 }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct BlockVoidReceipt {
+            account: ::std::result::Result<super::Account, ::std::string::String>,
+            block: ::std::result::Result<super::Block, ::std::string::String>,
+            withdrawn: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for BlockVoidReceipt {
+            fn default() -> Self {
+                Self {
+                    account: Err("no value supplied for account".to_string()),
+                    block: Err("no value supplied for block".to_string()),
+                    withdrawn: Err("no value supplied for withdrawn".to_string()),
+                }
+            }
+        }
+        impl BlockVoidReceipt {
+            pub fn account<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.account =
+                    value.try_into().map_err(|e| format!("error converting supplied value for account: {e}"));
+                self
+            }
+            pub fn block<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Block>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.block = value.try_into().map_err(|e| format!("error converting supplied value for block: {e}"));
+                self
+            }
+            pub fn withdrawn<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.withdrawn =
+                    value.try_into().map_err(|e| format!("error converting supplied value for withdrawn: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<BlockVoidReceipt> for super::BlockVoidReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: BlockVoidReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { account: value.account?, block: value.block?, withdrawn: value.withdrawn? })
+            }
+        }
+        impl ::std::convert::From<super::BlockVoidReceipt> for BlockVoidReceipt {
+            fn from(value: super::BlockVoidReceipt) -> Self {
+                Self { account: Ok(value.account), block: Ok(value.block), withdrawn: Ok(value.withdrawn) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct Cause {
+            id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            type_: ::std::result::Result<::std::string::String, ::std::string::String>,
+            units: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+        }
+        impl ::std::default::Default for Cause {
+            fn default() -> Self {
+                Self {
+                    id: Err("no value supplied for id".to_string()),
+                    type_: Err("no value supplied for type_".to_string()),
+                    units: Err("no value supplied for units".to_string()),
+                }
+            }
+        }
+        impl Cause {
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn type_<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.type_ = value.try_into().map_err(|e| format!("error converting supplied value for type_: {e}"));
+                self
+            }
+            pub fn units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.units = value.try_into().map_err(|e| format!("error converting supplied value for units: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Cause> for super::Cause {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Cause) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { id: value.id?, type_: value.type_?, units: value.units? })
+            }
+        }
+        impl ::std::convert::From<super::Cause> for Cause {
+            fn from(value: super::Cause) -> Self {
+                Self { id: Ok(value.id), type_: Ok(value.type_), units: Ok(value.units) }
             }
         }
         #[derive(Clone, Debug)]
@@ -2188,6 +4183,311 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct CommitReceipt {
+            reservation: ::std::result::Result<super::Reservation, ::std::string::String>,
+            usage: ::std::result::Result<super::UsageReceipt, ::std::string::String>,
+        }
+        impl ::std::default::Default for CommitReceipt {
+            fn default() -> Self {
+                Self {
+                    reservation: Err("no value supplied for reservation".to_string()),
+                    usage: Err("no value supplied for usage".to_string()),
+                }
+            }
+        }
+        impl CommitReceipt {
+            pub fn reservation<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Reservation>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reservation =
+                    value.try_into().map_err(|e| format!("error converting supplied value for reservation: {e}"));
+                self
+            }
+            pub fn usage<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::UsageReceipt>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.usage = value.try_into().map_err(|e| format!("error converting supplied value for usage: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<CommitReceipt> for super::CommitReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: CommitReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { reservation: value.reservation?, usage: value.usage? })
+            }
+        }
+        impl ::std::convert::From<super::CommitReceipt> for CommitReceipt {
+            fn from(value: super::CommitReceipt) -> Self {
+                Self { reservation: Ok(value.reservation), usage: Ok(value.usage) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct CommitReservation {
+            final_: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            late: ::std::result::Result<::std::option::Option<super::CommitReservationLate>, ::std::string::String>,
+            over_commit:
+                ::std::result::Result<::std::option::Option<super::CommitReservationOverCommit>, ::std::string::String>,
+            units: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for CommitReservation {
+            fn default() -> Self {
+                Self {
+                    final_: Ok(Default::default()),
+                    late: Ok(Default::default()),
+                    over_commit: Ok(Default::default()),
+                    units: Err("no value supplied for units".to_string()),
+                }
+            }
+        }
+        impl CommitReservation {
+            pub fn final_<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.final_ = value.try_into().map_err(|e| format!("error converting supplied value for final_: {e}"));
+                self
+            }
+            pub fn late<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::CommitReservationLate>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.late = value.try_into().map_err(|e| format!("error converting supplied value for late: {e}"));
+                self
+            }
+            pub fn over_commit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::CommitReservationOverCommit>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.over_commit =
+                    value.try_into().map_err(|e| format!("error converting supplied value for over_commit: {e}"));
+                self
+            }
+            pub fn units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.units = value.try_into().map_err(|e| format!("error converting supplied value for units: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<CommitReservation> for super::CommitReservation {
+            type Error = super::error::ConversionError;
+            fn try_from(value: CommitReservation) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    final_: value.final_?,
+                    late: value.late?,
+                    over_commit: value.over_commit?,
+                    units: value.units?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::CommitReservation> for CommitReservation {
+            fn from(value: super::CommitReservation) -> Self {
+                Self {
+                    final_: Ok(value.final_),
+                    late: Ok(value.late),
+                    over_commit: Ok(value.over_commit),
+                    units: Ok(value.units),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ConsumeReceipt {
+            allocations:
+                ::std::result::Result<::std::option::Option<::std::vec::Vec<super::Allocation>>, ::std::string::String>,
+            allowed: ::std::result::Result<bool, ::std::string::String>,
+            available: ::std::result::Result<i64, ::std::string::String>,
+            balance: ::std::result::Result<i64, ::std::string::String>,
+            cost: ::std::result::Result<i64, ::std::string::String>,
+            debt: ::std::result::Result<i64, ::std::string::String>,
+            dry_run: ::std::result::Result<bool, ::std::string::String>,
+            id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            owed: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            priced_by: ::std::result::Result<::std::option::Option<super::PricedBy>, ::std::string::String>,
+            replayed: ::std::result::Result<bool, ::std::string::String>,
+            source: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for ConsumeReceipt {
+            fn default() -> Self {
+                Self {
+                    allocations: Err("no value supplied for allocations".to_string()),
+                    allowed: Err("no value supplied for allowed".to_string()),
+                    available: Err("no value supplied for available".to_string()),
+                    balance: Err("no value supplied for balance".to_string()),
+                    cost: Err("no value supplied for cost".to_string()),
+                    debt: Err("no value supplied for debt".to_string()),
+                    dry_run: Err("no value supplied for dry_run".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    owed: Err("no value supplied for owed".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                    priced_by: Err("no value supplied for priced_by".to_string()),
+                    replayed: Err("no value supplied for replayed".to_string()),
+                    source: Err("no value supplied for source".to_string()),
+                }
+            }
+        }
+        impl ConsumeReceipt {
+            pub fn allocations<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::vec::Vec<super::Allocation>>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.allocations =
+                    value.try_into().map_err(|e| format!("error converting supplied value for allocations: {e}"));
+                self
+            }
+            pub fn allowed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.allowed =
+                    value.try_into().map_err(|e| format!("error converting supplied value for allowed: {e}"));
+                self
+            }
+            pub fn available<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.available =
+                    value.try_into().map_err(|e| format!("error converting supplied value for available: {e}"));
+                self
+            }
+            pub fn balance<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.balance =
+                    value.try_into().map_err(|e| format!("error converting supplied value for balance: {e}"));
+                self
+            }
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.debt = value.try_into().map_err(|e| format!("error converting supplied value for debt: {e}"));
+                self
+            }
+            pub fn dry_run<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.dry_run =
+                    value.try_into().map_err(|e| format!("error converting supplied value for dry_run: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn owed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.owed = value.try_into().map_err(|e| format!("error converting supplied value for owed: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+            pub fn priced_by<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PricedBy>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priced_by =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priced_by: {e}"));
+                self
+            }
+            pub fn replayed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.replayed =
+                    value.try_into().map_err(|e| format!("error converting supplied value for replayed: {e}"));
+                self
+            }
+            pub fn source<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.source = value.try_into().map_err(|e| format!("error converting supplied value for source: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ConsumeReceipt> for super::ConsumeReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ConsumeReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    allocations: value.allocations?,
+                    allowed: value.allowed?,
+                    available: value.available?,
+                    balance: value.balance?,
+                    cost: value.cost?,
+                    debt: value.debt?,
+                    dry_run: value.dry_run?,
+                    id: value.id?,
+                    owed: value.owed?,
+                    price: value.price?,
+                    priced_by: value.priced_by?,
+                    replayed: value.replayed?,
+                    source: value.source?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::ConsumeReceipt> for ConsumeReceipt {
+            fn from(value: super::ConsumeReceipt) -> Self {
+                Self {
+                    allocations: Ok(value.allocations),
+                    allowed: Ok(value.allowed),
+                    available: Ok(value.available),
+                    balance: Ok(value.balance),
+                    cost: Ok(value.cost),
+                    debt: Ok(value.debt),
+                    dry_run: Ok(value.dry_run),
+                    id: Ok(value.id),
+                    owed: Ok(value.owed),
+                    price: Ok(value.price),
+                    priced_by: Ok(value.priced_by),
+                    replayed: Ok(value.replayed),
+                    source: Ok(value.source),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct CreateFeature {
             default: ::std::result::Result<::std::option::Option<super::AccessInput>, ::std::string::String>,
             enforcement:
@@ -2200,6 +4500,7 @@ pub mod types {
                 ::std::result::Result<::std::option::Option<super::CreateFeatureOveragePolicy>, ::std::string::String>,
             overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             price: ::std::result::Result<::std::option::Option<super::PriceInput>, ::std::string::String>,
+            summary_properties: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
         }
         impl ::std::default::Default for CreateFeature {
             fn default() -> Self {
@@ -2213,6 +4514,7 @@ pub mod types {
                     overage_policy: Ok(Default::default()),
                     overdraft_limit: Ok(Default::default()),
                     price: Ok(Default::default()),
+                    summary_properties: Ok(Default::default()),
                 }
             }
         }
@@ -2295,6 +4597,16 @@ pub mod types {
                 self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
                 self
             }
+            pub fn summary_properties<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.summary_properties = value
+                    .try_into()
+                    .map_err(|e| format!("error converting supplied value for summary_properties: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<CreateFeature> for super::CreateFeature {
             type Error = super::error::ConversionError;
@@ -2309,6 +4621,7 @@ pub mod types {
                     overage_policy: value.overage_policy?,
                     overdraft_limit: value.overdraft_limit?,
                     price: value.price?,
+                    summary_properties: value.summary_properties?,
                 })
             }
         }
@@ -2324,12 +4637,15 @@ pub mod types {
                     overage_policy: Ok(value.overage_policy),
                     overdraft_limit: Ok(value.overdraft_limit),
                     price: Ok(value.price),
+                    summary_properties: Ok(value.summary_properties),
                 }
             }
         }
         #[derive(Clone, Debug)]
         pub struct CreateGrant {
+            accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
+            cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             currency: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             effective_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -2342,11 +4658,14 @@ pub mod types {
             >,
             price_paid: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             priority: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            settle_debt: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
         }
         impl ::std::default::Default for CreateGrant {
             fn default() -> Self {
                 Self {
+                    accumulation_cap: Ok(Default::default()),
                     amount: Err("no value supplied for amount".to_string()),
+                    cap_group: Ok(Default::default()),
                     currency: Ok(Default::default()),
                     effective_at: Ok(Default::default()),
                     end_user_id: Err("no value supplied for end_user_id".to_string()),
@@ -2356,16 +4675,35 @@ pub mod types {
                     metadata: Ok(Default::default()),
                     price_paid: Ok(Default::default()),
                     priority: Ok(Default::default()),
+                    settle_debt: Ok(Default::default()),
                 }
             }
         }
         impl CreateGrant {
+            pub fn accumulation_cap<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.accumulation_cap =
+                    value.try_into().map_err(|e| format!("error converting supplied value for accumulation_cap: {e}"));
+                self
+            }
             pub fn amount<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i64>,
                 T::Error: ::std::fmt::Display,
             {
                 self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn cap_group<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cap_group =
+                    value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
                 self
             }
             pub fn currency<T>(mut self, value: T) -> Self
@@ -2448,12 +4786,23 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
                 self
             }
+            pub fn settle_debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.settle_debt =
+                    value.try_into().map_err(|e| format!("error converting supplied value for settle_debt: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<CreateGrant> for super::CreateGrant {
             type Error = super::error::ConversionError;
             fn try_from(value: CreateGrant) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
+                    accumulation_cap: value.accumulation_cap?,
                     amount: value.amount?,
+                    cap_group: value.cap_group?,
                     currency: value.currency?,
                     effective_at: value.effective_at?,
                     end_user_id: value.end_user_id?,
@@ -2463,13 +4812,16 @@ pub mod types {
                     metadata: value.metadata?,
                     price_paid: value.price_paid?,
                     priority: value.priority?,
+                    settle_debt: value.settle_debt?,
                 })
             }
         }
         impl ::std::convert::From<super::CreateGrant> for CreateGrant {
             fn from(value: super::CreateGrant) -> Self {
                 Self {
+                    accumulation_cap: Ok(value.accumulation_cap),
                     amount: Ok(value.amount),
+                    cap_group: Ok(value.cap_group),
                     currency: Ok(value.currency),
                     effective_at: Ok(value.effective_at),
                     end_user_id: Ok(value.end_user_id),
@@ -2479,6 +4831,7 @@ pub mod types {
                     metadata: Ok(value.metadata),
                     price_paid: Ok(value.price_paid),
                     priority: Ok(value.priority),
+                    settle_debt: Ok(value.settle_debt),
                 }
             }
         }
@@ -2519,6 +4872,153 @@ pub mod types {
         impl ::std::convert::From<super::CreatePlan> for CreatePlan {
             fn from(value: super::CreatePlan) -> Self {
                 Self { kind: Ok(value.kind), name: Ok(value.name) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct CreatePrice {
+            effective_from: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            price: ::std::result::Result<super::PriceInput, ::std::string::String>,
+        }
+        impl ::std::default::Default for CreatePrice {
+            fn default() -> Self {
+                Self { effective_from: Ok(Default::default()), price: Err("no value supplied for price".to_string()) }
+            }
+        }
+        impl CreatePrice {
+            pub fn effective_from<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.effective_from =
+                    value.try_into().map_err(|e| format!("error converting supplied value for effective_from: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::PriceInput>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<CreatePrice> for super::CreatePrice {
+            type Error = super::error::ConversionError;
+            fn try_from(value: CreatePrice) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { effective_from: value.effective_from?, price: value.price? })
+            }
+        }
+        impl ::std::convert::From<super::CreatePrice> for CreatePrice {
+            fn from(value: super::CreatePrice) -> Self {
+                Self { effective_from: Ok(value.effective_from), price: Ok(value.price) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct CreateReservation {
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            on_insufficient: ::std::result::Result<
+                ::std::option::Option<super::CreateReservationOnInsufficient>,
+                ::std::string::String,
+            >,
+            properties: ::std::result::Result<
+                ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                ::std::string::String,
+            >,
+            ttl_seconds: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            units: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for CreateReservation {
+            fn default() -> Self {
+                Self {
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    feature_key: Err("no value supplied for feature_key".to_string()),
+                    on_insufficient: Ok(Default::default()),
+                    properties: Ok(Default::default()),
+                    ttl_seconds: Ok(Default::default()),
+                    units: Err("no value supplied for units".to_string()),
+                }
+            }
+        }
+        impl CreateReservation {
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn on_insufficient<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::CreateReservationOnInsufficient>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.on_insufficient =
+                    value.try_into().map_err(|e| format!("error converting supplied value for on_insufficient: {e}"));
+                self
+            }
+            pub fn properties<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.properties =
+                    value.try_into().map_err(|e| format!("error converting supplied value for properties: {e}"));
+                self
+            }
+            pub fn ttl_seconds<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.ttl_seconds =
+                    value.try_into().map_err(|e| format!("error converting supplied value for ttl_seconds: {e}"));
+                self
+            }
+            pub fn units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.units = value.try_into().map_err(|e| format!("error converting supplied value for units: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<CreateReservation> for super::CreateReservation {
+            type Error = super::error::ConversionError;
+            fn try_from(value: CreateReservation) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    end_user_id: value.end_user_id?,
+                    feature_key: value.feature_key?,
+                    on_insufficient: value.on_insufficient?,
+                    properties: value.properties?,
+                    ttl_seconds: value.ttl_seconds?,
+                    units: value.units?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::CreateReservation> for CreateReservation {
+            fn from(value: super::CreateReservation) -> Self {
+                Self {
+                    end_user_id: Ok(value.end_user_id),
+                    feature_key: Ok(value.feature_key),
+                    on_insufficient: Ok(value.on_insufficient),
+                    properties: Ok(value.properties),
+                    ttl_seconds: Ok(value.ttl_seconds),
+                    units: Ok(value.units),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -2594,6 +5094,162 @@ pub mod types {
                     plan_variant_id: Ok(value.plan_variant_id),
                     quantity: Ok(value.quantity),
                     start_at: Ok(value.start_at),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct CreateTopup {
+            amount: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            currency: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
+            metadata: ::std::result::Result<
+                ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                ::std::string::String,
+            >,
+            package_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            payment_reference: ::std::result::Result<::std::string::String, ::std::string::String>,
+            price_paid: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            priority: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+        }
+        impl ::std::default::Default for CreateTopup {
+            fn default() -> Self {
+                Self {
+                    amount: Ok(Default::default()),
+                    currency: Ok(Default::default()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    expires_at: Ok(Default::default()),
+                    feature_keys: Ok(Default::default()),
+                    metadata: Ok(Default::default()),
+                    package_id: Ok(Default::default()),
+                    payment_reference: Err("no value supplied for payment_reference".to_string()),
+                    price_paid: Ok(Default::default()),
+                    priority: Ok(Default::default()),
+                }
+            }
+        }
+        impl CreateTopup {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn feature_keys<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_keys =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_keys: {e}"));
+                self
+            }
+            pub fn metadata<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.metadata =
+                    value.try_into().map_err(|e| format!("error converting supplied value for metadata: {e}"));
+                self
+            }
+            pub fn package_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.package_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for package_id: {e}"));
+                self
+            }
+            pub fn payment_reference<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.payment_reference =
+                    value.try_into().map_err(|e| format!("error converting supplied value for payment_reference: {e}"));
+                self
+            }
+            pub fn price_paid<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price_paid =
+                    value.try_into().map_err(|e| format!("error converting supplied value for price_paid: {e}"));
+                self
+            }
+            pub fn priority<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priority =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<CreateTopup> for super::CreateTopup {
+            type Error = super::error::ConversionError;
+            fn try_from(value: CreateTopup) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    amount: value.amount?,
+                    currency: value.currency?,
+                    end_user_id: value.end_user_id?,
+                    expires_at: value.expires_at?,
+                    feature_keys: value.feature_keys?,
+                    metadata: value.metadata?,
+                    package_id: value.package_id?,
+                    payment_reference: value.payment_reference?,
+                    price_paid: value.price_paid?,
+                    priority: value.priority?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::CreateTopup> for CreateTopup {
+            fn from(value: super::CreateTopup) -> Self {
+                Self {
+                    amount: Ok(value.amount),
+                    currency: Ok(value.currency),
+                    end_user_id: Ok(value.end_user_id),
+                    expires_at: Ok(value.expires_at),
+                    feature_keys: Ok(value.feature_keys),
+                    metadata: Ok(value.metadata),
+                    package_id: Ok(value.package_id),
+                    payment_reference: Ok(value.payment_reference),
+                    price_paid: Ok(value.price_paid),
+                    priority: Ok(value.priority),
                 }
             }
         }
@@ -2854,6 +5510,9 @@ pub mod types {
         pub struct Entitlement {
             enabled: ::std::result::Result<bool, ::std::string::String>,
             feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            overage_policy: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::Price>, ::std::string::String>,
             value: ::std::result::Result<::serde_json::Value, ::std::string::String>,
         }
         impl ::std::default::Default for Entitlement {
@@ -2861,6 +5520,9 @@ pub mod types {
                 Self {
                     enabled: Err("no value supplied for enabled".to_string()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
+                    overage_policy: Err("no value supplied for overage_policy".to_string()),
+                    overdraft_limit: Err("no value supplied for overdraft_limit".to_string()),
+                    price: Err("no value supplied for price".to_string()),
                     value: Err("no value supplied for value".to_string()),
                 }
             }
@@ -2884,6 +5546,32 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
                 self
             }
+            pub fn overage_policy<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overage_policy =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overage_policy: {e}"));
+                self
+            }
+            pub fn overdraft_limit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overdraft_limit =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overdraft_limit: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::Price>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
             pub fn value<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::serde_json::Value>,
@@ -2896,18 +5584,38 @@ pub mod types {
         impl ::std::convert::TryFrom<Entitlement> for super::Entitlement {
             type Error = super::error::ConversionError;
             fn try_from(value: Entitlement) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { enabled: value.enabled?, feature_key: value.feature_key?, value: value.value? })
+                Ok(Self {
+                    enabled: value.enabled?,
+                    feature_key: value.feature_key?,
+                    overage_policy: value.overage_policy?,
+                    overdraft_limit: value.overdraft_limit?,
+                    price: value.price?,
+                    value: value.value?,
+                })
             }
         }
         impl ::std::convert::From<super::Entitlement> for Entitlement {
             fn from(value: super::Entitlement) -> Self {
-                Self { enabled: Ok(value.enabled), feature_key: Ok(value.feature_key), value: Ok(value.value) }
+                Self {
+                    enabled: Ok(value.enabled),
+                    feature_key: Ok(value.feature_key),
+                    overage_policy: Ok(value.overage_policy),
+                    overdraft_limit: Ok(value.overdraft_limit),
+                    price: Ok(value.price),
+                    value: Ok(value.value),
+                }
             }
         }
         #[derive(Clone, Debug)]
         pub struct EntitlementInput {
             enabled: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
             feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            overage_policy: ::std::result::Result<
+                ::std::option::Option<super::EntitlementInputOveragePolicy>,
+                ::std::string::String,
+            >,
+            overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::PriceInput>, ::std::string::String>,
             value: ::std::result::Result<::std::option::Option<::serde_json::Value>, ::std::string::String>,
         }
         impl ::std::default::Default for EntitlementInput {
@@ -2915,6 +5623,9 @@ pub mod types {
                 Self {
                     enabled: Ok(Default::default()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
+                    overage_policy: Ok(Default::default()),
+                    overdraft_limit: Ok(Default::default()),
+                    price: Ok(Default::default()),
                     value: Ok(Default::default()),
                 }
             }
@@ -2938,6 +5649,32 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
                 self
             }
+            pub fn overage_policy<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::EntitlementInputOveragePolicy>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overage_policy =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overage_policy: {e}"));
+                self
+            }
+            pub fn overdraft_limit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overdraft_limit =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overdraft_limit: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PriceInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
             pub fn value<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<::serde_json::Value>>,
@@ -2950,12 +5687,57 @@ pub mod types {
         impl ::std::convert::TryFrom<EntitlementInput> for super::EntitlementInput {
             type Error = super::error::ConversionError;
             fn try_from(value: EntitlementInput) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { enabled: value.enabled?, feature_key: value.feature_key?, value: value.value? })
+                Ok(Self {
+                    enabled: value.enabled?,
+                    feature_key: value.feature_key?,
+                    overage_policy: value.overage_policy?,
+                    overdraft_limit: value.overdraft_limit?,
+                    price: value.price?,
+                    value: value.value?,
+                })
             }
         }
         impl ::std::convert::From<super::EntitlementInput> for EntitlementInput {
             fn from(value: super::EntitlementInput) -> Self {
-                Self { enabled: Ok(value.enabled), feature_key: Ok(value.feature_key), value: Ok(value.value) }
+                Self {
+                    enabled: Ok(value.enabled),
+                    feature_key: Ok(value.feature_key),
+                    overage_policy: Ok(value.overage_policy),
+                    overdraft_limit: Ok(value.overdraft_limit),
+                    price: Ok(value.price),
+                    value: Ok(value.value),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ExtendReservation {
+            ttl_seconds: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for ExtendReservation {
+            fn default() -> Self {
+                Self { ttl_seconds: Err("no value supplied for ttl_seconds".to_string()) }
+            }
+        }
+        impl ExtendReservation {
+            pub fn ttl_seconds<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.ttl_seconds =
+                    value.try_into().map_err(|e| format!("error converting supplied value for ttl_seconds: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ExtendReservation> for super::ExtendReservation {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ExtendReservation) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { ttl_seconds: value.ttl_seconds? })
+            }
+        }
+        impl ::std::convert::From<super::ExtendReservation> for ExtendReservation {
+            fn from(value: super::ExtendReservation) -> Self {
+                Self { ttl_seconds: Ok(value.ttl_seconds) }
             }
         }
         #[derive(Clone, Debug)]
@@ -2970,6 +5752,7 @@ pub mod types {
             overage_policy: ::std::result::Result<::std::string::String, ::std::string::String>,
             overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             price: ::std::result::Result<::std::option::Option<super::Price>, ::std::string::String>,
+            summary_properties: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
         }
         impl ::std::default::Default for Feature {
             fn default() -> Self {
@@ -2984,6 +5767,7 @@ pub mod types {
                     overage_policy: Err("no value supplied for overage_policy".to_string()),
                     overdraft_limit: Err("no value supplied for overdraft_limit".to_string()),
                     price: Err("no value supplied for price".to_string()),
+                    summary_properties: Err("no value supplied for summary_properties".to_string()),
                 }
             }
         }
@@ -3075,6 +5859,16 @@ pub mod types {
                 self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
                 self
             }
+            pub fn summary_properties<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.summary_properties = value
+                    .try_into()
+                    .map_err(|e| format!("error converting supplied value for summary_properties: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<Feature> for super::Feature {
             type Error = super::error::ConversionError;
@@ -3090,6 +5884,7 @@ pub mod types {
                     overage_policy: value.overage_policy?,
                     overdraft_limit: value.overdraft_limit?,
                     price: value.price?,
+                    summary_properties: value.summary_properties?,
                 })
             }
         }
@@ -3106,6 +5901,7 @@ pub mod types {
                     overage_policy: Ok(value.overage_policy),
                     overdraft_limit: Ok(value.overdraft_limit),
                     price: Ok(value.price),
+                    summary_properties: Ok(value.summary_properties),
                 }
             }
         }
@@ -3155,13 +5951,15 @@ pub mod types {
         #[derive(Clone, Debug)]
         pub struct GrantReceipt {
             account: ::std::result::Result<super::Account, ::std::string::String>,
-            block: ::std::result::Result<super::Block, ::std::string::String>,
+            block: ::std::result::Result<::std::option::Option<super::GrantedBlock>, ::std::string::String>,
+            trimmed: ::std::result::Result<i64, ::std::string::String>,
         }
         impl ::std::default::Default for GrantReceipt {
             fn default() -> Self {
                 Self {
                     account: Err("no value supplied for account".to_string()),
                     block: Err("no value supplied for block".to_string()),
+                    trimmed: Err("no value supplied for trimmed".to_string()),
                 }
             }
         }
@@ -3177,48 +5975,81 @@ pub mod types {
             }
             pub fn block<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<super::Block>,
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantedBlock>>,
                 T::Error: ::std::fmt::Display,
             {
                 self.block = value.try_into().map_err(|e| format!("error converting supplied value for block: {e}"));
+                self
+            }
+            pub fn trimmed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.trimmed =
+                    value.try_into().map_err(|e| format!("error converting supplied value for trimmed: {e}"));
                 self
             }
         }
         impl ::std::convert::TryFrom<GrantReceipt> for super::GrantReceipt {
             type Error = super::error::ConversionError;
             fn try_from(value: GrantReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { account: value.account?, block: value.block? })
+                Ok(Self { account: value.account?, block: value.block?, trimmed: value.trimmed? })
             }
         }
         impl ::std::convert::From<super::GrantReceipt> for GrantReceipt {
             fn from(value: super::GrantReceipt) -> Self {
-                Self { account: Ok(value.account), block: Ok(value.block) }
+                Self { account: Ok(value.account), block: Ok(value.block), trimmed: Ok(value.trimmed) }
             }
         }
         #[derive(Clone, Debug)]
         pub struct GrantTemplate {
+            accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
+            cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
             interval: ::std::result::Result<::std::string::String, ::std::string::String>,
             priority: ::std::result::Result<i32, ::std::string::String>,
+            settle_debt: ::std::result::Result<bool, ::std::string::String>,
         }
         impl ::std::default::Default for GrantTemplate {
             fn default() -> Self {
                 Self {
+                    accumulation_cap: Err("no value supplied for accumulation_cap".to_string()),
                     amount: Err("no value supplied for amount".to_string()),
+                    cap_group: Err("no value supplied for cap_group".to_string()),
                     feature_keys: Err("no value supplied for feature_keys".to_string()),
                     interval: Err("no value supplied for interval".to_string()),
                     priority: Err("no value supplied for priority".to_string()),
+                    settle_debt: Err("no value supplied for settle_debt".to_string()),
                 }
             }
         }
         impl GrantTemplate {
+            pub fn accumulation_cap<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.accumulation_cap =
+                    value.try_into().map_err(|e| format!("error converting supplied value for accumulation_cap: {e}"));
+                self
+            }
             pub fn amount<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i64>,
                 T::Error: ::std::fmt::Display,
             {
                 self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn cap_group<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cap_group =
+                    value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
                 self
             }
             pub fn feature_keys<T>(mut self, value: T) -> Self
@@ -3248,25 +6079,40 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
                 self
             }
+            pub fn settle_debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.settle_debt =
+                    value.try_into().map_err(|e| format!("error converting supplied value for settle_debt: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<GrantTemplate> for super::GrantTemplate {
             type Error = super::error::ConversionError;
             fn try_from(value: GrantTemplate) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
+                    accumulation_cap: value.accumulation_cap?,
                     amount: value.amount?,
+                    cap_group: value.cap_group?,
                     feature_keys: value.feature_keys?,
                     interval: value.interval?,
                     priority: value.priority?,
+                    settle_debt: value.settle_debt?,
                 })
             }
         }
         impl ::std::convert::From<super::GrantTemplate> for GrantTemplate {
             fn from(value: super::GrantTemplate) -> Self {
                 Self {
+                    accumulation_cap: Ok(value.accumulation_cap),
                     amount: Ok(value.amount),
+                    cap_group: Ok(value.cap_group),
                     feature_keys: Ok(value.feature_keys),
                     interval: Ok(value.interval),
                     priority: Ok(value.priority),
+                    settle_debt: Ok(value.settle_debt),
                 }
             }
         }
@@ -3274,20 +6120,24 @@ pub mod types {
         pub struct GrantTemplateInput {
             accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
+            cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
             interval: ::std::result::Result<super::GrantTemplateInputInterval, ::std::string::String>,
             priority: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             rollover_percent: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            settle_debt: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
         }
         impl ::std::default::Default for GrantTemplateInput {
             fn default() -> Self {
                 Self {
                     accumulation_cap: Ok(Default::default()),
                     amount: Err("no value supplied for amount".to_string()),
+                    cap_group: Ok(Default::default()),
                     feature_keys: Ok(Default::default()),
                     interval: Err("no value supplied for interval".to_string()),
                     priority: Ok(Default::default()),
                     rollover_percent: Ok(Default::default()),
+                    settle_debt: Ok(Default::default()),
                 }
             }
         }
@@ -3307,6 +6157,15 @@ pub mod types {
                 T::Error: ::std::fmt::Display,
             {
                 self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn cap_group<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cap_group =
+                    value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
                 self
             }
             pub fn feature_keys<T>(mut self, value: T) -> Self
@@ -3345,6 +6204,15 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for rollover_percent: {e}"));
                 self
             }
+            pub fn settle_debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.settle_debt =
+                    value.try_into().map_err(|e| format!("error converting supplied value for settle_debt: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<GrantTemplateInput> for super::GrantTemplateInput {
             type Error = super::error::ConversionError;
@@ -3352,10 +6220,12 @@ pub mod types {
                 Ok(Self {
                     accumulation_cap: value.accumulation_cap?,
                     amount: value.amount?,
+                    cap_group: value.cap_group?,
                     feature_keys: value.feature_keys?,
                     interval: value.interval?,
                     priority: value.priority?,
                     rollover_percent: value.rollover_percent?,
+                    settle_debt: value.settle_debt?,
                 })
             }
         }
@@ -3364,10 +6234,260 @@ pub mod types {
                 Self {
                     accumulation_cap: Ok(value.accumulation_cap),
                     amount: Ok(value.amount),
+                    cap_group: Ok(value.cap_group),
                     feature_keys: Ok(value.feature_keys),
                     interval: Ok(value.interval),
                     priority: Ok(value.priority),
                     rollover_percent: Ok(value.rollover_percent),
+                    settle_debt: Ok(value.settle_debt),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct GrantedBlock {
+            cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            currency: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            effective_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expired: ::std::result::Result<i64, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
+            held: ::std::result::Result<i64, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            kind: ::std::result::Result<::std::string::String, ::std::string::String>,
+            metadata: ::std::result::Result<
+                ::std::option::Option<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                ::std::string::String,
+            >,
+            original: ::std::result::Result<i64, ::std::string::String>,
+            price_paid: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            priority: ::std::result::Result<i32, ::std::string::String>,
+            remaining: ::std::result::Result<i64, ::std::string::String>,
+            settle_debt: ::std::result::Result<bool, ::std::string::String>,
+            status: ::std::result::Result<::std::string::String, ::std::string::String>,
+            withdrawn: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for GrantedBlock {
+            fn default() -> Self {
+                Self {
+                    cap_group: Err("no value supplied for cap_group".to_string()),
+                    currency: Err("no value supplied for currency".to_string()),
+                    effective_at: Err("no value supplied for effective_at".to_string()),
+                    expired: Err("no value supplied for expired".to_string()),
+                    expires_at: Err("no value supplied for expires_at".to_string()),
+                    feature_keys: Err("no value supplied for feature_keys".to_string()),
+                    held: Err("no value supplied for held".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    kind: Err("no value supplied for kind".to_string()),
+                    metadata: Err("no value supplied for metadata".to_string()),
+                    original: Err("no value supplied for original".to_string()),
+                    price_paid: Err("no value supplied for price_paid".to_string()),
+                    priority: Err("no value supplied for priority".to_string()),
+                    remaining: Err("no value supplied for remaining".to_string()),
+                    settle_debt: Err("no value supplied for settle_debt".to_string()),
+                    status: Err("no value supplied for status".to_string()),
+                    withdrawn: Err("no value supplied for withdrawn".to_string()),
+                }
+            }
+        }
+        impl GrantedBlock {
+            pub fn cap_group<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cap_group =
+                    value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
+            pub fn effective_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.effective_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for effective_at: {e}"));
+                self
+            }
+            pub fn expired<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expired =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expired: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn feature_keys<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_keys =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_keys: {e}"));
+                self
+            }
+            pub fn held<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.held = value.try_into().map_err(|e| format!("error converting supplied value for held: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn kind<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.kind = value.try_into().map_err(|e| format!("error converting supplied value for kind: {e}"));
+                self
+            }
+            pub fn metadata<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<
+                        ::std::option::Option<
+                            ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                        >,
+                    >,
+                T::Error: ::std::fmt::Display,
+            {
+                self.metadata =
+                    value.try_into().map_err(|e| format!("error converting supplied value for metadata: {e}"));
+                self
+            }
+            pub fn original<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.original =
+                    value.try_into().map_err(|e| format!("error converting supplied value for original: {e}"));
+                self
+            }
+            pub fn price_paid<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price_paid =
+                    value.try_into().map_err(|e| format!("error converting supplied value for price_paid: {e}"));
+                self
+            }
+            pub fn priority<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priority =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+            pub fn remaining<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.remaining =
+                    value.try_into().map_err(|e| format!("error converting supplied value for remaining: {e}"));
+                self
+            }
+            pub fn settle_debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.settle_debt =
+                    value.try_into().map_err(|e| format!("error converting supplied value for settle_debt: {e}"));
+                self
+            }
+            pub fn status<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.status = value.try_into().map_err(|e| format!("error converting supplied value for status: {e}"));
+                self
+            }
+            pub fn withdrawn<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.withdrawn =
+                    value.try_into().map_err(|e| format!("error converting supplied value for withdrawn: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<GrantedBlock> for super::GrantedBlock {
+            type Error = super::error::ConversionError;
+            fn try_from(value: GrantedBlock) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    cap_group: value.cap_group?,
+                    currency: value.currency?,
+                    effective_at: value.effective_at?,
+                    expired: value.expired?,
+                    expires_at: value.expires_at?,
+                    feature_keys: value.feature_keys?,
+                    held: value.held?,
+                    id: value.id?,
+                    kind: value.kind?,
+                    metadata: value.metadata?,
+                    original: value.original?,
+                    price_paid: value.price_paid?,
+                    priority: value.priority?,
+                    remaining: value.remaining?,
+                    settle_debt: value.settle_debt?,
+                    status: value.status?,
+                    withdrawn: value.withdrawn?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::GrantedBlock> for GrantedBlock {
+            fn from(value: super::GrantedBlock) -> Self {
+                Self {
+                    cap_group: Ok(value.cap_group),
+                    currency: Ok(value.currency),
+                    effective_at: Ok(value.effective_at),
+                    expired: Ok(value.expired),
+                    expires_at: Ok(value.expires_at),
+                    feature_keys: Ok(value.feature_keys),
+                    held: Ok(value.held),
+                    id: Ok(value.id),
+                    kind: Ok(value.kind),
+                    metadata: Ok(value.metadata),
+                    original: Ok(value.original),
+                    price_paid: Ok(value.price_paid),
+                    priority: Ok(value.priority),
+                    remaining: Ok(value.remaining),
+                    settle_debt: Ok(value.settle_debt),
+                    status: Ok(value.status),
+                    withdrawn: Ok(value.withdrawn),
                 }
             }
         }
@@ -3415,15 +6535,19 @@ pub mod types {
         }
         #[derive(Clone, Debug)]
         pub struct LedgerEntry {
+            actor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             allocations: ::std::result::Result<::std::vec::Vec<super::Allocation>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
             balance_after: ::std::result::Result<i64, ::std::string::String>,
+            cause: ::std::result::Result<super::Cause, ::std::string::String>,
             debt_after: ::std::result::Result<i64, ::std::string::String>,
             effective_at: ::std::result::Result<::std::string::String, ::std::string::String>,
             feature_key: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             hash: ::std::result::Result<::std::string::String, ::std::string::String>,
             kind: ::std::result::Result<::std::string::String, ::std::string::String>,
+            reason: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             recorded_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            reservation_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             reserved_after: ::std::result::Result<i64, ::std::string::String>,
             seq: ::std::result::Result<i64, ::std::string::String>,
             usage_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
@@ -3431,15 +6555,19 @@ pub mod types {
         impl ::std::default::Default for LedgerEntry {
             fn default() -> Self {
                 Self {
+                    actor: Err("no value supplied for actor".to_string()),
                     allocations: Err("no value supplied for allocations".to_string()),
                     amount: Err("no value supplied for amount".to_string()),
                     balance_after: Err("no value supplied for balance_after".to_string()),
+                    cause: Err("no value supplied for cause".to_string()),
                     debt_after: Err("no value supplied for debt_after".to_string()),
                     effective_at: Err("no value supplied for effective_at".to_string()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
                     hash: Err("no value supplied for hash".to_string()),
                     kind: Err("no value supplied for kind".to_string()),
+                    reason: Err("no value supplied for reason".to_string()),
                     recorded_at: Err("no value supplied for recorded_at".to_string()),
+                    reservation_id: Err("no value supplied for reservation_id".to_string()),
                     reserved_after: Err("no value supplied for reserved_after".to_string()),
                     seq: Err("no value supplied for seq".to_string()),
                     usage_id: Err("no value supplied for usage_id".to_string()),
@@ -3447,6 +6575,14 @@ pub mod types {
             }
         }
         impl LedgerEntry {
+            pub fn actor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.actor = value.try_into().map_err(|e| format!("error converting supplied value for actor: {e}"));
+                self
+            }
             pub fn allocations<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::vec::Vec<super::Allocation>>,
@@ -3471,6 +6607,14 @@ pub mod types {
             {
                 self.balance_after =
                     value.try_into().map_err(|e| format!("error converting supplied value for balance_after: {e}"));
+                self
+            }
+            pub fn cause<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Cause>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cause = value.try_into().map_err(|e| format!("error converting supplied value for cause: {e}"));
                 self
             }
             pub fn debt_after<T>(mut self, value: T) -> Self
@@ -3516,6 +6660,14 @@ pub mod types {
                 self.kind = value.try_into().map_err(|e| format!("error converting supplied value for kind: {e}"));
                 self
             }
+            pub fn reason<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reason = value.try_into().map_err(|e| format!("error converting supplied value for reason: {e}"));
+                self
+            }
             pub fn recorded_at<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::string::String>,
@@ -3523,6 +6675,15 @@ pub mod types {
             {
                 self.recorded_at =
                     value.try_into().map_err(|e| format!("error converting supplied value for recorded_at: {e}"));
+                self
+            }
+            pub fn reservation_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reservation_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for reservation_id: {e}"));
                 self
             }
             pub fn reserved_after<T>(mut self, value: T) -> Self
@@ -3556,15 +6717,19 @@ pub mod types {
             type Error = super::error::ConversionError;
             fn try_from(value: LedgerEntry) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
+                    actor: value.actor?,
                     allocations: value.allocations?,
                     amount: value.amount?,
                     balance_after: value.balance_after?,
+                    cause: value.cause?,
                     debt_after: value.debt_after?,
                     effective_at: value.effective_at?,
                     feature_key: value.feature_key?,
                     hash: value.hash?,
                     kind: value.kind?,
+                    reason: value.reason?,
                     recorded_at: value.recorded_at?,
+                    reservation_id: value.reservation_id?,
                     reserved_after: value.reserved_after?,
                     seq: value.seq?,
                     usage_id: value.usage_id?,
@@ -3574,15 +6739,19 @@ pub mod types {
         impl ::std::convert::From<super::LedgerEntry> for LedgerEntry {
             fn from(value: super::LedgerEntry) -> Self {
                 Self {
+                    actor: Ok(value.actor),
                     allocations: Ok(value.allocations),
                     amount: Ok(value.amount),
                     balance_after: Ok(value.balance_after),
+                    cause: Ok(value.cause),
                     debt_after: Ok(value.debt_after),
                     effective_at: Ok(value.effective_at),
                     feature_key: Ok(value.feature_key),
                     hash: Ok(value.hash),
                     kind: Ok(value.kind),
+                    reason: Ok(value.reason),
                     recorded_at: Ok(value.recorded_at),
+                    reservation_id: Ok(value.reservation_id),
                     reserved_after: Ok(value.reserved_after),
                     seq: Ok(value.seq),
                     usage_id: Ok(value.usage_id),
@@ -3630,6 +6799,391 @@ pub mod types {
         impl ::std::convert::From<super::LedgerEntryList> for LedgerEntryList {
             fn from(value: super::LedgerEntryList) -> Self {
                 Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct Override {
+            enabled: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            overage_policy: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::Price>, ::std::string::String>,
+            value: ::std::result::Result<::serde_json::Value, ::std::string::String>,
+        }
+        impl ::std::default::Default for Override {
+            fn default() -> Self {
+                Self {
+                    enabled: Err("no value supplied for enabled".to_string()),
+                    expires_at: Err("no value supplied for expires_at".to_string()),
+                    feature_key: Err("no value supplied for feature_key".to_string()),
+                    overage_policy: Err("no value supplied for overage_policy".to_string()),
+                    overdraft_limit: Err("no value supplied for overdraft_limit".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                    value: Err("no value supplied for value".to_string()),
+                }
+            }
+        }
+        impl Override {
+            pub fn enabled<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.enabled =
+                    value.try_into().map_err(|e| format!("error converting supplied value for enabled: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn overage_policy<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overage_policy =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overage_policy: {e}"));
+                self
+            }
+            pub fn overdraft_limit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overdraft_limit =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overdraft_limit: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::Price>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+            pub fn value<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::serde_json::Value>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.value = value.try_into().map_err(|e| format!("error converting supplied value for value: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Override> for super::Override {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Override) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    enabled: value.enabled?,
+                    expires_at: value.expires_at?,
+                    feature_key: value.feature_key?,
+                    overage_policy: value.overage_policy?,
+                    overdraft_limit: value.overdraft_limit?,
+                    price: value.price?,
+                    value: value.value?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Override> for Override {
+            fn from(value: super::Override) -> Self {
+                Self {
+                    enabled: Ok(value.enabled),
+                    expires_at: Ok(value.expires_at),
+                    feature_key: Ok(value.feature_key),
+                    overage_policy: Ok(value.overage_policy),
+                    overdraft_limit: Ok(value.overdraft_limit),
+                    price: Ok(value.price),
+                    value: Ok(value.value),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct OverrideInput {
+            enabled: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            overage_policy:
+                ::std::result::Result<::std::option::Option<super::OverrideInputOveragePolicy>, ::std::string::String>,
+            overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::PriceInput>, ::std::string::String>,
+            value: ::std::result::Result<::std::option::Option<::serde_json::Value>, ::std::string::String>,
+        }
+        impl ::std::default::Default for OverrideInput {
+            fn default() -> Self {
+                Self {
+                    enabled: Ok(Default::default()),
+                    expires_at: Ok(Default::default()),
+                    overage_policy: Ok(Default::default()),
+                    overdraft_limit: Ok(Default::default()),
+                    price: Ok(Default::default()),
+                    value: Ok(Default::default()),
+                }
+            }
+        }
+        impl OverrideInput {
+            pub fn enabled<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.enabled =
+                    value.try_into().map_err(|e| format!("error converting supplied value for enabled: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn overage_policy<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::OverrideInputOveragePolicy>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overage_policy =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overage_policy: {e}"));
+                self
+            }
+            pub fn overdraft_limit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overdraft_limit =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overdraft_limit: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PriceInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+            pub fn value<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::serde_json::Value>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.value = value.try_into().map_err(|e| format!("error converting supplied value for value: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<OverrideInput> for super::OverrideInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: OverrideInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    enabled: value.enabled?,
+                    expires_at: value.expires_at?,
+                    overage_policy: value.overage_policy?,
+                    overdraft_limit: value.overdraft_limit?,
+                    price: value.price?,
+                    value: value.value?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::OverrideInput> for OverrideInput {
+            fn from(value: super::OverrideInput) -> Self {
+                Self {
+                    enabled: Ok(value.enabled),
+                    expires_at: Ok(value.expires_at),
+                    overage_policy: Ok(value.overage_policy),
+                    overdraft_limit: Ok(value.overdraft_limit),
+                    price: Ok(value.price),
+                    value: Ok(value.value),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct OverrideList {
+            data: ::std::result::Result<::std::vec::Vec<super::Override>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for OverrideList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl OverrideList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::Override>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<OverrideList> for super::OverrideList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: OverrideList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::OverrideList> for OverrideList {
+            fn from(value: super::OverrideList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct OverrideRemoved {
+            feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            removed: ::std::result::Result<bool, ::std::string::String>,
+        }
+        impl ::std::default::Default for OverrideRemoved {
+            fn default() -> Self {
+                Self {
+                    feature_key: Err("no value supplied for feature_key".to_string()),
+                    removed: Err("no value supplied for removed".to_string()),
+                }
+            }
+        }
+        impl OverrideRemoved {
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn removed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.removed =
+                    value.try_into().map_err(|e| format!("error converting supplied value for removed: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<OverrideRemoved> for super::OverrideRemoved {
+            type Error = super::error::ConversionError;
+            fn try_from(value: OverrideRemoved) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { feature_key: value.feature_key?, removed: value.removed? })
+            }
+        }
+        impl ::std::convert::From<super::OverrideRemoved> for OverrideRemoved {
+            fn from(value: super::OverrideRemoved) -> Self {
+                Self { feature_key: Ok(value.feature_key), removed: Ok(value.removed) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct Period {
+            count: ::std::result::Result<i32, ::std::string::String>,
+            unit: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for Period {
+            fn default() -> Self {
+                Self {
+                    count: Err("no value supplied for count".to_string()),
+                    unit: Err("no value supplied for unit".to_string()),
+                }
+            }
+        }
+        impl Period {
+            pub fn count<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
+                self
+            }
+            pub fn unit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Period> for super::Period {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Period) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { count: value.count?, unit: value.unit? })
+            }
+        }
+        impl ::std::convert::From<super::Period> for Period {
+            fn from(value: super::Period) -> Self {
+                Self { count: Ok(value.count), unit: Ok(value.unit) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PeriodInput {
+            count: ::std::result::Result<i32, ::std::string::String>,
+            unit: ::std::result::Result<super::PeriodInputUnit, ::std::string::String>,
+        }
+        impl ::std::default::Default for PeriodInput {
+            fn default() -> Self {
+                Self {
+                    count: Err("no value supplied for count".to_string()),
+                    unit: Err("no value supplied for unit".to_string()),
+                }
+            }
+        }
+        impl PeriodInput {
+            pub fn count<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
+                self
+            }
+            pub fn unit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::PeriodInputUnit>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PeriodInput> for super::PeriodInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PeriodInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { count: value.count?, unit: value.unit? })
+            }
+        }
+        impl ::std::convert::From<super::PeriodInput> for PeriodInput {
+            fn from(value: super::PeriodInput) -> Self {
+                Self { count: Ok(value.count), unit: Ok(value.unit) }
             }
         }
         #[derive(Clone, Debug)]
@@ -3740,79 +7294,54 @@ pub mod types {
         }
         #[derive(Clone, Debug)]
         pub struct Price {
-            cost: ::std::result::Result<i64, ::std::string::String>,
-            per_units: ::std::result::Result<i64, ::std::string::String>,
+            cost: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            dimensions:
+                ::std::result::Result<::std::option::Option<::std::vec::Vec<super::PriceRule>>, ::std::string::String>,
+            mode: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            per_units: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            size: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            tiers: ::std::result::Result<::std::option::Option<::std::vec::Vec<super::Tier>>, ::std::string::String>,
             type_: ::std::result::Result<::std::string::String, ::std::string::String>,
+            window: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
         }
         impl ::std::default::Default for Price {
             fn default() -> Self {
                 Self {
-                    cost: Err("no value supplied for cost".to_string()),
-                    per_units: Err("no value supplied for per_units".to_string()),
+                    cost: Ok(Default::default()),
+                    dimensions: Ok(Default::default()),
+                    mode: Ok(Default::default()),
+                    per_units: Ok(Default::default()),
+                    size: Ok(Default::default()),
+                    tiers: Ok(Default::default()),
                     type_: Err("no value supplied for type_".to_string()),
+                    window: Ok(Default::default()),
                 }
             }
         }
         impl Price {
             pub fn cost<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<i64>,
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
                 T::Error: ::std::fmt::Display,
             {
                 self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
                 self
             }
-            pub fn per_units<T>(mut self, value: T) -> Self
+            pub fn dimensions<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<i64>,
+                T: ::std::convert::TryInto<::std::option::Option<::std::vec::Vec<super::PriceRule>>>,
                 T::Error: ::std::fmt::Display,
             {
-                self.per_units =
-                    value.try_into().map_err(|e| format!("error converting supplied value for per_units: {e}"));
+                self.dimensions =
+                    value.try_into().map_err(|e| format!("error converting supplied value for dimensions: {e}"));
                 self
             }
-            pub fn type_<T>(mut self, value: T) -> Self
+            pub fn mode<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<::std::string::String>,
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
                 T::Error: ::std::fmt::Display,
             {
-                self.type_ = value.try_into().map_err(|e| format!("error converting supplied value for type_: {e}"));
-                self
-            }
-        }
-        impl ::std::convert::TryFrom<Price> for super::Price {
-            type Error = super::error::ConversionError;
-            fn try_from(value: Price) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { cost: value.cost?, per_units: value.per_units?, type_: value.type_? })
-            }
-        }
-        impl ::std::convert::From<super::Price> for Price {
-            fn from(value: super::Price) -> Self {
-                Self { cost: Ok(value.cost), per_units: Ok(value.per_units), type_: Ok(value.type_) }
-            }
-        }
-        #[derive(Clone, Debug)]
-        pub struct PriceInput {
-            cost: ::std::result::Result<i64, ::std::string::String>,
-            per_units: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
-            type_: ::std::result::Result<super::PriceInputType, ::std::string::String>,
-        }
-        impl ::std::default::Default for PriceInput {
-            fn default() -> Self {
-                Self {
-                    cost: Err("no value supplied for cost".to_string()),
-                    per_units: Ok(Default::default()),
-                    type_: Err("no value supplied for type_".to_string()),
-                }
-            }
-        }
-        impl PriceInput {
-            pub fn cost<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<i64>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self.mode = value.try_into().map_err(|e| format!("error converting supplied value for mode: {e}"));
                 self
             }
             pub fn per_units<T>(mut self, value: T) -> Self
@@ -3824,6 +7353,144 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for per_units: {e}"));
                 self
             }
+            pub fn size<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.size = value.try_into().map_err(|e| format!("error converting supplied value for size: {e}"));
+                self
+            }
+            pub fn tiers<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::vec::Vec<super::Tier>>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.tiers = value.try_into().map_err(|e| format!("error converting supplied value for tiers: {e}"));
+                self
+            }
+            pub fn type_<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.type_ = value.try_into().map_err(|e| format!("error converting supplied value for type_: {e}"));
+                self
+            }
+            pub fn window<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.window = value.try_into().map_err(|e| format!("error converting supplied value for window: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Price> for super::Price {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Price) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    cost: value.cost?,
+                    dimensions: value.dimensions?,
+                    mode: value.mode?,
+                    per_units: value.per_units?,
+                    size: value.size?,
+                    tiers: value.tiers?,
+                    type_: value.type_?,
+                    window: value.window?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Price> for Price {
+            fn from(value: super::Price) -> Self {
+                Self {
+                    cost: Ok(value.cost),
+                    dimensions: Ok(value.dimensions),
+                    mode: Ok(value.mode),
+                    per_units: Ok(value.per_units),
+                    size: Ok(value.size),
+                    tiers: Ok(value.tiers),
+                    type_: Ok(value.type_),
+                    window: Ok(value.window),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PriceInput {
+            cost: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            dimensions: ::std::result::Result<::std::vec::Vec<super::PriceRuleInput>, ::std::string::String>,
+            mode: ::std::result::Result<::std::option::Option<super::PriceInputMode>, ::std::string::String>,
+            per_units: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            size: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            tiers: ::std::result::Result<::std::vec::Vec<super::TierInput>, ::std::string::String>,
+            type_: ::std::result::Result<super::PriceInputType, ::std::string::String>,
+            window: ::std::result::Result<::std::option::Option<super::PriceInputWindow>, ::std::string::String>,
+        }
+        impl ::std::default::Default for PriceInput {
+            fn default() -> Self {
+                Self {
+                    cost: Ok(Default::default()),
+                    dimensions: Ok(Default::default()),
+                    mode: Ok(Default::default()),
+                    per_units: Ok(Default::default()),
+                    size: Ok(Default::default()),
+                    tiers: Ok(Default::default()),
+                    type_: Err("no value supplied for type_".to_string()),
+                    window: Ok(Default::default()),
+                }
+            }
+        }
+        impl PriceInput {
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn dimensions<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::PriceRuleInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.dimensions =
+                    value.try_into().map_err(|e| format!("error converting supplied value for dimensions: {e}"));
+                self
+            }
+            pub fn mode<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PriceInputMode>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.mode = value.try_into().map_err(|e| format!("error converting supplied value for mode: {e}"));
+                self
+            }
+            pub fn per_units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.per_units =
+                    value.try_into().map_err(|e| format!("error converting supplied value for per_units: {e}"));
+                self
+            }
+            pub fn size<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.size = value.try_into().map_err(|e| format!("error converting supplied value for size: {e}"));
+                self
+            }
+            pub fn tiers<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::TierInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.tiers = value.try_into().map_err(|e| format!("error converting supplied value for tiers: {e}"));
+                self
+            }
             pub fn type_<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<super::PriceInputType>,
@@ -3832,16 +7499,478 @@ pub mod types {
                 self.type_ = value.try_into().map_err(|e| format!("error converting supplied value for type_: {e}"));
                 self
             }
+            pub fn window<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PriceInputWindow>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.window = value.try_into().map_err(|e| format!("error converting supplied value for window: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<PriceInput> for super::PriceInput {
             type Error = super::error::ConversionError;
             fn try_from(value: PriceInput) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { cost: value.cost?, per_units: value.per_units?, type_: value.type_? })
+                Ok(Self {
+                    cost: value.cost?,
+                    dimensions: value.dimensions?,
+                    mode: value.mode?,
+                    per_units: value.per_units?,
+                    size: value.size?,
+                    tiers: value.tiers?,
+                    type_: value.type_?,
+                    window: value.window?,
+                })
             }
         }
         impl ::std::convert::From<super::PriceInput> for PriceInput {
             fn from(value: super::PriceInput) -> Self {
-                Self { cost: Ok(value.cost), per_units: Ok(value.per_units), type_: Ok(value.type_) }
+                Self {
+                    cost: Ok(value.cost),
+                    dimensions: Ok(value.dimensions),
+                    mode: Ok(value.mode),
+                    per_units: Ok(value.per_units),
+                    size: Ok(value.size),
+                    tiers: Ok(value.tiers),
+                    type_: Ok(value.type_),
+                    window: Ok(value.window),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PriceModel {
+            cost: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            mode: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            per_units: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            size: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            tiers: ::std::result::Result<::std::option::Option<::std::vec::Vec<super::Tier>>, ::std::string::String>,
+            type_: ::std::result::Result<::std::string::String, ::std::string::String>,
+            window: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for PriceModel {
+            fn default() -> Self {
+                Self {
+                    cost: Ok(Default::default()),
+                    mode: Ok(Default::default()),
+                    per_units: Ok(Default::default()),
+                    size: Ok(Default::default()),
+                    tiers: Ok(Default::default()),
+                    type_: Err("no value supplied for type_".to_string()),
+                    window: Ok(Default::default()),
+                }
+            }
+        }
+        impl PriceModel {
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn mode<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.mode = value.try_into().map_err(|e| format!("error converting supplied value for mode: {e}"));
+                self
+            }
+            pub fn per_units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.per_units =
+                    value.try_into().map_err(|e| format!("error converting supplied value for per_units: {e}"));
+                self
+            }
+            pub fn size<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.size = value.try_into().map_err(|e| format!("error converting supplied value for size: {e}"));
+                self
+            }
+            pub fn tiers<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::vec::Vec<super::Tier>>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.tiers = value.try_into().map_err(|e| format!("error converting supplied value for tiers: {e}"));
+                self
+            }
+            pub fn type_<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.type_ = value.try_into().map_err(|e| format!("error converting supplied value for type_: {e}"));
+                self
+            }
+            pub fn window<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.window = value.try_into().map_err(|e| format!("error converting supplied value for window: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PriceModel> for super::PriceModel {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PriceModel) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    cost: value.cost?,
+                    mode: value.mode?,
+                    per_units: value.per_units?,
+                    size: value.size?,
+                    tiers: value.tiers?,
+                    type_: value.type_?,
+                    window: value.window?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::PriceModel> for PriceModel {
+            fn from(value: super::PriceModel) -> Self {
+                Self {
+                    cost: Ok(value.cost),
+                    mode: Ok(value.mode),
+                    per_units: Ok(value.per_units),
+                    size: Ok(value.size),
+                    tiers: Ok(value.tiers),
+                    type_: Ok(value.type_),
+                    window: Ok(value.window),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PriceModelInput {
+            cost: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            mode: ::std::result::Result<::std::option::Option<super::PriceModelInputMode>, ::std::string::String>,
+            per_units: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            size: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            tiers: ::std::result::Result<::std::vec::Vec<super::TierInput>, ::std::string::String>,
+            type_: ::std::result::Result<super::PriceModelInputType, ::std::string::String>,
+            window: ::std::result::Result<::std::option::Option<super::PriceModelInputWindow>, ::std::string::String>,
+        }
+        impl ::std::default::Default for PriceModelInput {
+            fn default() -> Self {
+                Self {
+                    cost: Ok(Default::default()),
+                    mode: Ok(Default::default()),
+                    per_units: Ok(Default::default()),
+                    size: Ok(Default::default()),
+                    tiers: Ok(Default::default()),
+                    type_: Err("no value supplied for type_".to_string()),
+                    window: Ok(Default::default()),
+                }
+            }
+        }
+        impl PriceModelInput {
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn mode<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PriceModelInputMode>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.mode = value.try_into().map_err(|e| format!("error converting supplied value for mode: {e}"));
+                self
+            }
+            pub fn per_units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.per_units =
+                    value.try_into().map_err(|e| format!("error converting supplied value for per_units: {e}"));
+                self
+            }
+            pub fn size<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.size = value.try_into().map_err(|e| format!("error converting supplied value for size: {e}"));
+                self
+            }
+            pub fn tiers<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::TierInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.tiers = value.try_into().map_err(|e| format!("error converting supplied value for tiers: {e}"));
+                self
+            }
+            pub fn type_<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::PriceModelInputType>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.type_ = value.try_into().map_err(|e| format!("error converting supplied value for type_: {e}"));
+                self
+            }
+            pub fn window<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PriceModelInputWindow>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.window = value.try_into().map_err(|e| format!("error converting supplied value for window: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PriceModelInput> for super::PriceModelInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PriceModelInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    cost: value.cost?,
+                    mode: value.mode?,
+                    per_units: value.per_units?,
+                    size: value.size?,
+                    tiers: value.tiers?,
+                    type_: value.type_?,
+                    window: value.window?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::PriceModelInput> for PriceModelInput {
+            fn from(value: super::PriceModelInput) -> Self {
+                Self {
+                    cost: Ok(value.cost),
+                    mode: Ok(value.mode),
+                    per_units: Ok(value.per_units),
+                    size: Ok(value.size),
+                    tiers: Ok(value.tiers),
+                    type_: Ok(value.type_),
+                    window: Ok(value.window),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PriceRule {
+            match_: ::std::result::Result<
+                ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                ::std::string::String,
+            >,
+            price: ::std::result::Result<super::PriceModel, ::std::string::String>,
+        }
+        impl ::std::default::Default for PriceRule {
+            fn default() -> Self {
+                Self {
+                    match_: Err("no value supplied for match_".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                }
+            }
+        }
+        impl PriceRule {
+            pub fn match_<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.match_ = value.try_into().map_err(|e| format!("error converting supplied value for match_: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::PriceModel>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PriceRule> for super::PriceRule {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PriceRule) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { match_: value.match_?, price: value.price? })
+            }
+        }
+        impl ::std::convert::From<super::PriceRule> for PriceRule {
+            fn from(value: super::PriceRule) -> Self {
+                Self { match_: Ok(value.match_), price: Ok(value.price) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PriceRuleInput {
+            match_: ::std::result::Result<
+                ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                ::std::string::String,
+            >,
+            price: ::std::result::Result<super::PriceModelInput, ::std::string::String>,
+        }
+        impl ::std::default::Default for PriceRuleInput {
+            fn default() -> Self {
+                Self {
+                    match_: Err("no value supplied for match_".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                }
+            }
+        }
+        impl PriceRuleInput {
+            pub fn match_<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.match_ = value.try_into().map_err(|e| format!("error converting supplied value for match_: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::PriceModelInput>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PriceRuleInput> for super::PriceRuleInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PriceRuleInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { match_: value.match_?, price: value.price? })
+            }
+        }
+        impl ::std::convert::From<super::PriceRuleInput> for PriceRuleInput {
+            fn from(value: super::PriceRuleInput) -> Self {
+                Self { match_: Ok(value.match_), price: Ok(value.price) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PriceVersion {
+            effective_from: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::Price>, ::std::string::String>,
+        }
+        impl ::std::default::Default for PriceVersion {
+            fn default() -> Self {
+                Self {
+                    effective_from: Err("no value supplied for effective_from".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                }
+            }
+        }
+        impl PriceVersion {
+            pub fn effective_from<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.effective_from =
+                    value.try_into().map_err(|e| format!("error converting supplied value for effective_from: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::Price>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PriceVersion> for super::PriceVersion {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PriceVersion) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { effective_from: value.effective_from?, price: value.price? })
+            }
+        }
+        impl ::std::convert::From<super::PriceVersion> for PriceVersion {
+            fn from(value: super::PriceVersion) -> Self {
+                Self { effective_from: Ok(value.effective_from), price: Ok(value.price) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PriceVersionList {
+            data: ::std::result::Result<::std::vec::Vec<super::PriceVersion>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for PriceVersionList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl PriceVersionList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::PriceVersion>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PriceVersionList> for super::PriceVersionList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PriceVersionList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::PriceVersionList> for PriceVersionList {
+            fn from(value: super::PriceVersionList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PricedBy {
+            rule: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            source: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for PricedBy {
+            fn default() -> Self {
+                Self {
+                    rule: Err("no value supplied for rule".to_string()),
+                    source: Err("no value supplied for source".to_string()),
+                }
+            }
+        }
+        impl PricedBy {
+            pub fn rule<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.rule = value.try_into().map_err(|e| format!("error converting supplied value for rule: {e}"));
+                self
+            }
+            pub fn source<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.source = value.try_into().map_err(|e| format!("error converting supplied value for source: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PricedBy> for super::PricedBy {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PricedBy) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { rule: value.rule?, source: value.source? })
+            }
+        }
+        impl ::std::convert::From<super::PricedBy> for PricedBy {
+            fn from(value: super::PricedBy) -> Self {
+                Self { rule: Ok(value.rule), source: Ok(value.source) }
             }
         }
         #[derive(Clone, Debug)]
@@ -3998,6 +8127,7 @@ pub mod types {
         }
         #[derive(Clone, Debug)]
         pub struct RecordUsage {
+            dry_run: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
             effective_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
             feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -4013,6 +8143,7 @@ pub mod types {
         impl ::std::default::Default for RecordUsage {
             fn default() -> Self {
                 Self {
+                    dry_run: Ok(Default::default()),
                     effective_at: Ok(Default::default()),
                     end_user_id: Err("no value supplied for end_user_id".to_string()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
@@ -4024,6 +8155,15 @@ pub mod types {
             }
         }
         impl RecordUsage {
+            pub fn dry_run<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.dry_run =
+                    value.try_into().map_err(|e| format!("error converting supplied value for dry_run: {e}"));
+                self
+            }
             pub fn effective_at<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
@@ -4091,6 +8231,7 @@ pub mod types {
             type Error = super::error::ConversionError;
             fn try_from(value: RecordUsage) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
+                    dry_run: value.dry_run?,
                     effective_at: value.effective_at?,
                     end_user_id: value.end_user_id?,
                     feature_key: value.feature_key?,
@@ -4104,6 +8245,7 @@ pub mod types {
         impl ::std::convert::From<super::RecordUsage> for RecordUsage {
             fn from(value: super::RecordUsage) -> Self {
                 Self {
+                    dry_run: Ok(value.dry_run),
                     effective_at: Ok(value.effective_at),
                     end_user_id: Ok(value.end_user_id),
                     feature_key: Ok(value.feature_key),
@@ -4142,6 +8284,616 @@ pub mod types {
         impl ::std::convert::From<super::RecordUsageBatch> for RecordUsageBatch {
             fn from(value: super::RecordUsageBatch) -> Self {
                 Self { events: Ok(value.events) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct RefundReceipt {
+            account: ::std::result::Result<super::Account, ::std::string::String>,
+            owed: ::std::result::Result<i64, ::std::string::String>,
+            topup: ::std::result::Result<super::Topup, ::std::string::String>,
+            withdrawn: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for RefundReceipt {
+            fn default() -> Self {
+                Self {
+                    account: Err("no value supplied for account".to_string()),
+                    owed: Err("no value supplied for owed".to_string()),
+                    topup: Err("no value supplied for topup".to_string()),
+                    withdrawn: Err("no value supplied for withdrawn".to_string()),
+                }
+            }
+        }
+        impl RefundReceipt {
+            pub fn account<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.account =
+                    value.try_into().map_err(|e| format!("error converting supplied value for account: {e}"));
+                self
+            }
+            pub fn owed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.owed = value.try_into().map_err(|e| format!("error converting supplied value for owed: {e}"));
+                self
+            }
+            pub fn topup<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Topup>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.topup = value.try_into().map_err(|e| format!("error converting supplied value for topup: {e}"));
+                self
+            }
+            pub fn withdrawn<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.withdrawn =
+                    value.try_into().map_err(|e| format!("error converting supplied value for withdrawn: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<RefundReceipt> for super::RefundReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: RefundReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    account: value.account?,
+                    owed: value.owed?,
+                    topup: value.topup?,
+                    withdrawn: value.withdrawn?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::RefundReceipt> for RefundReceipt {
+            fn from(value: super::RefundReceipt) -> Self {
+                Self {
+                    account: Ok(value.account),
+                    owed: Ok(value.owed),
+                    topup: Ok(value.topup),
+                    withdrawn: Ok(value.withdrawn),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct RefundTopup {
+            amount: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            claw_back_spent: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            reason: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for RefundTopup {
+            fn default() -> Self {
+                Self {
+                    amount: Ok(Default::default()),
+                    claw_back_spent: Ok(Default::default()),
+                    reason: Ok(Default::default()),
+                }
+            }
+        }
+        impl RefundTopup {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn claw_back_spent<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.claw_back_spent =
+                    value.try_into().map_err(|e| format!("error converting supplied value for claw_back_spent: {e}"));
+                self
+            }
+            pub fn reason<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reason = value.try_into().map_err(|e| format!("error converting supplied value for reason: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<RefundTopup> for super::RefundTopup {
+            type Error = super::error::ConversionError;
+            fn try_from(value: RefundTopup) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { amount: value.amount?, claw_back_spent: value.claw_back_spent?, reason: value.reason? })
+            }
+        }
+        impl ::std::convert::From<super::RefundTopup> for RefundTopup {
+            fn from(value: super::RefundTopup) -> Self {
+                Self { amount: Ok(value.amount), claw_back_spent: Ok(value.claw_back_spent), reason: Ok(value.reason) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ReleaseReservation {}
+        impl ::std::default::Default for ReleaseReservation {
+            fn default() -> Self {
+                Self {}
+            }
+        }
+        impl ReleaseReservation {}
+        impl ::std::convert::TryFrom<ReleaseReservation> for super::ReleaseReservation {
+            type Error = super::error::ConversionError;
+            fn try_from(_value: ReleaseReservation) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {})
+            }
+        }
+        impl ::std::convert::From<super::ReleaseReservation> for ReleaseReservation {
+            fn from(_value: super::ReleaseReservation) -> Self {
+                Self {}
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct Reservation {
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            closed_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            committed_cost: ::std::result::Result<i64, ::std::string::String>,
+            committed_units: ::std::result::Result<i64, ::std::string::String>,
+            created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            held: ::std::result::Result<i64, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            properties: ::std::result::Result<
+                ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                ::std::string::String,
+            >,
+            status: ::std::result::Result<::std::string::String, ::std::string::String>,
+            uncovered: ::std::result::Result<i64, ::std::string::String>,
+            units: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for Reservation {
+            fn default() -> Self {
+                Self {
+                    amount: Err("no value supplied for amount".to_string()),
+                    closed_at: Err("no value supplied for closed_at".to_string()),
+                    committed_cost: Err("no value supplied for committed_cost".to_string()),
+                    committed_units: Err("no value supplied for committed_units".to_string()),
+                    created_at: Err("no value supplied for created_at".to_string()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    expires_at: Err("no value supplied for expires_at".to_string()),
+                    feature_key: Err("no value supplied for feature_key".to_string()),
+                    held: Err("no value supplied for held".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    properties: Err("no value supplied for properties".to_string()),
+                    status: Err("no value supplied for status".to_string()),
+                    uncovered: Err("no value supplied for uncovered".to_string()),
+                    units: Err("no value supplied for units".to_string()),
+                }
+            }
+        }
+        impl Reservation {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn closed_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.closed_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for closed_at: {e}"));
+                self
+            }
+            pub fn committed_cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.committed_cost =
+                    value.try_into().map_err(|e| format!("error converting supplied value for committed_cost: {e}"));
+                self
+            }
+            pub fn committed_units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.committed_units =
+                    value.try_into().map_err(|e| format!("error converting supplied value for committed_units: {e}"));
+                self
+            }
+            pub fn created_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.created_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for created_at: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn held<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.held = value.try_into().map_err(|e| format!("error converting supplied value for held: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn properties<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.properties =
+                    value.try_into().map_err(|e| format!("error converting supplied value for properties: {e}"));
+                self
+            }
+            pub fn status<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.status = value.try_into().map_err(|e| format!("error converting supplied value for status: {e}"));
+                self
+            }
+            pub fn uncovered<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.uncovered =
+                    value.try_into().map_err(|e| format!("error converting supplied value for uncovered: {e}"));
+                self
+            }
+            pub fn units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.units = value.try_into().map_err(|e| format!("error converting supplied value for units: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Reservation> for super::Reservation {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Reservation) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    amount: value.amount?,
+                    closed_at: value.closed_at?,
+                    committed_cost: value.committed_cost?,
+                    committed_units: value.committed_units?,
+                    created_at: value.created_at?,
+                    end_user_id: value.end_user_id?,
+                    expires_at: value.expires_at?,
+                    feature_key: value.feature_key?,
+                    held: value.held?,
+                    id: value.id?,
+                    properties: value.properties?,
+                    status: value.status?,
+                    uncovered: value.uncovered?,
+                    units: value.units?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Reservation> for Reservation {
+            fn from(value: super::Reservation) -> Self {
+                Self {
+                    amount: Ok(value.amount),
+                    closed_at: Ok(value.closed_at),
+                    committed_cost: Ok(value.committed_cost),
+                    committed_units: Ok(value.committed_units),
+                    created_at: Ok(value.created_at),
+                    end_user_id: Ok(value.end_user_id),
+                    expires_at: Ok(value.expires_at),
+                    feature_key: Ok(value.feature_key),
+                    held: Ok(value.held),
+                    id: Ok(value.id),
+                    properties: Ok(value.properties),
+                    status: Ok(value.status),
+                    uncovered: Ok(value.uncovered),
+                    units: Ok(value.units),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ReservationList {
+            data: ::std::result::Result<::std::vec::Vec<super::Reservation>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for ReservationList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl ReservationList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::Reservation>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ReservationList> for super::ReservationList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ReservationList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::ReservationList> for ReservationList {
+            fn from(value: super::ReservationList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ReservationReceipt {
+            account: ::std::result::Result<super::Account, ::std::string::String>,
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            closed_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            committed_cost: ::std::result::Result<i64, ::std::string::String>,
+            committed_units: ::std::result::Result<i64, ::std::string::String>,
+            created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            held: ::std::result::Result<i64, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            properties: ::std::result::Result<
+                ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                ::std::string::String,
+            >,
+            status: ::std::result::Result<::std::string::String, ::std::string::String>,
+            uncovered: ::std::result::Result<i64, ::std::string::String>,
+            units: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for ReservationReceipt {
+            fn default() -> Self {
+                Self {
+                    account: Err("no value supplied for account".to_string()),
+                    amount: Err("no value supplied for amount".to_string()),
+                    closed_at: Err("no value supplied for closed_at".to_string()),
+                    committed_cost: Err("no value supplied for committed_cost".to_string()),
+                    committed_units: Err("no value supplied for committed_units".to_string()),
+                    created_at: Err("no value supplied for created_at".to_string()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    expires_at: Err("no value supplied for expires_at".to_string()),
+                    feature_key: Err("no value supplied for feature_key".to_string()),
+                    held: Err("no value supplied for held".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    properties: Err("no value supplied for properties".to_string()),
+                    status: Err("no value supplied for status".to_string()),
+                    uncovered: Err("no value supplied for uncovered".to_string()),
+                    units: Err("no value supplied for units".to_string()),
+                }
+            }
+        }
+        impl ReservationReceipt {
+            pub fn account<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.account =
+                    value.try_into().map_err(|e| format!("error converting supplied value for account: {e}"));
+                self
+            }
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn closed_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.closed_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for closed_at: {e}"));
+                self
+            }
+            pub fn committed_cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.committed_cost =
+                    value.try_into().map_err(|e| format!("error converting supplied value for committed_cost: {e}"));
+                self
+            }
+            pub fn committed_units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.committed_units =
+                    value.try_into().map_err(|e| format!("error converting supplied value for committed_units: {e}"));
+                self
+            }
+            pub fn created_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.created_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for created_at: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn held<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.held = value.try_into().map_err(|e| format!("error converting supplied value for held: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn properties<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.properties =
+                    value.try_into().map_err(|e| format!("error converting supplied value for properties: {e}"));
+                self
+            }
+            pub fn status<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.status = value.try_into().map_err(|e| format!("error converting supplied value for status: {e}"));
+                self
+            }
+            pub fn uncovered<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.uncovered =
+                    value.try_into().map_err(|e| format!("error converting supplied value for uncovered: {e}"));
+                self
+            }
+            pub fn units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.units = value.try_into().map_err(|e| format!("error converting supplied value for units: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ReservationReceipt> for super::ReservationReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ReservationReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    account: value.account?,
+                    amount: value.amount?,
+                    closed_at: value.closed_at?,
+                    committed_cost: value.committed_cost?,
+                    committed_units: value.committed_units?,
+                    created_at: value.created_at?,
+                    end_user_id: value.end_user_id?,
+                    expires_at: value.expires_at?,
+                    feature_key: value.feature_key?,
+                    held: value.held?,
+                    id: value.id?,
+                    properties: value.properties?,
+                    status: value.status?,
+                    uncovered: value.uncovered?,
+                    units: value.units?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::ReservationReceipt> for ReservationReceipt {
+            fn from(value: super::ReservationReceipt) -> Self {
+                Self {
+                    account: Ok(value.account),
+                    amount: Ok(value.amount),
+                    closed_at: Ok(value.closed_at),
+                    committed_cost: Ok(value.committed_cost),
+                    committed_units: Ok(value.committed_units),
+                    created_at: Ok(value.created_at),
+                    end_user_id: Ok(value.end_user_id),
+                    expires_at: Ok(value.expires_at),
+                    feature_key: Ok(value.feature_key),
+                    held: Ok(value.held),
+                    id: Ok(value.id),
+                    properties: Ok(value.properties),
+                    status: Ok(value.status),
+                    uncovered: Ok(value.uncovered),
+                    units: Ok(value.units),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -4454,6 +9206,908 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct Tier {
+            cost: ::std::result::Result<i64, ::std::string::String>,
+            up_to: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+        }
+        impl ::std::default::Default for Tier {
+            fn default() -> Self {
+                Self {
+                    cost: Err("no value supplied for cost".to_string()),
+                    up_to: Err("no value supplied for up_to".to_string()),
+                }
+            }
+        }
+        impl Tier {
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn up_to<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.up_to = value.try_into().map_err(|e| format!("error converting supplied value for up_to: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Tier> for super::Tier {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Tier) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { cost: value.cost?, up_to: value.up_to? })
+            }
+        }
+        impl ::std::convert::From<super::Tier> for Tier {
+            fn from(value: super::Tier) -> Self {
+                Self { cost: Ok(value.cost), up_to: Ok(value.up_to) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct TierInput {
+            cost: ::std::result::Result<i64, ::std::string::String>,
+            up_to: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+        }
+        impl ::std::default::Default for TierInput {
+            fn default() -> Self {
+                Self { cost: Err("no value supplied for cost".to_string()), up_to: Ok(Default::default()) }
+            }
+        }
+        impl TierInput {
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn up_to<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.up_to = value.try_into().map_err(|e| format!("error converting supplied value for up_to: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<TierInput> for super::TierInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: TierInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { cost: value.cost?, up_to: value.up_to? })
+            }
+        }
+        impl ::std::convert::From<super::TierInput> for TierInput {
+            fn from(value: super::TierInput) -> Self {
+                Self { cost: Ok(value.cost), up_to: Ok(value.up_to) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct Topup {
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            block_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            clawed_back: ::std::result::Result<i64, ::std::string::String>,
+            created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            currency: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            package_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            payment_reference: ::std::result::Result<::std::string::String, ::std::string::String>,
+            price_paid: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            refunded: ::std::result::Result<i64, ::std::string::String>,
+            status: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for Topup {
+            fn default() -> Self {
+                Self {
+                    amount: Err("no value supplied for amount".to_string()),
+                    block_id: Err("no value supplied for block_id".to_string()),
+                    clawed_back: Err("no value supplied for clawed_back".to_string()),
+                    created_at: Err("no value supplied for created_at".to_string()),
+                    currency: Err("no value supplied for currency".to_string()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    package_id: Err("no value supplied for package_id".to_string()),
+                    payment_reference: Err("no value supplied for payment_reference".to_string()),
+                    price_paid: Err("no value supplied for price_paid".to_string()),
+                    refunded: Err("no value supplied for refunded".to_string()),
+                    status: Err("no value supplied for status".to_string()),
+                }
+            }
+        }
+        impl Topup {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn block_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.block_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for block_id: {e}"));
+                self
+            }
+            pub fn clawed_back<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.clawed_back =
+                    value.try_into().map_err(|e| format!("error converting supplied value for clawed_back: {e}"));
+                self
+            }
+            pub fn created_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.created_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for created_at: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn package_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.package_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for package_id: {e}"));
+                self
+            }
+            pub fn payment_reference<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.payment_reference =
+                    value.try_into().map_err(|e| format!("error converting supplied value for payment_reference: {e}"));
+                self
+            }
+            pub fn price_paid<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price_paid =
+                    value.try_into().map_err(|e| format!("error converting supplied value for price_paid: {e}"));
+                self
+            }
+            pub fn refunded<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.refunded =
+                    value.try_into().map_err(|e| format!("error converting supplied value for refunded: {e}"));
+                self
+            }
+            pub fn status<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.status = value.try_into().map_err(|e| format!("error converting supplied value for status: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Topup> for super::Topup {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Topup) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    amount: value.amount?,
+                    block_id: value.block_id?,
+                    clawed_back: value.clawed_back?,
+                    created_at: value.created_at?,
+                    currency: value.currency?,
+                    end_user_id: value.end_user_id?,
+                    id: value.id?,
+                    package_id: value.package_id?,
+                    payment_reference: value.payment_reference?,
+                    price_paid: value.price_paid?,
+                    refunded: value.refunded?,
+                    status: value.status?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Topup> for Topup {
+            fn from(value: super::Topup) -> Self {
+                Self {
+                    amount: Ok(value.amount),
+                    block_id: Ok(value.block_id),
+                    clawed_back: Ok(value.clawed_back),
+                    created_at: Ok(value.created_at),
+                    currency: Ok(value.currency),
+                    end_user_id: Ok(value.end_user_id),
+                    id: Ok(value.id),
+                    package_id: Ok(value.package_id),
+                    payment_reference: Ok(value.payment_reference),
+                    price_paid: Ok(value.price_paid),
+                    refunded: Ok(value.refunded),
+                    status: Ok(value.status),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct TopupList {
+            data: ::std::result::Result<::std::vec::Vec<super::Topup>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for TopupList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl TopupList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::Topup>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<TopupList> for super::TopupList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: TopupList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::TopupList> for TopupList {
+            fn from(value: super::TopupList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct TopupPackage {
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            archived_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            currency: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expires_after: ::std::result::Result<::std::option::Option<super::Period>, ::std::string::String>,
+            feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            name: ::std::result::Result<::std::string::String, ::std::string::String>,
+            price_paid: ::std::result::Result<i64, ::std::string::String>,
+            priority: ::std::result::Result<i32, ::std::string::String>,
+        }
+        impl ::std::default::Default for TopupPackage {
+            fn default() -> Self {
+                Self {
+                    amount: Err("no value supplied for amount".to_string()),
+                    archived_at: Err("no value supplied for archived_at".to_string()),
+                    created_at: Err("no value supplied for created_at".to_string()),
+                    currency: Err("no value supplied for currency".to_string()),
+                    expires_after: Err("no value supplied for expires_after".to_string()),
+                    feature_keys: Err("no value supplied for feature_keys".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    name: Err("no value supplied for name".to_string()),
+                    price_paid: Err("no value supplied for price_paid".to_string()),
+                    priority: Err("no value supplied for priority".to_string()),
+                }
+            }
+        }
+        impl TopupPackage {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn archived_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.archived_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for archived_at: {e}"));
+                self
+            }
+            pub fn created_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.created_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for created_at: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
+            pub fn expires_after<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::Period>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_after =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_after: {e}"));
+                self
+            }
+            pub fn feature_keys<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_keys =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_keys: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn name<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.name = value.try_into().map_err(|e| format!("error converting supplied value for name: {e}"));
+                self
+            }
+            pub fn price_paid<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price_paid =
+                    value.try_into().map_err(|e| format!("error converting supplied value for price_paid: {e}"));
+                self
+            }
+            pub fn priority<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priority =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<TopupPackage> for super::TopupPackage {
+            type Error = super::error::ConversionError;
+            fn try_from(value: TopupPackage) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    amount: value.amount?,
+                    archived_at: value.archived_at?,
+                    created_at: value.created_at?,
+                    currency: value.currency?,
+                    expires_after: value.expires_after?,
+                    feature_keys: value.feature_keys?,
+                    id: value.id?,
+                    name: value.name?,
+                    price_paid: value.price_paid?,
+                    priority: value.priority?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::TopupPackage> for TopupPackage {
+            fn from(value: super::TopupPackage) -> Self {
+                Self {
+                    amount: Ok(value.amount),
+                    archived_at: Ok(value.archived_at),
+                    created_at: Ok(value.created_at),
+                    currency: Ok(value.currency),
+                    expires_after: Ok(value.expires_after),
+                    feature_keys: Ok(value.feature_keys),
+                    id: Ok(value.id),
+                    name: Ok(value.name),
+                    price_paid: Ok(value.price_paid),
+                    priority: Ok(value.priority),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct TopupPackageInput {
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            currency: ::std::result::Result<::std::string::String, ::std::string::String>,
+            expires_after: ::std::result::Result<::std::option::Option<super::PeriodInput>, ::std::string::String>,
+            feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
+            name: ::std::result::Result<::std::string::String, ::std::string::String>,
+            price_paid: ::std::result::Result<i64, ::std::string::String>,
+            priority: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+        }
+        impl ::std::default::Default for TopupPackageInput {
+            fn default() -> Self {
+                Self {
+                    amount: Err("no value supplied for amount".to_string()),
+                    currency: Err("no value supplied for currency".to_string()),
+                    expires_after: Ok(Default::default()),
+                    feature_keys: Ok(Default::default()),
+                    name: Err("no value supplied for name".to_string()),
+                    price_paid: Err("no value supplied for price_paid".to_string()),
+                    priority: Ok(Default::default()),
+                }
+            }
+        }
+        impl TopupPackageInput {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
+            pub fn expires_after<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PeriodInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_after =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_after: {e}"));
+                self
+            }
+            pub fn feature_keys<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_keys =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_keys: {e}"));
+                self
+            }
+            pub fn name<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.name = value.try_into().map_err(|e| format!("error converting supplied value for name: {e}"));
+                self
+            }
+            pub fn price_paid<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price_paid =
+                    value.try_into().map_err(|e| format!("error converting supplied value for price_paid: {e}"));
+                self
+            }
+            pub fn priority<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priority =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<TopupPackageInput> for super::TopupPackageInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: TopupPackageInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    amount: value.amount?,
+                    currency: value.currency?,
+                    expires_after: value.expires_after?,
+                    feature_keys: value.feature_keys?,
+                    name: value.name?,
+                    price_paid: value.price_paid?,
+                    priority: value.priority?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::TopupPackageInput> for TopupPackageInput {
+            fn from(value: super::TopupPackageInput) -> Self {
+                Self {
+                    amount: Ok(value.amount),
+                    currency: Ok(value.currency),
+                    expires_after: Ok(value.expires_after),
+                    feature_keys: Ok(value.feature_keys),
+                    name: Ok(value.name),
+                    price_paid: Ok(value.price_paid),
+                    priority: Ok(value.priority),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct TopupPackageList {
+            data: ::std::result::Result<::std::vec::Vec<super::TopupPackage>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for TopupPackageList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl TopupPackageList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::TopupPackage>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<TopupPackageList> for super::TopupPackageList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: TopupPackageList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::TopupPackageList> for TopupPackageList {
+            fn from(value: super::TopupPackageList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct TopupReceipt {
+            account: ::std::result::Result<super::Account, ::std::string::String>,
+            block: ::std::result::Result<::std::option::Option<super::GrantedBlock>, ::std::string::String>,
+            topup: ::std::result::Result<super::Topup, ::std::string::String>,
+        }
+        impl ::std::default::Default for TopupReceipt {
+            fn default() -> Self {
+                Self {
+                    account: Err("no value supplied for account".to_string()),
+                    block: Err("no value supplied for block".to_string()),
+                    topup: Err("no value supplied for topup".to_string()),
+                }
+            }
+        }
+        impl TopupReceipt {
+            pub fn account<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.account =
+                    value.try_into().map_err(|e| format!("error converting supplied value for account: {e}"));
+                self
+            }
+            pub fn block<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantedBlock>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.block = value.try_into().map_err(|e| format!("error converting supplied value for block: {e}"));
+                self
+            }
+            pub fn topup<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Topup>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.topup = value.try_into().map_err(|e| format!("error converting supplied value for topup: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<TopupReceipt> for super::TopupReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: TopupReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { account: value.account?, block: value.block?, topup: value.topup? })
+            }
+        }
+        impl ::std::convert::From<super::TopupReceipt> for TopupReceipt {
+            fn from(value: super::TopupReceipt) -> Self {
+                Self { account: Ok(value.account), block: Ok(value.block), topup: Ok(value.topup) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct UsageEvent {
+            allocations: ::std::result::Result<::std::vec::Vec<super::Allocation>, ::std::string::String>,
+            cost: ::std::result::Result<i64, ::std::string::String>,
+            effective_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            idempotency_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            late: ::std::result::Result<bool, ::std::string::String>,
+            owed: ::std::result::Result<i64, ::std::string::String>,
+            price: ::std::result::Result<i64, ::std::string::String>,
+            properties: ::std::result::Result<
+                ::std::collections::BTreeMap<::std::string::String, ::std::string::String>,
+                ::std::string::String,
+            >,
+            recorded_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            reservation_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            seq: ::std::result::Result<i64, ::std::string::String>,
+            units: ::std::result::Result<i64, ::std::string::String>,
+            void_reason: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            voided_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for UsageEvent {
+            fn default() -> Self {
+                Self {
+                    allocations: Err("no value supplied for allocations".to_string()),
+                    cost: Err("no value supplied for cost".to_string()),
+                    effective_at: Err("no value supplied for effective_at".to_string()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    feature_key: Err("no value supplied for feature_key".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    idempotency_key: Err("no value supplied for idempotency_key".to_string()),
+                    late: Err("no value supplied for late".to_string()),
+                    owed: Err("no value supplied for owed".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                    properties: Err("no value supplied for properties".to_string()),
+                    recorded_at: Err("no value supplied for recorded_at".to_string()),
+                    reservation_id: Err("no value supplied for reservation_id".to_string()),
+                    seq: Err("no value supplied for seq".to_string()),
+                    units: Err("no value supplied for units".to_string()),
+                    void_reason: Err("no value supplied for void_reason".to_string()),
+                    voided_at: Err("no value supplied for voided_at".to_string()),
+                }
+            }
+        }
+        impl UsageEvent {
+            pub fn allocations<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::Allocation>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.allocations =
+                    value.try_into().map_err(|e| format!("error converting supplied value for allocations: {e}"));
+                self
+            }
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn effective_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.effective_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for effective_at: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn idempotency_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.idempotency_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for idempotency_key: {e}"));
+                self
+            }
+            pub fn late<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.late = value.try_into().map_err(|e| format!("error converting supplied value for late: {e}"));
+                self
+            }
+            pub fn owed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.owed = value.try_into().map_err(|e| format!("error converting supplied value for owed: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+            pub fn properties<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::collections::BTreeMap<::std::string::String, ::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.properties =
+                    value.try_into().map_err(|e| format!("error converting supplied value for properties: {e}"));
+                self
+            }
+            pub fn recorded_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.recorded_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for recorded_at: {e}"));
+                self
+            }
+            pub fn reservation_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reservation_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for reservation_id: {e}"));
+                self
+            }
+            pub fn seq<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.seq = value.try_into().map_err(|e| format!("error converting supplied value for seq: {e}"));
+                self
+            }
+            pub fn units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.units = value.try_into().map_err(|e| format!("error converting supplied value for units: {e}"));
+                self
+            }
+            pub fn void_reason<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.void_reason =
+                    value.try_into().map_err(|e| format!("error converting supplied value for void_reason: {e}"));
+                self
+            }
+            pub fn voided_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.voided_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for voided_at: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<UsageEvent> for super::UsageEvent {
+            type Error = super::error::ConversionError;
+            fn try_from(value: UsageEvent) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    allocations: value.allocations?,
+                    cost: value.cost?,
+                    effective_at: value.effective_at?,
+                    end_user_id: value.end_user_id?,
+                    feature_key: value.feature_key?,
+                    id: value.id?,
+                    idempotency_key: value.idempotency_key?,
+                    late: value.late?,
+                    owed: value.owed?,
+                    price: value.price?,
+                    properties: value.properties?,
+                    recorded_at: value.recorded_at?,
+                    reservation_id: value.reservation_id?,
+                    seq: value.seq?,
+                    units: value.units?,
+                    void_reason: value.void_reason?,
+                    voided_at: value.voided_at?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::UsageEvent> for UsageEvent {
+            fn from(value: super::UsageEvent) -> Self {
+                Self {
+                    allocations: Ok(value.allocations),
+                    cost: Ok(value.cost),
+                    effective_at: Ok(value.effective_at),
+                    end_user_id: Ok(value.end_user_id),
+                    feature_key: Ok(value.feature_key),
+                    id: Ok(value.id),
+                    idempotency_key: Ok(value.idempotency_key),
+                    late: Ok(value.late),
+                    owed: Ok(value.owed),
+                    price: Ok(value.price),
+                    properties: Ok(value.properties),
+                    recorded_at: Ok(value.recorded_at),
+                    reservation_id: Ok(value.reservation_id),
+                    seq: Ok(value.seq),
+                    units: Ok(value.units),
+                    void_reason: Ok(value.void_reason),
+                    voided_at: Ok(value.voided_at),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct UsageReceipt {
             allocations:
                 ::std::result::Result<::std::option::Option<::std::vec::Vec<super::Allocation>>, ::std::string::String>,
@@ -4461,7 +10115,11 @@ pub mod types {
             balance: ::std::result::Result<i64, ::std::string::String>,
             cost: ::std::result::Result<i64, ::std::string::String>,
             debt: ::std::result::Result<i64, ::std::string::String>,
-            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            dry_run: ::std::result::Result<bool, ::std::string::String>,
+            id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            owed: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            priced_by: ::std::result::Result<::std::option::Option<super::PricedBy>, ::std::string::String>,
             replayed: ::std::result::Result<bool, ::std::string::String>,
         }
         impl ::std::default::Default for UsageReceipt {
@@ -4472,7 +10130,11 @@ pub mod types {
                     balance: Err("no value supplied for balance".to_string()),
                     cost: Err("no value supplied for cost".to_string()),
                     debt: Err("no value supplied for debt".to_string()),
+                    dry_run: Err("no value supplied for dry_run".to_string()),
                     id: Err("no value supplied for id".to_string()),
+                    owed: Err("no value supplied for owed".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                    priced_by: Err("no value supplied for priced_by".to_string()),
                     replayed: Err("no value supplied for replayed".to_string()),
                 }
             }
@@ -4521,12 +10183,46 @@ pub mod types {
                 self.debt = value.try_into().map_err(|e| format!("error converting supplied value for debt: {e}"));
                 self
             }
+            pub fn dry_run<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.dry_run =
+                    value.try_into().map_err(|e| format!("error converting supplied value for dry_run: {e}"));
+                self
+            }
             pub fn id<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<::std::string::String>,
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
                 T::Error: ::std::fmt::Display,
             {
                 self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn owed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.owed = value.try_into().map_err(|e| format!("error converting supplied value for owed: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+            pub fn priced_by<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PricedBy>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priced_by =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priced_by: {e}"));
                 self
             }
             pub fn replayed<T>(mut self, value: T) -> Self
@@ -4548,7 +10244,11 @@ pub mod types {
                     balance: value.balance?,
                     cost: value.cost?,
                     debt: value.debt?,
+                    dry_run: value.dry_run?,
                     id: value.id?,
+                    owed: value.owed?,
+                    price: value.price?,
+                    priced_by: value.priced_by?,
                     replayed: value.replayed?,
                 })
             }
@@ -4561,7 +10261,11 @@ pub mod types {
                     balance: Ok(value.balance),
                     cost: Ok(value.cost),
                     debt: Ok(value.debt),
+                    dry_run: Ok(value.dry_run),
                     id: Ok(value.id),
+                    owed: Ok(value.owed),
+                    price: Ok(value.price),
+                    priced_by: Ok(value.priced_by),
                     replayed: Ok(value.replayed),
                 }
             }
@@ -4862,6 +10566,167 @@ pub mod types {
                 Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
             }
         }
+        #[derive(Clone, Debug)]
+        pub struct VoidBlock {
+            reason: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for VoidBlock {
+            fn default() -> Self {
+                Self { reason: Err("no value supplied for reason".to_string()) }
+            }
+        }
+        impl VoidBlock {
+            pub fn reason<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reason = value.try_into().map_err(|e| format!("error converting supplied value for reason: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VoidBlock> for super::VoidBlock {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VoidBlock) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { reason: value.reason? })
+            }
+        }
+        impl ::std::convert::From<super::VoidBlock> for VoidBlock {
+            fn from(value: super::VoidBlock) -> Self {
+                Self { reason: Ok(value.reason) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VoidReceipt {
+            account: ::std::result::Result<super::Account, ::std::string::String>,
+            debt_undone: ::std::result::Result<i64, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            replayed: ::std::result::Result<bool, ::std::string::String>,
+            returned: ::std::result::Result<i64, ::std::string::String>,
+            voided_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for VoidReceipt {
+            fn default() -> Self {
+                Self {
+                    account: Err("no value supplied for account".to_string()),
+                    debt_undone: Err("no value supplied for debt_undone".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    replayed: Err("no value supplied for replayed".to_string()),
+                    returned: Err("no value supplied for returned".to_string()),
+                    voided_at: Err("no value supplied for voided_at".to_string()),
+                }
+            }
+        }
+        impl VoidReceipt {
+            pub fn account<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.account =
+                    value.try_into().map_err(|e| format!("error converting supplied value for account: {e}"));
+                self
+            }
+            pub fn debt_undone<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.debt_undone =
+                    value.try_into().map_err(|e| format!("error converting supplied value for debt_undone: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn replayed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.replayed =
+                    value.try_into().map_err(|e| format!("error converting supplied value for replayed: {e}"));
+                self
+            }
+            pub fn returned<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.returned =
+                    value.try_into().map_err(|e| format!("error converting supplied value for returned: {e}"));
+                self
+            }
+            pub fn voided_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.voided_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for voided_at: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VoidReceipt> for super::VoidReceipt {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VoidReceipt) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    account: value.account?,
+                    debt_undone: value.debt_undone?,
+                    id: value.id?,
+                    replayed: value.replayed?,
+                    returned: value.returned?,
+                    voided_at: value.voided_at?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::VoidReceipt> for VoidReceipt {
+            fn from(value: super::VoidReceipt) -> Self {
+                Self {
+                    account: Ok(value.account),
+                    debt_undone: Ok(value.debt_undone),
+                    id: Ok(value.id),
+                    replayed: Ok(value.replayed),
+                    returned: Ok(value.returned),
+                    voided_at: Ok(value.voided_at),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VoidUsage {
+            reason: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for VoidUsage {
+            fn default() -> Self {
+                Self { reason: Ok(Default::default()) }
+            }
+        }
+        impl VoidUsage {
+            pub fn reason<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reason = value.try_into().map_err(|e| format!("error converting supplied value for reason: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VoidUsage> for super::VoidUsage {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VoidUsage) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { reason: value.reason? })
+            }
+        }
+        impl ::std::convert::From<super::VoidUsage> for VoidUsage {
+            fn from(value: super::VoidUsage) -> Self {
+                Self { reason: Ok(value.reason) }
+            }
+        }
     }
     #[doc = " Error types."]
     pub mod error {
@@ -4939,6 +10804,18 @@ impl ClientInfo<crate::transport::Transport> for Client {
 }
 impl ClientHooks<crate::transport::Transport> for &Client {}
 impl Client {
+    #[doc = "Check and record in one step\n\nFor work that is about to be done: refuses with the check's reason who may not use the feature, then records as\n`POST /v1/usage` does, atomically. Refused, nothing was recorded. Event identity is that of usage.\n\n\nSends a `POST` request to `/v1/consume`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.consume()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn consume(&self) -> builder::Consume<'_> {
+        builder::Consume::new(self)
+    }
+    #[doc = "Correct a balance\n\nAbove 0: a block of kind `adjustment`. Below 0: takes from `block_id`, else from the blocks that may pay for\n`feature_key`, else from those without scope; what is not there is refused, or owed with `allow_negative`.\n\n\nSends a `POST` request to `/v1/credits/adjustments`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.adjust_credits()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn adjust_credits(&self) -> builder::AdjustCredits<'_> {
+        builder::AdjustCredits::new(self)
+    }
+    #[doc = "End a block\n\nWhat is free of it is taken now, what is held when it comes back.\n\n\nSends a `POST` request to `/v1/credits/blocks/{block_id}/void`\n\nArguments:\n- `block_id`: The block.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.void_block()\n    .block_id(block_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn void_block(&self) -> builder::VoidBlock<'_> {
+        builder::VoidBlock::new(self)
+    }
     #[doc = "Grant credits\n\nOne grant is one block, never merged with another. Free credit first pays the debts it may pay. An account\ncomes into being with its first grant or usage.\n\n\nSends a `POST` request to `/v1/credits/grants`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_grant()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn create_grant(&self) -> builder::CreateGrant<'_> {
         builder::CreateGrant::new(self)
@@ -4947,9 +10824,25 @@ impl Client {
     pub fn get_end_user_credits(&self) -> builder::GetEndUserCredits<'_> {
         builder::GetEndUserCredits::new(self)
     }
-    #[doc = "An end user's ledger entries\n\nAppend-only, in order of `seq`, which counts from 1 without gaps. `next_cursor` is the `after_seq` of the next\npage. Each entry's `hash` covers it and the entry before.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/ledger`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `after_seq`: Entries after this one.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_ledger_entries()\n    .end_user_id(end_user_id)\n    .after_seq(after_seq)\n    .limit(limit)\n    .send()\n    .await;\n```"]
+    #[doc = "An end user's ledger entries\n\nAppend-only, in order of `seq`, which counts from 1 without gaps. `next_cursor` is the `after_seq` of the next\npage. Each entry's `hash` covers it and the entry before.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/ledger`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `after_seq`: Entries after this one.\n- `feature_key`: Only entries about usage and reservations of this feature.\n- `from`: Only entries recorded then or later.\n- `kind`: Only entries of these kinds, separated by commas.\n- `limit`: Items per page.\n- `reservation_id`: Only entries about this reservation.\n- `to`: Only entries recorded before.\n- `usage_id`: Only entries about this usage event.\n```ignore\nlet response = client.list_ledger_entries()\n    .end_user_id(end_user_id)\n    .after_seq(after_seq)\n    .feature_key(feature_key)\n    .from(from)\n    .kind(kind)\n    .limit(limit)\n    .reservation_id(reservation_id)\n    .to(to)\n    .usage_id(usage_id)\n    .send()\n    .await;\n```"]
     pub fn list_ledger_entries(&self) -> builder::ListLedgerEntries<'_> {
         builder::ListLedgerEntries::new(self)
+    }
+    #[doc = "An end user's own terms\n\nAll overrides, in order of their features.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/overrides`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n```ignore\nlet response = client.list_overrides()\n    .end_user_id(end_user_id)\n    .send()\n    .await;\n```"]
+    pub fn list_overrides(&self) -> builder::ListOverrides<'_> {
+        builder::ListOverrides::new(self)
+    }
+    #[doc = "An end user's own terms for a feature\n\nAlso when they are over.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/overrides/{feature_key}`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `feature_key`: The feature.\n```ignore\nlet response = client.get_override()\n    .end_user_id(end_user_id)\n    .feature_key(feature_key)\n    .send()\n    .await;\n```"]
+    pub fn get_override(&self) -> builder::GetOverride<'_> {
+        builder::GetOverride::new(self)
+    }
+    #[doc = "Give an end user terms of their own\n\nReplaces the override of the feature, if there is one. Wins over add-ons, the plan and the feature; what is left out\nis as it would be without it.\n\n\nSends a `PUT` request to `/v1/end_users/{end_user_id}/overrides/{feature_key}`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `feature_key`: The feature.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.set_override()\n    .end_user_id(end_user_id)\n    .feature_key(feature_key)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn set_override(&self) -> builder::SetOverride<'_> {
+        builder::SetOverride::new(self)
+    }
+    #[doc = "Take an end user's own terms away\n\nThe feature is as it would be without them.\n\n\nSends a `DELETE` request to `/v1/end_users/{end_user_id}/overrides/{feature_key}`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `feature_key`: The feature.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n```ignore\nlet response = client.remove_override()\n    .end_user_id(end_user_id)\n    .feature_key(feature_key)\n    .idempotency_key(idempotency_key)\n    .send()\n    .await;\n```"]
+    pub fn remove_override(&self) -> builder::RemoveOverride<'_> {
+        builder::RemoveOverride::new(self)
     }
     #[doc = "Check one feature\n\nWhether the end user may use the feature now, and what it would cost. Reserves and records nothing. An end\nuser nobody has seen before is a normal answer, not an error; so is an unknown feature (`feature_unknown`).\n\n\nSends a `GET` request to `/v1/entitlements/check`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `feature_key`: The feature.\n- `units`: How many units are intended.\n```ignore\nlet response = client.check_entitlement()\n    .end_user_id(end_user_id)\n    .feature_key(feature_key)\n    .units(units)\n    .send()\n    .await;\n```"]
     pub fn check_entitlement(&self) -> builder::CheckEntitlement<'_> {
@@ -4971,6 +10864,14 @@ impl Client {
     pub fn get_feature(&self) -> builder::GetFeature<'_> {
         builder::GetFeature::new(self)
     }
+    #[doc = "A feature's prices\n\nAll versions, the earliest first; `effective_from` null = since ever.\n\n\nSends a `GET` request to `/v1/features/{feature_key}/prices`\n\nArguments:\n- `feature_key`: The feature.\n```ignore\nlet response = client.list_prices()\n    .feature_key(feature_key)\n    .send()\n    .await;\n```"]
+    pub fn list_prices(&self) -> builder::ListPrices<'_> {
+        builder::ListPrices::new(self)
+    }
+    #[doc = "Give a feature a new price\n\nIn force from `effective_from` on (now, if it is not given); not before now, but for a feature's first price. What\nwas recorded is never repriced.\n\n\nSends a `POST` request to `/v1/features/{feature_key}/prices`\n\nArguments:\n- `feature_key`: The feature.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_price()\n    .feature_key(feature_key)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn create_price(&self) -> builder::CreatePrice<'_> {
+        builder::CreatePrice::new(self)
+    }
     #[doc = "List plans\n\nOldest first.\n\nSends a `GET` request to `/v1/plans`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_plans()\n    .cursor(cursor)\n    .limit(limit)\n    .send()\n    .await;\n```"]
     pub fn list_plans(&self) -> builder::ListPlans<'_> {
         builder::ListPlans::new(self)
@@ -4990,6 +10891,30 @@ impl Client {
     #[doc = "Create a variant of a plan\n\nWhat subscribers get: a billing period, credit grants, and entitlements. The features it names must exist.\n\n\nSends a `POST` request to `/v1/plans/{plan_id}/variants`\n\nArguments:\n- `plan_id`: The plan.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_variant()\n    .plan_id(plan_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn create_variant(&self) -> builder::CreateVariant<'_> {
         builder::CreateVariant::new(self)
+    }
+    #[doc = "List an end user's reservations\n\nNewest first, closed ones too.\n\n\nSends a `GET` request to `/v1/reservations`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `end_user_id`: Your own id of the end user.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_reservations()\n    .cursor(cursor)\n    .end_user_id(end_user_id)\n    .limit(limit)\n    .send()\n    .await;\n```"]
+    pub fn list_reservations(&self) -> builder::ListReservations<'_> {
+        builder::ListReservations::new(self)
+    }
+    #[doc = "Reserve credit\n\nPrices the estimate and sets it aside, in burn order, until it is committed or released, or its time runs out: from\n`expires_at` on it holds nothing. Refuses with the check's reason who may not use the feature.\n\n\nSends a `POST` request to `/v1/reservations`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_reservation()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn create_reservation(&self) -> builder::CreateReservation<'_> {
+        builder::CreateReservation::new(self)
+    }
+    #[doc = "A reservation\n\nAs it stands now.\n\n\nSends a `GET` request to `/v1/reservations/{reservation_id}`\n\nArguments:\n- `reservation_id`: The reservation.\n```ignore\nlet response = client.get_reservation()\n    .reservation_id(reservation_id)\n    .send()\n    .await;\n```"]
+    pub fn get_reservation(&self) -> builder::GetReservation<'_> {
+        builder::GetReservation::new(self)
+    }
+    #[doc = "Turn held credit into usage\n\nA reservation is one event: each commit costs the price of all units so far, less what was committed before. It is\ntaken from what is held, and counts at the reservation's time. A final commit gives the rest back.\n\n\nSends a `POST` request to `/v1/reservations/{reservation_id}/commit`\n\nArguments:\n- `reservation_id`: The reservation.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.commit_reservation()\n    .reservation_id(reservation_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn commit_reservation(&self) -> builder::CommitReservation<'_> {
+        builder::CommitReservation::new(self)
+    }
+    #[doc = "Let a reservation live longer\n\nMoves `expires_at` to now + `ttl_seconds`: never earlier than it was, at most 24 hours after the reservation was made.\n\n\nSends a `POST` request to `/v1/reservations/{reservation_id}/extend`\n\nArguments:\n- `reservation_id`: The reservation.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.extend_reservation()\n    .reservation_id(reservation_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn extend_reservation(&self) -> builder::ExtendReservation<'_> {
+        builder::ExtendReservation::new(self)
+    }
+    #[doc = "Give held credit back\n\nAll that is still held returns to its blocks.\n\n\nSends a `POST` request to `/v1/reservations/{reservation_id}/release`\n\nArguments:\n- `reservation_id`: The reservation.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.release_reservation()\n    .reservation_id(reservation_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn release_reservation(&self) -> builder::ReleaseReservation<'_> {
+        builder::ReleaseReservation::new(self)
     }
     #[doc = "The sandbox's clock\n\nIt follows real time until it is first set, then it stands still until it is set again.\n\nSends a `GET` request to `/v1/sandbox/clock`\n\n```ignore\nlet response = client.get_sandbox_clock()\n    .send()\n    .await;\n```"]
     pub fn get_sandbox_clock(&self) -> builder::GetSandboxClock<'_> {
@@ -5011,6 +10936,42 @@ impl Client {
     pub fn get_subscription(&self) -> builder::GetSubscription<'_> {
         builder::GetSubscription::new(self)
     }
+    #[doc = "List top-up packages\n\nOldest first, without the archived ones.\n\n\nSends a `GET` request to `/v1/topup_packages`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_topup_packages()\n    .cursor(cursor)\n    .limit(limit)\n    .send()\n    .await;\n```"]
+    pub fn list_topup_packages(&self) -> builder::ListTopupPackages<'_> {
+        builder::ListTopupPackages::new(self)
+    }
+    #[doc = "Create a top-up package\n\nCredit as it is sold; payment is yours.\n\n\nSends a `POST` request to `/v1/topup_packages`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_topup_package()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn create_topup_package(&self) -> builder::CreateTopupPackage<'_> {
+        builder::CreateTopupPackage::new(self)
+    }
+    #[doc = "A top-up package\n\nAlso an archived one.\n\n\nSends a `GET` request to `/v1/topup_packages/{package_id}`\n\nArguments:\n- `package_id`: The package.\n```ignore\nlet response = client.get_topup_package()\n    .package_id(package_id)\n    .send()\n    .await;\n```"]
+    pub fn get_topup_package(&self) -> builder::GetTopupPackage<'_> {
+        builder::GetTopupPackage::new(self)
+    }
+    #[doc = "Replace a top-up package\n\nFor top-ups from now on; earlier ones keep what they were.\n\n\nSends a `PUT` request to `/v1/topup_packages/{package_id}`\n\nArguments:\n- `package_id`: The package.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.replace_topup_package()\n    .package_id(package_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn replace_topup_package(&self) -> builder::ReplaceTopupPackage<'_> {
+        builder::ReplaceTopupPackage::new(self)
+    }
+    #[doc = "Archive a top-up package\n\nNobody can buy it any more; top-ups of it stay as they are.\n\n\nSends a `DELETE` request to `/v1/topup_packages/{package_id}`\n\nArguments:\n- `package_id`: The package.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n```ignore\nlet response = client.archive_topup_package()\n    .package_id(package_id)\n    .idempotency_key(idempotency_key)\n    .send()\n    .await;\n```"]
+    pub fn archive_topup_package(&self) -> builder::ArchiveTopupPackage<'_> {
+        builder::ArchiveTopupPackage::new(self)
+    }
+    #[doc = "List an end user's top-ups\n\nNewest first.\n\n\nSends a `GET` request to `/v1/topups`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `end_user_id`: Your own id of the end user.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_topups()\n    .cursor(cursor)\n    .end_user_id(end_user_id)\n    .limit(limit)\n    .send()\n    .await;\n```"]
+    pub fn list_topups(&self) -> builder::ListTopups<'_> {
+        builder::ListTopups::new(self)
+    }
+    #[doc = "Grant credit that was bought\n\nOf a package, or of an amount. A payment is booked once per end user, for ever: the same `payment_reference` answers\nthe first top-up again, with another order it is refused.\n\n\nSends a `POST` request to `/v1/topups`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.create_topup()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn create_topup(&self) -> builder::CreateTopup<'_> {
+        builder::CreateTopup::new(self)
+    }
+    #[doc = "A top-up\n\nAs it stands now.\n\n\nSends a `GET` request to `/v1/topups/{topup_id}`\n\nArguments:\n- `topup_id`: The top-up.\n```ignore\nlet response = client.get_topup()\n    .topup_id(topup_id)\n    .send()\n    .await;\n```"]
+    pub fn get_topup(&self) -> builder::GetTopup<'_> {
+        builder::GetTopup::new(self)
+    }
+    #[doc = "Take back bought credit\n\nTakes back what is free of its block; a refund of all that is left ends the block. With `claw_back_spent` what was\nspent, or is held, becomes debt; a hold or a void that gives it back later lowers that debt.\n\n\nSends a `POST` request to `/v1/topups/{topup_id}/refund`\n\nArguments:\n- `topup_id`: The top-up.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.refund_topup()\n    .topup_id(topup_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn refund_topup(&self) -> builder::RefundTopup<'_> {
+        builder::RefundTopup::new(self)
+    }
     #[doc = "Record usage\n\nPrices the event and debits it in burn order. Usage records work that was done: it is refused only for its\nidentity, its price and missing credit, never for an entitlement. An event's identity is the end user and its\nidempotency key (`idempotency_key`, or the header, which means the same), for ever. Without a key, every\nrequest is an event of its own.\n\n\nSends a `POST` request to `/v1/usage`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn record_usage(&self) -> builder::RecordUsage<'_> {
         builder::RecordUsage::new(self)
@@ -5018,6 +10979,14 @@ impl Client {
     #[doc = "Record up to 1,000 events\n\nEach event is decided on its own, in order; one refusal does not stop the others. An event without a key of its\nown gets the header's, as `{key}/{index}`.\n\n\nSends a `POST` request to `/v1/usage/batch`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage_batch()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn record_usage_batch(&self) -> builder::RecordUsageBatch<'_> {
         builder::RecordUsageBatch::new(self)
+    }
+    #[doc = "A usage event\n\nWhat was recorded, and whether it was undone since.\n\n\nSends a `GET` request to `/v1/usage/{usage_id}`\n\nArguments:\n- `usage_id`: The usage event.\n```ignore\nlet response = client.get_usage()\n    .usage_id(usage_id)\n    .send()\n    .await;\n```"]
+    pub fn get_usage(&self) -> builder::GetUsage<'_> {
+        builder::GetUsage::new(self)
+    }
+    #[doc = "Undo usage\n\nUndoes the event in reverse: its open debt goes, what paid its debt since goes back, and each block gets back what\nit paid. Credit of a block that is over meets the block's fate at once. Voiding again answers the same. The event's\nkey stays used: a corrected event needs a new one.\n\n\nSends a `POST` request to `/v1/usage/{usage_id}/void`\n\nArguments:\n- `usage_id`: The usage event.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.void_usage()\n    .usage_id(usage_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn void_usage(&self) -> builder::VoidUsage<'_> {
+        builder::VoidUsage::new(self)
     }
     #[doc = "A variant\n\nThe variant in its newest version.\n\nSends a `GET` request to `/v1/variants/{variant_id}`\n\nArguments:\n- `variant_id`: The variant.\n```ignore\nlet response = client.get_variant()\n    .variant_id(variant_id)\n    .send()\n    .await;\n```"]
     pub fn get_variant(&self) -> builder::GetVariant<'_> {
@@ -5032,6 +11001,250 @@ pub mod builder {
     use super::{
         ByteStream, ClientHooks, ClientInfo, Error, OperationInfo, RequestBuilderExt, ResponseValue, encode_path,
     };
+    #[doc = "Builder for [`Client::consume`]\n\n[`Client::consume`]: super::Client::consume"]
+    #[derive(Debug, Clone)]
+    pub struct Consume<'a> {
+        client: &'a super::Client,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::RecordUsage, String>,
+    }
+    impl<'a> Consume<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, idempotency_key: Ok(None), body: Ok(::std::default::Default::default()) }
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::RecordUsage>,
+            <V as std::convert::TryInto<types::RecordUsage>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `RecordUsage` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::RecordUsage) -> types::builder::RecordUsage,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/consume`"]
+        pub async fn send(self) -> Result<ResponseValue<types::ConsumeReceipt>, Error<types::Problem>> {
+            let Self { client, idempotency_key, body } = self;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::RecordUsage::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/consume", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "consume" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::adjust_credits`]\n\n[`Client::adjust_credits`]: super::Client::adjust_credits"]
+    #[derive(Debug, Clone)]
+    pub struct AdjustCredits<'a> {
+        client: &'a super::Client,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::AdjustCredits, String>,
+    }
+    impl<'a> AdjustCredits<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, idempotency_key: Ok(None), body: Ok(::std::default::Default::default()) }
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::AdjustCredits>,
+            <V as std::convert::TryInto<types::AdjustCredits>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `AdjustCredits` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::AdjustCredits) -> types::builder::AdjustCredits,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/credits/adjustments`"]
+        pub async fn send(self) -> Result<ResponseValue<types::AdjustmentReceipt>, Error<types::Problem>> {
+            let Self { client, idempotency_key, body } = self;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::AdjustCredits::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/credits/adjustments", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "adjust_credits" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                201u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::void_block`]\n\n[`Client::void_block`]: super::Client::void_block"]
+    #[derive(Debug, Clone)]
+    pub struct VoidBlock<'a> {
+        client: &'a super::Client,
+        block_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::VoidBlock, String>,
+    }
+    impl<'a> VoidBlock<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                block_id: Err("block_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn block_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.block_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for block_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::VoidBlock>,
+            <V as std::convert::TryInto<types::VoidBlock>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `VoidBlock` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::VoidBlock) -> types::builder::VoidBlock,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/credits/blocks/{block_id}/void`"]
+        pub async fn send(self) -> Result<ResponseValue<types::BlockVoidReceipt>, Error<types::Problem>> {
+            let Self { client, block_id, idempotency_key, body } = self;
+            let block_id = block_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::VoidBlock::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/credits/blocks/{}/void", client.baseurl, encode_path(&block_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "void_block" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
     #[doc = "Builder for [`Client::create_grant`]\n\n[`Client::create_grant`]: super::Client::create_grant"]
     #[derive(Debug, Clone)]
     pub struct CreateGrant<'a> {
@@ -5176,7 +11389,13 @@ pub mod builder {
         client: &'a super::Client,
         end_user_id: Result<::std::string::String, String>,
         after_seq: Result<Option<i64>, String>,
+        feature_key: Result<Option<::std::string::String>, String>,
+        from: Result<Option<::std::string::String>, String>,
+        kind: Result<Option<::std::string::String>, String>,
         limit: Result<Option<i32>, String>,
+        reservation_id: Result<Option<::std::string::String>, String>,
+        to: Result<Option<::std::string::String>, String>,
+        usage_id: Result<Option<::std::string::String>, String>,
     }
     impl<'a> ListLedgerEntries<'a> {
         pub fn new(client: &'a super::Client) -> Self {
@@ -5184,7 +11403,13 @@ pub mod builder {
                 client: client,
                 end_user_id: Err("end_user_id was not initialized".to_string()),
                 after_seq: Ok(None),
+                feature_key: Ok(None),
+                from: Ok(None),
+                kind: Ok(None),
                 limit: Ok(None),
+                reservation_id: Ok(None),
+                to: Ok(None),
+                usage_id: Ok(None),
             }
         }
         pub fn end_user_id<V>(mut self, value: V) -> Self
@@ -5204,6 +11429,36 @@ pub mod builder {
                 value.try_into().map(Some).map_err(|_| "conversion to `i64` for after_seq failed".to_string());
             self
         }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        pub fn from<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.from = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for from failed".to_string());
+            self
+        }
+        pub fn kind<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.kind = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for kind failed".to_string());
+            self
+        }
         pub fn limit<V>(mut self, value: V) -> Self
         where
             V: std::convert::TryInto<i32>,
@@ -5211,12 +11466,49 @@ pub mod builder {
             self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
             self
         }
+        pub fn reservation_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.reservation_id = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for reservation_id failed".to_string());
+            self
+        }
+        pub fn to<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.to = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for to failed".to_string());
+            self
+        }
+        pub fn usage_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.usage_id = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for usage_id failed".to_string());
+            self
+        }
         #[doc = "Sends a `GET` request to `/v1/end_users/{end_user_id}/ledger`"]
         pub async fn send(self) -> Result<ResponseValue<types::LedgerEntryList>, Error<types::Problem>> {
-            let Self { client, end_user_id, after_seq, limit } = self;
+            let Self { client, end_user_id, after_seq, feature_key, from, kind, limit, reservation_id, to, usage_id } =
+                self;
             let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
             let after_seq = after_seq.map_err(Error::InvalidRequest)?;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let from = from.map_err(Error::InvalidRequest)?;
+            let kind = kind.map_err(Error::InvalidRequest)?;
             let limit = limit.map_err(Error::InvalidRequest)?;
+            let reservation_id = reservation_id.map_err(Error::InvalidRequest)?;
+            let to = to.map_err(Error::InvalidRequest)?;
+            let usage_id = usage_id.map_err(Error::InvalidRequest)?;
             let url = format!("{}/v1/end_users/{}/ledger", client.baseurl, encode_path(&end_user_id.to_string()),);
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
             header_map.append(
@@ -5229,10 +11521,328 @@ pub mod builder {
                 .get(url)
                 .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
                 .query(&progenitor_client::QueryParam::new("after_seq", &after_seq))
+                .query(&progenitor_client::QueryParam::new("feature_key", &feature_key))
+                .query(&progenitor_client::QueryParam::new("from", &from))
+                .query(&progenitor_client::QueryParam::new("kind", &kind))
                 .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .query(&progenitor_client::QueryParam::new("reservation_id", &reservation_id))
+                .query(&progenitor_client::QueryParam::new("to", &to))
+                .query(&progenitor_client::QueryParam::new("usage_id", &usage_id))
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "list_ledger_entries" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::list_overrides`]\n\n[`Client::list_overrides`]: super::Client::list_overrides"]
+    #[derive(Debug, Clone)]
+    pub struct ListOverrides<'a> {
+        client: &'a super::Client,
+        end_user_id: Result<::std::string::String, String>,
+    }
+    impl<'a> ListOverrides<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, end_user_id: Err("end_user_id was not initialized".to_string()) }
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/end_users/{end_user_id}/overrides`"]
+        pub async fn send(self) -> Result<ResponseValue<types::OverrideList>, Error<types::Problem>> {
+            let Self { client, end_user_id } = self;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/end_users/{}/overrides", client.baseurl, encode_path(&end_user_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_overrides" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::get_override`]\n\n[`Client::get_override`]: super::Client::get_override"]
+    #[derive(Debug, Clone)]
+    pub struct GetOverride<'a> {
+        client: &'a super::Client,
+        end_user_id: Result<::std::string::String, String>,
+        feature_key: Result<::std::string::String, String>,
+    }
+    impl<'a> GetOverride<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                feature_key: Err("feature_key was not initialized".to_string()),
+            }
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/end_users/{end_user_id}/overrides/{feature_key}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Override>, Error<types::Problem>> {
+            let Self { client, end_user_id, feature_key } = self;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let url = format!(
+                "{}/v1/end_users/{}/overrides/{}",
+                client.baseurl,
+                encode_path(&end_user_id.to_string()),
+                encode_path(&feature_key.to_string()),
+            );
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "get_override" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::set_override`]\n\n[`Client::set_override`]: super::Client::set_override"]
+    #[derive(Debug, Clone)]
+    pub struct SetOverride<'a> {
+        client: &'a super::Client,
+        end_user_id: Result<::std::string::String, String>,
+        feature_key: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::OverrideInput, String>,
+    }
+    impl<'a> SetOverride<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                feature_key: Err("feature_key was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::OverrideInput>,
+            <V as std::convert::TryInto<types::OverrideInput>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `OverrideInput` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::OverrideInput) -> types::builder::OverrideInput,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `PUT` request to `/v1/end_users/{end_user_id}/overrides/{feature_key}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Override>, Error<types::Problem>> {
+            let Self { client, end_user_id, feature_key, idempotency_key, body } = self;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::OverrideInput::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!(
+                "{}/v1/end_users/{}/overrides/{}",
+                client.baseurl,
+                encode_path(&end_user_id.to_string()),
+                encode_path(&feature_key.to_string()),
+            );
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .put(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "set_override" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::remove_override`]\n\n[`Client::remove_override`]: super::Client::remove_override"]
+    #[derive(Debug, Clone)]
+    pub struct RemoveOverride<'a> {
+        client: &'a super::Client,
+        end_user_id: Result<::std::string::String, String>,
+        feature_key: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+    }
+    impl<'a> RemoveOverride<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                feature_key: Err("feature_key was not initialized".to_string()),
+                idempotency_key: Ok(None),
+            }
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        #[doc = "Sends a `DELETE` request to `/v1/end_users/{end_user_id}/overrides/{feature_key}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::OverrideRemoved>, Error<types::Problem>> {
+            let Self { client, end_user_id, feature_key, idempotency_key } = self;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let url = format!(
+                "{}/v1/end_users/{}/overrides/{}",
+                client.baseurl,
+                encode_path(&end_user_id.to_string()),
+                encode_path(&feature_key.to_string()),
+            );
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .delete(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "remove_override" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;
@@ -5563,6 +12173,147 @@ pub mod builder {
             let response = result?;
             match response.status().as_u16() {
                 200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::list_prices`]\n\n[`Client::list_prices`]: super::Client::list_prices"]
+    #[derive(Debug, Clone)]
+    pub struct ListPrices<'a> {
+        client: &'a super::Client,
+        feature_key: Result<::std::string::String, String>,
+    }
+    impl<'a> ListPrices<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, feature_key: Err("feature_key was not initialized".to_string()) }
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/features/{feature_key}/prices`"]
+        pub async fn send(self) -> Result<ResponseValue<types::PriceVersionList>, Error<types::Problem>> {
+            let Self { client, feature_key } = self;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/features/{}/prices", client.baseurl, encode_path(&feature_key.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_prices" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::create_price`]\n\n[`Client::create_price`]: super::Client::create_price"]
+    #[derive(Debug, Clone)]
+    pub struct CreatePrice<'a> {
+        client: &'a super::Client,
+        feature_key: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::CreatePrice, String>,
+    }
+    impl<'a> CreatePrice<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                feature_key: Err("feature_key was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::CreatePrice>,
+            <V as std::convert::TryInto<types::CreatePrice>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `CreatePrice` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::CreatePrice) -> types::builder::CreatePrice,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/features/{feature_key}/prices`"]
+        pub async fn send(self) -> Result<ResponseValue<types::PriceVersion>, Error<types::Problem>> {
+            let Self { client, feature_key, idempotency_key, body } = self;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::CreatePrice::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/features/{}/prices", client.baseurl, encode_path(&feature_key.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "create_price" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                201u16 => ResponseValue::from_response(response).await,
                 400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
                 500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
                 _ => Err(Error::UnexpectedResponse(response)),
@@ -5924,6 +12675,488 @@ pub mod builder {
             }
         }
     }
+    #[doc = "Builder for [`Client::list_reservations`]\n\n[`Client::list_reservations`]: super::Client::list_reservations"]
+    #[derive(Debug, Clone)]
+    pub struct ListReservations<'a> {
+        client: &'a super::Client,
+        cursor: Result<Option<::std::string::String>, String>,
+        end_user_id: Result<::std::string::String, String>,
+        limit: Result<Option<i32>, String>,
+    }
+    impl<'a> ListReservations<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                cursor: Ok(None),
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                limit: Ok(None),
+            }
+        }
+        pub fn cursor<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.cursor = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for cursor failed".to_string());
+            self
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn limit<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/reservations`"]
+        pub async fn send(self) -> Result<ResponseValue<types::ReservationList>, Error<types::Problem>> {
+            let Self { client, cursor, end_user_id, limit } = self;
+            let cursor = cursor.map_err(Error::InvalidRequest)?;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let limit = limit.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/reservations", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("cursor", &cursor))
+                .query(&progenitor_client::QueryParam::new("end_user_id", &end_user_id))
+                .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_reservations" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::create_reservation`]\n\n[`Client::create_reservation`]: super::Client::create_reservation"]
+    #[derive(Debug, Clone)]
+    pub struct CreateReservation<'a> {
+        client: &'a super::Client,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::CreateReservation, String>,
+    }
+    impl<'a> CreateReservation<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, idempotency_key: Ok(None), body: Ok(::std::default::Default::default()) }
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::CreateReservation>,
+            <V as std::convert::TryInto<types::CreateReservation>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `CreateReservation` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::CreateReservation) -> types::builder::CreateReservation,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/reservations`"]
+        pub async fn send(self) -> Result<ResponseValue<types::ReservationReceipt>, Error<types::Problem>> {
+            let Self { client, idempotency_key, body } = self;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::CreateReservation::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/reservations", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "create_reservation" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                201u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::get_reservation`]\n\n[`Client::get_reservation`]: super::Client::get_reservation"]
+    #[derive(Debug, Clone)]
+    pub struct GetReservation<'a> {
+        client: &'a super::Client,
+        reservation_id: Result<::std::string::String, String>,
+    }
+    impl<'a> GetReservation<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, reservation_id: Err("reservation_id was not initialized".to_string()) }
+        }
+        pub fn reservation_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.reservation_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for reservation_id failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/reservations/{reservation_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Reservation>, Error<types::Problem>> {
+            let Self { client, reservation_id } = self;
+            let reservation_id = reservation_id.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/reservations/{}", client.baseurl, encode_path(&reservation_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "get_reservation" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::commit_reservation`]\n\n[`Client::commit_reservation`]: super::Client::commit_reservation"]
+    #[derive(Debug, Clone)]
+    pub struct CommitReservation<'a> {
+        client: &'a super::Client,
+        reservation_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::CommitReservation, String>,
+    }
+    impl<'a> CommitReservation<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                reservation_id: Err("reservation_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn reservation_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.reservation_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for reservation_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::CommitReservation>,
+            <V as std::convert::TryInto<types::CommitReservation>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `CommitReservation` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::CommitReservation) -> types::builder::CommitReservation,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/reservations/{reservation_id}/commit`"]
+        pub async fn send(self) -> Result<ResponseValue<types::CommitReceipt>, Error<types::Problem>> {
+            let Self { client, reservation_id, idempotency_key, body } = self;
+            let reservation_id = reservation_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::CommitReservation::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/reservations/{}/commit", client.baseurl, encode_path(&reservation_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "commit_reservation" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::extend_reservation`]\n\n[`Client::extend_reservation`]: super::Client::extend_reservation"]
+    #[derive(Debug, Clone)]
+    pub struct ExtendReservation<'a> {
+        client: &'a super::Client,
+        reservation_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::ExtendReservation, String>,
+    }
+    impl<'a> ExtendReservation<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                reservation_id: Err("reservation_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn reservation_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.reservation_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for reservation_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::ExtendReservation>,
+            <V as std::convert::TryInto<types::ExtendReservation>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `ExtendReservation` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::ExtendReservation) -> types::builder::ExtendReservation,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/reservations/{reservation_id}/extend`"]
+        pub async fn send(self) -> Result<ResponseValue<types::ReservationReceipt>, Error<types::Problem>> {
+            let Self { client, reservation_id, idempotency_key, body } = self;
+            let reservation_id = reservation_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::ExtendReservation::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/reservations/{}/extend", client.baseurl, encode_path(&reservation_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "extend_reservation" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::release_reservation`]\n\n[`Client::release_reservation`]: super::Client::release_reservation"]
+    #[derive(Debug, Clone)]
+    pub struct ReleaseReservation<'a> {
+        client: &'a super::Client,
+        reservation_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::ReleaseReservation, String>,
+    }
+    impl<'a> ReleaseReservation<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                reservation_id: Err("reservation_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn reservation_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.reservation_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for reservation_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::ReleaseReservation>,
+            <V as std::convert::TryInto<types::ReleaseReservation>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `ReleaseReservation` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::ReleaseReservation) -> types::builder::ReleaseReservation,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/reservations/{reservation_id}/release`"]
+        pub async fn send(self) -> Result<ResponseValue<types::ReservationReceipt>, Error<types::Problem>> {
+            let Self { client, reservation_id, idempotency_key, body } = self;
+            let reservation_id = reservation_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::ReleaseReservation::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/reservations/{}/release", client.baseurl, encode_path(&reservation_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "release_reservation" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
     #[doc = "Builder for [`Client::get_sandbox_clock`]\n\n[`Client::get_sandbox_clock`]: super::Client::get_sandbox_clock"]
     #[derive(Debug, Clone)]
     pub struct GetSandboxClock<'a> {
@@ -6241,6 +13474,647 @@ pub mod builder {
             }
         }
     }
+    #[doc = "Builder for [`Client::list_topup_packages`]\n\n[`Client::list_topup_packages`]: super::Client::list_topup_packages"]
+    #[derive(Debug, Clone)]
+    pub struct ListTopupPackages<'a> {
+        client: &'a super::Client,
+        cursor: Result<Option<::std::string::String>, String>,
+        limit: Result<Option<i32>, String>,
+    }
+    impl<'a> ListTopupPackages<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, cursor: Ok(None), limit: Ok(None) }
+        }
+        pub fn cursor<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.cursor = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for cursor failed".to_string());
+            self
+        }
+        pub fn limit<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/topup_packages`"]
+        pub async fn send(self) -> Result<ResponseValue<types::TopupPackageList>, Error<types::Problem>> {
+            let Self { client, cursor, limit } = self;
+            let cursor = cursor.map_err(Error::InvalidRequest)?;
+            let limit = limit.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topup_packages", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("cursor", &cursor))
+                .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_topup_packages" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::create_topup_package`]\n\n[`Client::create_topup_package`]: super::Client::create_topup_package"]
+    #[derive(Debug, Clone)]
+    pub struct CreateTopupPackage<'a> {
+        client: &'a super::Client,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::TopupPackageInput, String>,
+    }
+    impl<'a> CreateTopupPackage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, idempotency_key: Ok(None), body: Ok(::std::default::Default::default()) }
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::TopupPackageInput>,
+            <V as std::convert::TryInto<types::TopupPackageInput>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `TopupPackageInput` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::TopupPackageInput) -> types::builder::TopupPackageInput,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/topup_packages`"]
+        pub async fn send(self) -> Result<ResponseValue<types::TopupPackage>, Error<types::Problem>> {
+            let Self { client, idempotency_key, body } = self;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::TopupPackageInput::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topup_packages", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "create_topup_package" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                201u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::get_topup_package`]\n\n[`Client::get_topup_package`]: super::Client::get_topup_package"]
+    #[derive(Debug, Clone)]
+    pub struct GetTopupPackage<'a> {
+        client: &'a super::Client,
+        package_id: Result<::std::string::String, String>,
+    }
+    impl<'a> GetTopupPackage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, package_id: Err("package_id was not initialized".to_string()) }
+        }
+        pub fn package_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.package_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for package_id failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/topup_packages/{package_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::TopupPackage>, Error<types::Problem>> {
+            let Self { client, package_id } = self;
+            let package_id = package_id.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topup_packages/{}", client.baseurl, encode_path(&package_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "get_topup_package" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::replace_topup_package`]\n\n[`Client::replace_topup_package`]: super::Client::replace_topup_package"]
+    #[derive(Debug, Clone)]
+    pub struct ReplaceTopupPackage<'a> {
+        client: &'a super::Client,
+        package_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::TopupPackageInput, String>,
+    }
+    impl<'a> ReplaceTopupPackage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                package_id: Err("package_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn package_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.package_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for package_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::TopupPackageInput>,
+            <V as std::convert::TryInto<types::TopupPackageInput>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `TopupPackageInput` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::TopupPackageInput) -> types::builder::TopupPackageInput,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `PUT` request to `/v1/topup_packages/{package_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::TopupPackage>, Error<types::Problem>> {
+            let Self { client, package_id, idempotency_key, body } = self;
+            let package_id = package_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::TopupPackageInput::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topup_packages/{}", client.baseurl, encode_path(&package_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .put(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "replace_topup_package" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::archive_topup_package`]\n\n[`Client::archive_topup_package`]: super::Client::archive_topup_package"]
+    #[derive(Debug, Clone)]
+    pub struct ArchiveTopupPackage<'a> {
+        client: &'a super::Client,
+        package_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+    }
+    impl<'a> ArchiveTopupPackage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                package_id: Err("package_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+            }
+        }
+        pub fn package_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.package_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for package_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        #[doc = "Sends a `DELETE` request to `/v1/topup_packages/{package_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::TopupPackage>, Error<types::Problem>> {
+            let Self { client, package_id, idempotency_key } = self;
+            let package_id = package_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topup_packages/{}", client.baseurl, encode_path(&package_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .delete(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "archive_topup_package" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::list_topups`]\n\n[`Client::list_topups`]: super::Client::list_topups"]
+    #[derive(Debug, Clone)]
+    pub struct ListTopups<'a> {
+        client: &'a super::Client,
+        cursor: Result<Option<::std::string::String>, String>,
+        end_user_id: Result<::std::string::String, String>,
+        limit: Result<Option<i32>, String>,
+    }
+    impl<'a> ListTopups<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                cursor: Ok(None),
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                limit: Ok(None),
+            }
+        }
+        pub fn cursor<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.cursor = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for cursor failed".to_string());
+            self
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn limit<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/topups`"]
+        pub async fn send(self) -> Result<ResponseValue<types::TopupList>, Error<types::Problem>> {
+            let Self { client, cursor, end_user_id, limit } = self;
+            let cursor = cursor.map_err(Error::InvalidRequest)?;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let limit = limit.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topups", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("cursor", &cursor))
+                .query(&progenitor_client::QueryParam::new("end_user_id", &end_user_id))
+                .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_topups" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::create_topup`]\n\n[`Client::create_topup`]: super::Client::create_topup"]
+    #[derive(Debug, Clone)]
+    pub struct CreateTopup<'a> {
+        client: &'a super::Client,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::CreateTopup, String>,
+    }
+    impl<'a> CreateTopup<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, idempotency_key: Ok(None), body: Ok(::std::default::Default::default()) }
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::CreateTopup>,
+            <V as std::convert::TryInto<types::CreateTopup>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `CreateTopup` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::CreateTopup) -> types::builder::CreateTopup,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/topups`"]
+        pub async fn send(self) -> Result<ResponseValue<types::TopupReceipt>, Error<types::Problem>> {
+            let Self { client, idempotency_key, body } = self;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::CreateTopup::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topups", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "create_topup" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                201u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::get_topup`]\n\n[`Client::get_topup`]: super::Client::get_topup"]
+    #[derive(Debug, Clone)]
+    pub struct GetTopup<'a> {
+        client: &'a super::Client,
+        topup_id: Result<::std::string::String, String>,
+    }
+    impl<'a> GetTopup<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, topup_id: Err("topup_id was not initialized".to_string()) }
+        }
+        pub fn topup_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.topup_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for topup_id failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/topups/{topup_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Topup>, Error<types::Problem>> {
+            let Self { client, topup_id } = self;
+            let topup_id = topup_id.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topups/{}", client.baseurl, encode_path(&topup_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "get_topup" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::refund_topup`]\n\n[`Client::refund_topup`]: super::Client::refund_topup"]
+    #[derive(Debug, Clone)]
+    pub struct RefundTopup<'a> {
+        client: &'a super::Client,
+        topup_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::RefundTopup, String>,
+    }
+    impl<'a> RefundTopup<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                topup_id: Err("topup_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn topup_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.topup_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for topup_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::RefundTopup>,
+            <V as std::convert::TryInto<types::RefundTopup>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `RefundTopup` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::RefundTopup) -> types::builder::RefundTopup,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/topups/{topup_id}/refund`"]
+        pub async fn send(self) -> Result<ResponseValue<types::RefundReceipt>, Error<types::Problem>> {
+            let Self { client, topup_id, idempotency_key, body } = self;
+            let topup_id = topup_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::RefundTopup::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/topups/{}/refund", client.baseurl, encode_path(&topup_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "refund_topup" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
     #[doc = "Builder for [`Client::record_usage`]\n\n[`Client::record_usage`]: super::Client::record_usage"]
     #[derive(Debug, Clone)]
     pub struct RecordUsage<'a> {
@@ -6381,6 +14255,147 @@ pub mod builder {
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "record_usage_batch" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::get_usage`]\n\n[`Client::get_usage`]: super::Client::get_usage"]
+    #[derive(Debug, Clone)]
+    pub struct GetUsage<'a> {
+        client: &'a super::Client,
+        usage_id: Result<::std::string::String, String>,
+    }
+    impl<'a> GetUsage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, usage_id: Err("usage_id was not initialized".to_string()) }
+        }
+        pub fn usage_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.usage_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for usage_id failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/usage/{usage_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::UsageEvent>, Error<types::Problem>> {
+            let Self { client, usage_id } = self;
+            let usage_id = usage_id.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/usage/{}", client.baseurl, encode_path(&usage_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "get_usage" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::void_usage`]\n\n[`Client::void_usage`]: super::Client::void_usage"]
+    #[derive(Debug, Clone)]
+    pub struct VoidUsage<'a> {
+        client: &'a super::Client,
+        usage_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::VoidUsage, String>,
+    }
+    impl<'a> VoidUsage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                usage_id: Err("usage_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn usage_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.usage_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for usage_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::VoidUsage>,
+            <V as std::convert::TryInto<types::VoidUsage>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `VoidUsage` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::VoidUsage) -> types::builder::VoidUsage,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/usage/{usage_id}/void`"]
+        pub async fn send(self) -> Result<ResponseValue<types::VoidReceipt>, Error<types::Problem>> {
+            let Self { client, usage_id, idempotency_key, body } = self;
+            let usage_id = usage_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::VoidUsage::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/usage/{}/void", client.baseurl, encode_path(&usage_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "void_usage" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;

@@ -28,8 +28,11 @@ mod platform;
 mod requests;
 mod transport;
 
-pub use api::types::{Block, Check, EndUserCredits, GrantReceipt, Problem, Subscription, UsageReceipt};
+pub use api::types::{
+    Block, Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, Problem, Reservation,
+    ReservationReceipt, Subscription, UsageReceipt, VoidReceipt,
+};
 pub use client::Client;
 pub use config::{ClientBuilder, ConfigError};
 pub use error::Error;
-pub use requests::{Grant, Usage};
+pub use requests::{Grant, Reserve, Usage};

@@ -43,6 +43,40 @@ impl Usage {
             on_insufficient: self.on_insufficient,
             effective_at: self.effective_at,
             properties: self.properties,
+            dry_run: None,
+        }
+    }
+}
+
+/// Credit to set aside for work whose extent is not known yet.
+#[derive(Debug, Clone, Default)]
+pub struct Reserve {
+    /// The feature that will be used.
+    pub feature_key: String,
+    /// The estimate.
+    pub units: i64,
+    /// How long the reservation lives; 300 if not given.
+    pub ttl_seconds: Option<i64>,
+    /// What else to keep with the event; may pick another price.
+    pub properties: BTreeMap<String, String>,
+    /// Names the reservation, so that making it again changes nothing.
+    pub idempotency_key: Option<String>,
+}
+
+impl Reserve {
+    /// So many units of a feature.
+    pub fn new(feature_key: impl Into<String>, units: i64) -> Self {
+        Self { feature_key: feature_key.into(), units, ..Self::default() }
+    }
+
+    pub(crate) fn into_body(self, end_user_id: &str) -> types::CreateReservation {
+        types::CreateReservation {
+            end_user_id: end_user_id.to_owned(),
+            feature_key: self.feature_key,
+            units: self.units,
+            ttl_seconds: self.ttl_seconds,
+            properties: self.properties,
+            on_insufficient: None,
         }
     }
 }
@@ -66,6 +100,8 @@ pub struct Grant {
     pub feature_keys: Vec<String>,
     /// What else to keep with the block.
     pub metadata: BTreeMap<String, String>,
+    /// Blocks of one group share an accumulation cap: the group, and what its usable blocks may have in all.
+    pub cap: Option<(String, i64)>,
     /// Names the grant, so that making it again changes nothing.
     pub idempotency_key: Option<String>,
 }
@@ -85,6 +121,7 @@ impl Grant {
 
     pub(crate) fn into_body(self, end_user_id: &str) -> types::CreateGrant {
         let (price_paid, currency) = self.price_paid.unzip();
+        let (cap_group, accumulation_cap) = self.cap.unzip();
         types::CreateGrant {
             end_user_id: end_user_id.to_owned(),
             amount: self.amount,
@@ -96,6 +133,9 @@ impl Grant {
             currency,
             feature_keys: self.feature_keys,
             metadata: self.metadata,
+            settle_debt: None,
+            cap_group,
+            accumulation_cap,
         }
     }
 }

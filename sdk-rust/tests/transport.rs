@@ -9,10 +9,9 @@ use quotastack::{Client, Error, Grant, Usage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const RECEIPT: &str =
-    r#"{"id":"use_1","cost":1,"balance":9,"available":9,"debt":0,"allocations":null,"replayed":false,"later":true}"#;
+const RECEIPT: &str = r#"{"id":"use_1","cost":1,"balance":9,"available":9,"debt":0,"allocations":null,"price":null,"owed":null,"priced_by":null,"replayed":false,"dry_run":false,"later":true}"#;
 const ACCOUNT: &str = r#"{"balance":1,"reserved":0,"available":1,"debt":0,"version":1}"#;
-const BLOCK: &str = r#"{"id":"blk_1","kind":"promo","original":1,"remaining":1,"held":0,"priority":1,"effective_at":"t","expires_at":null,"feature_keys":[],"status":"active"}"#;
+const BLOCK: &str = r#"{"id":"blk_1","kind":"promo","original":1,"remaining":1,"held":0,"expired":0,"withdrawn":0,"priority":1,"effective_at":"t","expires_at":null,"feature_keys":[],"cap_group":null,"settle_debt":true,"price_paid":null,"currency":null,"metadata":null,"status":"active"}"#;
 
 enum Answer {
     /// Status line and headers, then the body.
@@ -111,7 +110,7 @@ async fn usage_that_names_itself_gets_no_second_name() {
 async fn a_grant_keeps_the_name_it_was_given() {
     let (client, seen) = scripted(vec![Answer::Send(
         "201 Created\r\ncontent-type: application/json",
-        format!(r#"{{"block":{BLOCK},"account":{ACCOUNT}}}"#),
+        format!(r#"{{"block":{BLOCK},"trimmed":0,"account":{ACCOUNT}}}"#),
     )])
     .await;
     client.grant("u", Grant::new(1).idempotency_key("payment-1")).await.unwrap();

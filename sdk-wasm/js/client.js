@@ -70,16 +70,82 @@ export class QuotaStack {
     return this.#call("record_usage_batch", { idempotency_key: idempotencyKey, body: { events } })
   }
 
+  consume(endUserId, usage) {
+    return this.#call("consume", { body: { ...usage, end_user_id: endUserId } })
+  }
+
+  getUsage(usageId) {
+    return this.#call("get_usage", { usage_id: usageId })
+  }
+
+  voidUsage(usageId, { reason, idempotencyKey } = {}) {
+    return this.#call("void_usage", { usage_id: usageId, idempotency_key: idempotencyKey, body: { reason } })
+  }
+
+  createReservation(endUserId, reservation, { idempotencyKey } = {}) {
+    const body = { ...reservation, end_user_id: endUserId }
+    return this.#call("create_reservation", { idempotency_key: idempotencyKey, body })
+  }
+
+  listReservations(endUserId, { limit, cursor } = {}) {
+    return this.#call("list_reservations", { end_user_id: endUserId, limit, cursor })
+  }
+
+  getReservation(reservationId) {
+    return this.#call("get_reservation", { reservation_id: reservationId })
+  }
+
+  commitReservation(reservationId, commit, { idempotencyKey } = {}) {
+    const args = { reservation_id: reservationId, idempotency_key: idempotencyKey, body: commit }
+    return this.#call("commit_reservation", args)
+  }
+
+  releaseReservation(reservationId, { idempotencyKey } = {}) {
+    const args = { reservation_id: reservationId, idempotency_key: idempotencyKey, body: {} }
+    return this.#call("release_reservation", args)
+  }
+
+  extendReservation(reservationId, extension, { idempotencyKey } = {}) {
+    const args = { reservation_id: reservationId, idempotency_key: idempotencyKey, body: extension }
+    return this.#call("extend_reservation", args)
+  }
+
   createGrant(endUserId, grant, { idempotencyKey } = {}) {
     return this.#call("create_grant", { idempotency_key: idempotencyKey, body: { ...grant, end_user_id: endUserId } })
+  }
+
+  adjustCredits(endUserId, adjustment, { idempotencyKey } = {}) {
+    const body = { ...adjustment, end_user_id: endUserId }
+    return this.#call("adjust_credits", { idempotency_key: idempotencyKey, body })
+  }
+
+  voidBlock(blockId, { reason, idempotencyKey } = {}) {
+    return this.#call("void_block", { block_id: blockId, idempotency_key: idempotencyKey, body: { reason } })
+  }
+
+  createTopup(endUserId, topup, { idempotencyKey } = {}) {
+    return this.#call("create_topup", { idempotency_key: idempotencyKey, body: { ...topup, end_user_id: endUserId } })
+  }
+
+  listTopups(endUserId, { limit, cursor } = {}) {
+    return this.#call("list_topups", { end_user_id: endUserId, limit, cursor })
+  }
+
+  getTopup(topupId) {
+    return this.#call("get_topup", { topup_id: topupId })
+  }
+
+  refundTopup(topupId, refund, { idempotencyKey } = {}) {
+    return this.#call("refund_topup", { topup_id: topupId, idempotency_key: idempotencyKey, body: refund ?? {} })
   }
 
   getEndUserCredits(endUserId, { include } = {}) {
     return this.#call("get_end_user_credits", { end_user_id: endUserId, include })
   }
 
-  listLedgerEntries(endUserId, { after_seq, limit } = {}) {
-    return this.#call("list_ledger_entries", { end_user_id: endUserId, after_seq, limit })
+  listLedgerEntries(endUserId, { after_seq, limit, kind, feature_key, usage_id, reservation_id, from, to } = {}) {
+    const filter = { after_seq, limit, kind, feature_key, usage_id, reservation_id, from, to }
+    return this.#call("list_ledger_entries", { end_user_id: endUserId, ...filter })
   }
 
   createFeature(feature, { idempotencyKey } = {}) {
@@ -92,6 +158,35 @@ export class QuotaStack {
 
   getFeature(featureKey) {
     return this.#call("get_feature", { feature_key: featureKey })
+  }
+
+  createPrice(featureKey, version, { idempotencyKey } = {}) {
+    return this.#call("create_price", { feature_key: featureKey, idempotency_key: idempotencyKey, body: version })
+  }
+
+  listPrices(featureKey) {
+    return this.#call("list_prices", { feature_key: featureKey })
+  }
+
+  createTopupPackage(topupPackage, { idempotencyKey } = {}) {
+    return this.#call("create_topup_package", { idempotency_key: idempotencyKey, body: topupPackage })
+  }
+
+  listTopupPackages({ limit, cursor } = {}) {
+    return this.#call("list_topup_packages", { limit, cursor })
+  }
+
+  getTopupPackage(packageId) {
+    return this.#call("get_topup_package", { package_id: packageId })
+  }
+
+  replaceTopupPackage(packageId, topupPackage, { idempotencyKey } = {}) {
+    const args = { package_id: packageId, idempotency_key: idempotencyKey, body: topupPackage }
+    return this.#call("replace_topup_package", args)
+  }
+
+  archiveTopupPackage(packageId, { idempotencyKey } = {}) {
+    return this.#call("archive_topup_package", { package_id: packageId, idempotency_key: idempotencyKey })
   }
 
   createPlan(plan, { idempotencyKey } = {}) {
@@ -129,6 +224,24 @@ export class QuotaStack {
 
   listSubscriptions(endUserId, { limit, cursor } = {}) {
     return this.#call("list_subscriptions", { end_user_id: endUserId, limit, cursor })
+  }
+
+  listOverrides(endUserId) {
+    return this.#call("list_overrides", { end_user_id: endUserId })
+  }
+
+  getOverride(endUserId, featureKey) {
+    return this.#call("get_override", { end_user_id: endUserId, feature_key: featureKey })
+  }
+
+  setOverride(endUserId, featureKey, terms, { idempotencyKey } = {}) {
+    const args = { end_user_id: endUserId, feature_key: featureKey, idempotency_key: idempotencyKey, body: terms }
+    return this.#call("set_override", args)
+  }
+
+  removeOverride(endUserId, featureKey, { idempotencyKey } = {}) {
+    const args = { end_user_id: endUserId, feature_key: featureKey, idempotency_key: idempotencyKey }
+    return this.#call("remove_override", args)
   }
 
   getSandboxClock() {

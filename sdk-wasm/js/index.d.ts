@@ -82,6 +82,8 @@ export interface Usage {
   /** At most 35 days back; default now. */
   effective_at?: Timestamp | null
   properties?: Record<string, string>
+  /** Only say what would happen. Not in a batch. */
+  dry_run?: boolean
 }
 
 export interface UsageEvent extends Usage {
@@ -91,17 +93,114 @@ export interface UsageEvent extends Usage {
 export interface Allocation {
   block_id: string
   amount: number
+  /** In ledger entries: the change of what is held. */
+  held?: number
+  /** In ledger entries: the feature whose debt it paid. */
+  feature_key?: string | null
+}
+
+/** Which price an event was given. */
+export interface PricedBy {
+  source: Open<"feature" | "variant" | "end_user">
+  /** Index of the rule in `dimensions` that picked the price. */
+  rule: number | null
 }
 
 export interface UsageReceipt {
-  id: string
+  /** Null in a dry run. */
+  id: string | null
+  /** What was charged: taken, and owed. */
   cost: number
   balance: number
   available: number
   debt: number
   /** Null from a sidecar, which leaves that to the server. */
   allocations: Allocation[] | null
+  /** The event's price, before it was capped; null from a sidecar. */
+  price: number | null
+  /** The part of the cost that became debt; null from a sidecar. */
+  owed: number | null
+  priced_by: PricedBy | null
   replayed: boolean
+  dry_run: boolean
+}
+
+export interface ConsumeReceipt extends UsageReceipt {
+  allowed: true
+  source: Open<"server">
+}
+
+/** A usage event as it was recorded. */
+export interface RecordedUsage {
+  id: string
+  end_user_id: string
+  feature_key: string
+  units: number
+  properties: Record<string, string>
+  idempotency_key: string
+  cost: number
+  price: number
+  owed: number
+  effective_at: Timestamp
+  recorded_at: Timestamp
+  late: boolean
+  seq: number
+  reservation_id: string | null
+  voided_at: Timestamp | null
+  void_reason: string | null
+  allocations: Allocation[]
+}
+
+export interface VoidReceipt {
+  id: string
+  returned: number
+  debt_undone: number
+  account: Account
+  voided_at: Timestamp
+  replayed: boolean
+}
+
+export interface NewReservation {
+  feature_key: string
+  /** The estimate. */
+  units: number
+  /** 1 to 86,400, default 300. */
+  ttl_seconds?: number
+  properties?: Record<string, string>
+  on_insufficient?: OveragePolicy | null
+}
+
+export interface Reservation {
+  id: string
+  end_user_id: string
+  feature_key: string
+  status: Open<"active" | "committed" | "released" | "expired">
+  units: number
+  amount: number
+  held: number
+  uncovered: number
+  committed_units: number
+  committed_cost: number
+  properties: Record<string, string>
+  created_at: Timestamp
+  expires_at: Timestamp
+  closed_at: Timestamp | null
+}
+
+export interface Commit {
+  /** Units of this commit. */
+  units: number
+  /** Default true. */
+  final?: boolean
+  /** Default `draw`. */
+  over_commit?: "draw" | "cap" | "reject"
+  /** After the reservation's end: charge it as ordinary usage, once. */
+  late?: "debit" | null
+}
+
+export interface CommitReceipt {
+  reservation: Reservation
+  usage: UsageReceipt
 }
 
 export interface UsageResult {
@@ -124,6 +223,89 @@ export interface NewGrant {
   currency?: string | null
   feature_keys?: string[]
   metadata?: Record<string, string>
+  /** Default true. */
+  settle_debt?: boolean
+  cap_group?: string | null
+  accumulation_cap?: number | null
+}
+
+export interface Adjustment {
+  /** Not 0. */
+  amount: number
+  reason: string
+  block_id?: string | null
+  feature_key?: string | null
+  allow_negative?: boolean
+  priority?: number
+  expires_at?: Timestamp | null
+}
+
+export interface AdjustmentReceipt {
+  amount: number
+  taken: number
+  owed: number
+  block: Block | null
+  account: Account
+}
+
+export interface NewTopup {
+  /** Unique per end user, for ever. */
+  payment_reference: string
+  /** A package, or `amount`, `price_paid` and `currency`. */
+  package_id?: string | null
+  amount?: number | null
+  price_paid?: number | null
+  currency?: string | null
+  expires_at?: Timestamp | null
+  priority?: number | null
+  feature_keys?: string[]
+  metadata?: Record<string, string>
+}
+
+export interface Topup {
+  id: string
+  end_user_id: string
+  package_id: string | null
+  block_id: string
+  amount: number
+  price_paid: number | null
+  currency: string | null
+  payment_reference: string
+  refunded: number
+  clawed_back: number
+  status: Open<"active" | "partially_refunded" | "refunded">
+  created_at: Timestamp
+}
+
+export interface Refund {
+  /** Default: all that was not refunded before. */
+  amount?: number | null
+  /** Whether what was spent, or is held, becomes debt; default false. */
+  claw_back_spent?: boolean
+  reason?: string | null
+}
+
+export interface NewTopupPackage {
+  name: string
+  amount: number
+  price_paid: number
+  currency: string
+  priority?: number
+  expires_after?: BillingPeriod | null
+  feature_keys?: string[]
+}
+
+export interface TopupPackage {
+  id: string
+  name: string
+  amount: number
+  price_paid: number
+  currency: string
+  priority: number
+  expires_after: { count: number; unit: Open<BillingPeriod["unit"]> } | null
+  feature_keys: string[]
+  archived_at: Timestamp | null
+  created_at: Timestamp
 }
 
 export interface Account {
@@ -140,11 +322,18 @@ export interface Block {
   original: number
   remaining: number
   held: number
+  expired: number
+  withdrawn: number
   priority: number
   effective_at: Timestamp
   expires_at: Timestamp | null
   feature_keys: string[]
-  status: Open<"scheduled" | "active" | "depleted" | "expired">
+  cap_group: string | null
+  settle_debt: boolean
+  price_paid: number | null
+  currency: string | null
+  metadata: Record<string, string> | null
+  status: Open<"scheduled" | "active" | "depleted" | "expired" | "voided" | "refunded">
 }
 
 export interface EndUserCredits extends Account {
@@ -157,24 +346,91 @@ export interface EndUserCredits extends Account {
 
 export interface LedgerEntry {
   seq: number
-  kind: Open<"grant" | "start" | "usage" | "debt" | "debt_settled" | "expire">
+  kind: Open<
+    | "grant" | "start" | "usage" | "debt" | "debt_settled" | "expire" | "commit" | "hold" | "extend" | "release"
+    | "hold_expired" | "void" | "withdraw" | "refund" | "adjust"
+  >
   amount: number
   balance_after: number
   reserved_after: number
   debt_after: number
   allocations: Allocation[]
+  cause: { type: string; id: string | null; units: number | null }
   feature_key: string | null
   usage_id: string | null
+  reservation_id: string | null
+  reason: string | null
+  actor: string | null
   effective_at: Timestamp
   recorded_at: Timestamp
   hash: string
+}
+
+/** How units become credits. An event is rounded up once. */
+export type PriceModel =
+  | { type: "per_unit"; cost: number; per_units?: number }
+  | { type: "flat"; cost: number }
+  | { type: "package"; cost: number; size: number }
+  | {
+      type: "tiered"
+      mode: "graduated" | "volume"
+      per_units?: number
+      window?: "event" | "billing_period" | "calendar_month" | "lifetime"
+      tiers: { up_to?: number | null; cost: number }[]
+    }
+
+/** A price, and other prices by event property. */
+export type Price = PriceModel & { dimensions?: { match: Record<string, string>; price: PriceModel }[] }
+
+/** A price in force; fields that its type does not have are missing. */
+export interface CurrentPrice {
+  type: Open<PriceModel["type"]>
+  cost?: number
+  per_units?: number
+  size?: number
+  mode?: Open<"graduated" | "volume">
+  window?: Open<"event" | "billing_period" | "calendar_month" | "lifetime">
+  tiers?: { up_to: number | null; cost: number }[]
+  dimensions?: { match: Record<string, string>; price: CurrentPrice }[]
+}
+
+export interface NewPrice {
+  price: Price
+  /** Default now; not before it, but for a feature's first price. */
+  effective_from?: Timestamp | null
+}
+
+export interface PriceVersion {
+  price: CurrentPrice
+  /** Null = since ever. */
+  effective_from: Timestamp | null
+}
+
+/** An end user's own terms; what is left out is as it would be without them. */
+export interface NewOverride {
+  enabled?: boolean | null
+  value?: Json
+  price?: Price | null
+  overage_policy?: OveragePolicy | null
+  overdraft_limit?: number | null
+  expires_at?: Timestamp | null
+}
+
+export interface Override {
+  feature_key: string
+  enabled: boolean | null
+  value: Json
+  price: CurrentPrice | null
+  overage_policy: Open<OveragePolicy> | null
+  overdraft_limit: number | null
+  expires_at: Timestamp | null
 }
 
 export interface NewFeature {
   feature_key: string
   name: string
   kind: "metered" | "boolean" | "config"
-  price?: { type: "per_unit"; cost: number; per_units?: number } | null
+  price?: Price | null
   /** Default `block`. */
   overage_policy?: OveragePolicy
   /** Null = no limit. */
@@ -183,18 +439,21 @@ export interface NewFeature {
   /** Default `allow_until_stale`. */
   offline?: "allow" | "deny" | "allow_until_stale"
   default?: { enabled: boolean; value?: Json }
+  /** Names of event properties that summaries of usage can be grouped by. */
+  summary_properties?: string[]
 }
 
 export interface Feature {
   feature_key: string
   name: string
   kind: Open<"metered" | "boolean" | "config">
-  price: { type: Open<"per_unit">; cost: number; per_units: number } | null
+  price: CurrentPrice | null
   overage_policy: Open<OveragePolicy>
   overdraft_limit: number | null
   enforcement: Open<"advisory">
   offline: Open<"allow" | "deny" | "allow_until_stale">
   default: { enabled: boolean; value: Json }
+  summary_properties: string[]
   created_at: Timestamp
 }
 
@@ -227,9 +486,18 @@ export interface NewVariant {
     priority?: number
     feature_keys?: string[]
     rollover_percent?: 0
-    accumulation_cap?: null
+    accumulation_cap?: number | null
+    cap_group?: string | null
+    settle_debt?: boolean
   }[]
-  entitlements?: { feature_key: string; enabled?: boolean; value?: Json }[]
+  entitlements?: {
+    feature_key: string
+    enabled?: boolean
+    value?: Json
+    price?: Price | null
+    overage_policy?: OveragePolicy | null
+    overdraft_limit?: number | null
+  }[]
 }
 
 export interface Variant {
@@ -239,8 +507,23 @@ export interface Variant {
   version: number
   billing_period: { count: number; unit: Open<BillingPeriod["unit"]> }
   billing_mode: Open<"prepaid">
-  grants: { amount: number; interval: Open<"billing_period" | "once">; priority: number; feature_keys: string[] }[]
-  entitlements: { feature_key: string; enabled: boolean; value: Json }[]
+  grants: {
+    amount: number
+    interval: Open<"billing_period" | "once">
+    priority: number
+    feature_keys: string[]
+    accumulation_cap: number | null
+    cap_group: string | null
+    settle_debt: boolean
+  }[]
+  entitlements: {
+    feature_key: string
+    enabled: boolean
+    value: Json
+    price: CurrentPrice | null
+    overage_policy: Open<OveragePolicy> | null
+    overdraft_limit: number | null
+  }[]
   created_at: Timestamp
 }
 
@@ -284,13 +567,81 @@ export class QuotaStack {
   /** Up to 1,000 events, each decided on its own, in order. */
   recordUsageBatch(events: UsageEvent[], options?: MutationOptions): Promise<{ results: UsageResult[] }>
 
-  createGrant(endUserId: string, grant: NewGrant, options?: MutationOptions): Promise<{ block: Block; account: Account }>
+  /** Checks and records in one step. Who may not use the feature is refused with the check's reason. */
+  consume(endUserId: string, usage: Usage): Promise<ConsumeReceipt>
+  getUsage(usageId: string): Promise<RecordedUsage>
+  /** Undoes an event; its key stays used. */
+  voidUsage(usageId: string, options?: MutationOptions & { reason?: string }): Promise<VoidReceipt>
+
+  /** Sets credit aside until it is committed or released, or its time runs out. */
+  createReservation(
+    endUserId: string,
+    reservation: NewReservation,
+    options?: MutationOptions,
+  ): Promise<Reservation & { account: Account }>
+  listReservations(endUserId: string, page?: PageOptions): Promise<Page<Reservation>>
+  getReservation(reservationId: string): Promise<Reservation>
+  commitReservation(reservationId: string, commit: Commit, options?: MutationOptions): Promise<CommitReceipt>
+  releaseReservation(reservationId: string, options?: MutationOptions): Promise<Reservation & { account: Account }>
+  extendReservation(
+    reservationId: string,
+    extension: { ttl_seconds: number },
+    options?: MutationOptions,
+  ): Promise<Reservation & { account: Account }>
+
+  /** `block` is null where an accumulation cap trimmed it to nothing. */
+  createGrant(
+    endUserId: string,
+    grant: NewGrant,
+    options?: MutationOptions,
+  ): Promise<{ block: Block | null; trimmed: number; account: Account }>
+  adjustCredits(endUserId: string, adjustment: Adjustment, options?: MutationOptions): Promise<AdjustmentReceipt>
+  voidBlock(
+    blockId: string,
+    options: MutationOptions & { reason: string },
+  ): Promise<{ block: Block; withdrawn: number; account: Account }>
+  createTopup(
+    endUserId: string,
+    topup: NewTopup,
+    options?: MutationOptions,
+  ): Promise<{ topup: Topup; block: Block | null; account: Account }>
+  listTopups(endUserId: string, page?: PageOptions): Promise<Page<Topup>>
+  getTopup(topupId: string): Promise<Topup>
+  refundTopup(
+    topupId: string,
+    refund?: Refund,
+    options?: MutationOptions,
+  ): Promise<{ topup: Topup; withdrawn: number; owed: number; account: Account }>
   getEndUserCredits(endUserId: string, options?: { include?: "blocks" }): Promise<EndUserCredits>
-  listLedgerEntries(endUserId: string, options?: { after_seq?: number; limit?: number }): Promise<Page<LedgerEntry>>
+  listLedgerEntries(
+    endUserId: string,
+    options?: {
+      after_seq?: number
+      limit?: number
+      /** Kinds, separated by commas. */
+      kind?: string
+      feature_key?: string
+      usage_id?: string
+      reservation_id?: string
+      from?: Timestamp
+      to?: Timestamp
+    },
+  ): Promise<Page<LedgerEntry>>
 
   createFeature(feature: NewFeature, options?: MutationOptions): Promise<Feature>
   listFeatures(page?: PageOptions): Promise<Page<Feature>>
   getFeature(featureKey: string): Promise<Feature>
+  createPrice(featureKey: string, version: NewPrice, options?: MutationOptions): Promise<PriceVersion>
+  listPrices(featureKey: string): Promise<Page<PriceVersion>>
+  createTopupPackage(topupPackage: NewTopupPackage, options?: MutationOptions): Promise<TopupPackage>
+  listTopupPackages(page?: PageOptions): Promise<Page<TopupPackage>>
+  getTopupPackage(packageId: string): Promise<TopupPackage>
+  replaceTopupPackage(
+    packageId: string,
+    topupPackage: NewTopupPackage,
+    options?: MutationOptions,
+  ): Promise<TopupPackage>
+  archiveTopupPackage(packageId: string, options?: MutationOptions): Promise<TopupPackage>
   createPlan(plan: NewPlan, options?: MutationOptions): Promise<Plan>
   listPlans(page?: PageOptions): Promise<Page<Plan>>
   getPlan(planId: string): Promise<Plan>
@@ -301,6 +652,21 @@ export class QuotaStack {
   createSubscription(endUserId: string, subscription: NewSubscription, options?: MutationOptions): Promise<Subscription>
   getSubscription(subscriptionId: string): Promise<Subscription>
   listSubscriptions(endUserId: string, page?: PageOptions): Promise<Page<Subscription>>
+
+  listOverrides(endUserId: string): Promise<Page<Override>>
+  getOverride(endUserId: string, featureKey: string): Promise<Override>
+  /** Wins over add-ons, the plan and the feature. */
+  setOverride(
+    endUserId: string,
+    featureKey: string,
+    terms: NewOverride,
+    options?: MutationOptions,
+  ): Promise<Override>
+  removeOverride(
+    endUserId: string,
+    featureKey: string,
+    options?: MutationOptions,
+  ): Promise<{ feature_key: string; removed: boolean }>
 
   getSandboxClock(): Promise<SandboxClock>
   setSandboxClock(to: { advance_seconds: number } | { now: Timestamp }, options?: MutationOptions): Promise<SandboxClock>

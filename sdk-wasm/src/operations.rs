@@ -16,6 +16,14 @@ struct Arguments {
     plan_id: Option<String>,
     variant_id: Option<String>,
     subscription_id: Option<String>,
+    usage_id: Option<String>,
+    reservation_id: Option<String>,
+    block_id: Option<String>,
+    topup_id: Option<String>,
+    package_id: Option<String>,
+    kind: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
     units: Option<i64>,
     include: Option<types::GetEndUserCreditsInclude>,
     after_seq: Option<i64>,
@@ -52,7 +60,11 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
         "record_usage_batch" => send!(api.record_usage_batch, given, [idempotency_key], types::RecordUsageBatch),
         "create_grant" => send!(api.create_grant, given, [idempotency_key], types::CreateGrant),
         "get_end_user_credits" => send!(api.get_end_user_credits, given, [end_user_id, include]),
-        "list_ledger_entries" => send!(api.list_ledger_entries, given, [end_user_id, after_seq, limit]),
+        "list_ledger_entries" => send!(
+            api.list_ledger_entries,
+            given,
+            [end_user_id, after_seq, kind, feature_key, usage_id, reservation_id, from, to, limit]
+        ),
         "create_feature" => send!(api.create_feature, given, [idempotency_key], types::CreateFeature),
         "list_features" => send!(api.list_features, given, [limit, cursor]),
         "get_feature" => send!(api.get_feature, given, [feature_key]),
@@ -65,6 +77,42 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
         "create_subscription" => send!(api.create_subscription, given, [idempotency_key], types::CreateSubscription),
         "get_subscription" => send!(api.get_subscription, given, [subscription_id]),
         "list_subscriptions" => send!(api.list_subscriptions, given, [end_user_id, limit, cursor]),
+        "get_usage" => send!(api.get_usage, given, [usage_id]),
+        "void_usage" => send!(api.void_usage, given, [usage_id, idempotency_key], types::VoidUsage),
+        "consume" => send!(api.consume, given, [idempotency_key], types::RecordUsage),
+        "create_reservation" => send!(api.create_reservation, given, [idempotency_key], types::CreateReservation),
+        "list_reservations" => send!(api.list_reservations, given, [end_user_id, limit, cursor]),
+        "get_reservation" => send!(api.get_reservation, given, [reservation_id]),
+        "commit_reservation" => {
+            send!(api.commit_reservation, given, [reservation_id, idempotency_key], types::CommitReservation)
+        }
+        "release_reservation" => {
+            send!(api.release_reservation, given, [reservation_id, idempotency_key], types::ReleaseReservation)
+        }
+        "extend_reservation" => {
+            send!(api.extend_reservation, given, [reservation_id, idempotency_key], types::ExtendReservation)
+        }
+        "adjust_credits" => send!(api.adjust_credits, given, [idempotency_key], types::AdjustCredits),
+        "void_block" => send!(api.void_block, given, [block_id, idempotency_key], types::VoidBlock),
+        "create_topup" => send!(api.create_topup, given, [idempotency_key], types::CreateTopup),
+        "list_topups" => send!(api.list_topups, given, [end_user_id, limit, cursor]),
+        "get_topup" => send!(api.get_topup, given, [topup_id]),
+        "refund_topup" => send!(api.refund_topup, given, [topup_id, idempotency_key], types::RefundTopup),
+        "create_price" => send!(api.create_price, given, [feature_key, idempotency_key], types::CreatePrice),
+        "list_prices" => send!(api.list_prices, given, [feature_key]),
+        "create_topup_package" => send!(api.create_topup_package, given, [idempotency_key], types::TopupPackageInput),
+        "list_topup_packages" => send!(api.list_topup_packages, given, [limit, cursor]),
+        "get_topup_package" => send!(api.get_topup_package, given, [package_id]),
+        "replace_topup_package" => {
+            send!(api.replace_topup_package, given, [package_id, idempotency_key], types::TopupPackageInput)
+        }
+        "archive_topup_package" => send!(api.archive_topup_package, given, [package_id, idempotency_key]),
+        "list_overrides" => send!(api.list_overrides, given, [end_user_id]),
+        "get_override" => send!(api.get_override, given, [end_user_id, feature_key]),
+        "set_override" => {
+            send!(api.set_override, given, [end_user_id, feature_key, idempotency_key], types::OverrideInput)
+        }
+        "remove_override" => send!(api.remove_override, given, [end_user_id, feature_key, idempotency_key]),
         "get_sandbox_clock" => send!(api.get_sandbox_clock, given, []),
         "set_sandbox_clock" => send!(api.set_sandbox_clock, given, [idempotency_key], types::SetSandboxClock),
         _ => Err(Error::Invalid(format!("there is no operation `{operation}`")).into()),

@@ -11,6 +11,7 @@ use quotastack_core::catalogue::{Catalogue, FeatureKind, OfflinePolicy};
 use quotastack_core::entitlement::decision::{Decision, Reason};
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
 use quotastack_core::ids::FeatureKey;
+use quotastack_core::ledger::command::Properties;
 use quotastack_core::state::AccountState;
 
 use crate::engine::Engine;
@@ -96,7 +97,8 @@ fn without_state(engine: &Engine, catalogue: &Catalogue, query: &CheckQuery) -> 
 fn evaluated(engine: &Engine, state: &AccountState, catalogue: &Catalogue, query: &CheckQuery) -> CheckAnswer {
     let (now, as_of) = (engine.clock.now(), engine.as_of());
     let staleness = engine.staleness(now, as_of);
-    let request = CheckRequest { feature_key: &query.feature_key, units: query.units };
+    let properties = Properties::new();
+    let request = CheckRequest { feature_key: &query.feature_key, units: query.units, properties: &properties };
     let freshness = Freshness {
         source: Source::Replica,
         as_of: catalogue.clock.at(as_of),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quotastack_core::api::usage::UsageRequest;
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::{IdempotencyKey, UsageId, uuid_v7};
-use quotastack_core::ledger::command::{Refusal, Usage};
+use quotastack_core::ledger::command::Usage;
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::sync::machine::{Admitted, NotAdmitted};
 
 use crate::engine::Engine;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use quotastack_core::catalogue::{Clock, Feature, PlanKind, Variant};
-use quotastack_core::ids::{FeatureKey, PlanId, VariantId, uuid_v7};
+use quotastack_core::catalogue::{Clock, Feature, FeatureKind, PlanKind, TopupPackage, Variant};
+use quotastack_core::ids::{FeatureKey, PackageId, PlanId, VariantId, uuid_v7};
+use quotastack_core::pricing::{Price, PriceVersion};
 use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::app::error::AppError;
 use crate::app::idempotency::RequestIdentity;
 use crate::app::root::App;
 use crate::store::features::FeatureRow;
+use crate::store::packages::PackageRow;
 use crate::store::plans::{PlanRow, VariantRow};
 use crate::store::tx::{Tx, is_duplicate_of, is_retryable};
 use crate::store::types::EnvironmentId;
@@ -36,6 +38,21 @@ pub enum CatalogueChange {
         /// Its rules.
         feature: Feature,
     },
+    /// Create a version of a feature's price.
+    CreatePrice {
+        /// The feature.
+        feature_key: FeatureKey,
+        /// The price.
+        price: Price,
+        /// From when on; `None` = now.
+        effective_from: Option<Timestamp>,
+    },
+    /// Create a top-up package.
+    CreatePackage(TopupPackage),
+    /// Replace a top-up package.
+    ReplacePackage(PackageId, TopupPackage),
+    /// Archive a top-up package: nobody can buy it any more.
+    ArchivePackage(PackageId),
     /// Create a plan.
     CreatePlan {
         /// Its name.
@@ -69,6 +86,10 @@ pub enum ClockSetting {
 pub enum Changed {
     /// A feature was created.
     Feature(FeatureKey),
+    /// A version of a feature's price was created.
+    Price(PriceVersion),
+    /// A top-up package was created, replaced or archived.
+    Package(PackageId),
     /// A plan was created.
     Plan(PlanId),
     /// A variant was created.
@@ -192,6 +213,22 @@ impl App {
         Ok(self.store.begin(id).await?.list_variants(id, plan_id, after, limit).await?)
     }
 
+    /// One top-up package, also an archived one.
+    pub async fn package(&self, id: EnvironmentId, package_id: PackageId) -> Result<PackageRow, AppError> {
+        let mut tx = self.store.begin(id).await?;
+        tx.find_package(id, package_id).await?.ok_or_else(|| no_package(package_id))
+    }
+
+    /// Up to `limit` top-up packages after `after`, oldest first, without the archived ones.
+    pub async fn packages(
+        &self,
+        id: EnvironmentId,
+        after: Option<PackageId>,
+        limit: i64,
+    ) -> Result<Vec<PackageRow>, AppError> {
+        Ok(self.store.begin(id).await?.list_packages(id, after, limit).await?)
+    }
+
     /// The environment's present, and whether its clock runs.
     pub async fn clock(&self, id: EnvironmentId) -> Result<(Timestamp, bool), AppError> {
         let (_, clock) = self.store.begin(id).await?.catalogue_head(id).await?;
@@ -234,6 +271,27 @@ async fn apply_change(
                 Ok(()) => Ok(Changed::Feature(feature_key.clone())),
             }
         }
+        CatalogueChange::CreatePrice { feature_key, price, effective_from } => {
+            create_price(tx, id, feature_key, price, *effective_from, now).await
+        }
+        CatalogueChange::CreatePackage(package) => {
+            refuse_unknown_scope(tx, id, &package.feature_keys).await?;
+            let package_id = PackageId::from_uuid(uuid_v7(now, clock::random(), None));
+            tx.insert_package(id, package_id, package, now).await?;
+            Ok(Changed::Package(package_id))
+        }
+        CatalogueChange::ReplacePackage(package_id, package) => {
+            refuse_unknown_scope(tx, id, &package.feature_keys).await?;
+            refuse_archived(tx, id, *package_id).await?;
+            tx.replace_package(id, *package_id, package).await?;
+            Ok(Changed::Package(*package_id))
+        }
+        CatalogueChange::ArchivePackage(package_id) => {
+            let found = tx.find_package(id, *package_id).await?;
+            found.ok_or_else(|| Failure::Refused(no_package(*package_id)))?;
+            tx.archive_package(id, *package_id, now).await?;
+            Ok(Changed::Package(*package_id))
+        }
         CatalogueChange::CreatePlan { name, kind } => {
             let plan_id = PlanId::from_uuid(uuid_v7(now, clock::random(), None));
             tx.insert_plan(id, &PlanRow { plan_id, name: name.clone(), kind: *kind, created_at: now }).await?;
@@ -250,6 +308,64 @@ async fn apply_change(
             Ok(Changed::Variant(variant_id))
         }
         CatalogueChange::SetClock(setting) => set_clock(tx, principal, *setting, now).await,
+    }
+}
+
+async fn refuse_unknown_scope(tx: &mut Tx, id: EnvironmentId, keys: &[FeatureKey]) -> Result<(), Failure> {
+    for (index, key) in keys.iter().enumerate() {
+        if tx.find_feature(id, key).await?.is_none() {
+            let detail = format!("there is no feature {key}; create it first");
+            return Err(Failure::Refused(AppError::invalid(format!("/feature_keys/{index}"), detail)));
+        }
+    }
+    Ok(())
+}
+
+async fn refuse_archived(tx: &mut Tx, id: EnvironmentId, package_id: PackageId) -> Result<(), Failure> {
+    let found = tx.find_package(id, package_id).await?;
+    let row = found.ok_or_else(|| Failure::Refused(no_package(package_id)))?;
+    if row.archived_at.is_some() {
+        return Err(Failure::Refused(archived(package_id)));
+    }
+    Ok(())
+}
+
+/// A price may not take effect in the past, but for a feature's first one, which holds for all time before it.
+async fn create_price(
+    tx: &mut Tx,
+    id: EnvironmentId,
+    feature_key: &FeatureKey,
+    price: &Price,
+    effective_from: Option<Timestamp>,
+    real: Timestamp,
+) -> Result<Changed, Failure> {
+    let found = tx.find_feature(id, feature_key).await?;
+    let missing = || Failure::Refused(AppError::NotFound(format!("there is no feature {feature_key}")));
+    let feature = found.ok_or_else(missing)?.feature;
+    if feature.kind != FeatureKind::Metered {
+        let detail = "only a metered feature has a price";
+        return Err(Failure::Refused(AppError::invalid("/price", detail)));
+    }
+    let (_, clock) = tx.catalogue_head(id).await?;
+    let now = clock.at(real);
+    let is_first = feature.prices.is_empty();
+    let from = match effective_from {
+        None if is_first => Timestamp::MIN,
+        None => now,
+        Some(from) if from < now && !is_first => {
+            let detail = format!("must not be before now ({now}): what was recorded is never repriced");
+            return Err(Failure::Refused(AppError::invalid("/effective_from", detail)));
+        }
+        Some(from) => from,
+    };
+    let version = PriceVersion { effective_from: from, price: price.clone() };
+    match tx.insert_price(id, feature_key, &version).await {
+        Err(error) if is_duplicate_of(&error, "feature_prices_pkey") => {
+            let detail = format!("the feature {feature_key} has a price from {from} already");
+            Err(Failure::Refused(AppError::AlreadyExists(detail)))
+        }
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(Changed::Price(version)),
     }
 }
 
@@ -292,6 +408,15 @@ async fn set_clock(
     }
     tx.set_clock(principal.environment_id, Clock::Standing(at)).await?;
     Ok(Changed::Clock { now: at, running: false })
+}
+
+fn no_package(package_id: PackageId) -> AppError {
+    AppError::NotFound(format!("there is no top-up package {package_id}"))
+}
+
+/// A package that is archived, named where it must not be.
+pub(super) fn archived(package_id: PackageId) -> AppError {
+    AppError::NotFound(format!("the top-up package {package_id} is archived; use another one"))
 }
 
 fn no_plan(plan_id: PlanId) -> AppError {

@@ -4,20 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
-use quotastack_core::ids::{AccountId, BlockId, EndUserId, uuid_v7};
+use quotastack_core::ids::{AccountId, BlockId, EndUserId, IdempotencyKey, uuid_v7};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::apply::apply;
+use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::book::Effects;
-use quotastack_core::ledger::command::{Command, Outcome, Refusal, Request, UsageRecord};
+use quotastack_core::ledger::command::{Command, Request};
+use quotastack_core::ledger::commit::late_key;
+use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
+use quotastack_core::ledger::refusal::Refusal;
+use quotastack_core::ledger::topup::Topup;
 use quotastack_core::state::AccountState;
 use quotastack_core::subscription::Subscription;
 use quotastack_core::time::Timestamp;
 
 use crate::app::idempotency::RequestIdentity;
+use crate::app::needs::Loaded;
 use crate::store::accounts::BlockNotes;
 use crate::store::batch::{Batch, NewRequest};
 use crate::store::requests::StoredRequest;
-use crate::store::usage::{KeyHash, key_hash};
+use crate::store::topups::reference_hash;
+use crate::store::usage::key_hash;
 
 /// A command on its way to a lane's writer.
 #[derive(Debug, Clone)]
@@ -38,7 +44,7 @@ pub enum Decided {
     /// Carried out, now or (`replayed`) by an earlier request with the same key.
     Done {
         /// What came of it.
-        outcome: Outcome,
+        outcome: Box<Outcome>,
         /// Whether an earlier request did it.
         replayed: bool,
     },
@@ -50,23 +56,6 @@ pub enum Decided {
     Failed,
     /// Nothing was done, and it may succeed later.
     Postponed,
-}
-
-/// What the transaction found.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The catalogue, as of this transaction.
-    pub catalogue: Arc<Catalogue>,
-    /// The lane's last place in the feed.
-    pub feed_seq: u64,
-    /// The lane's last instant.
-    pub last_now: Timestamp,
-    /// The accounts that exist, each with its stamp.
-    pub accounts: HashMap<EndUserId, (Account, u64)>,
-    /// Usage recorded before under the batch's keys.
-    pub known_usage: HashMap<(AccountId, KeyHash), UsageRecord>,
-    /// Requests carried out before under the batch's keys.
-    pub requests: HashMap<[u8; 16], StoredRequest>,
 }
 
 /// What a batch comes to.
@@ -81,6 +70,7 @@ pub struct Decisions {
     accounts: HashMap<EndUserId, (Account, u64)>,
     changed: BTreeMap<u64, (EndUserId, Effects)>,
     usage: Vec<(AccountId, UsageRecord)>,
+    voids: Vec<(AccountId, VoidRecord)>,
     notes: HashMap<BlockId, BlockNotes>,
     requests: Vec<(RequestIdentity, [u8; 16], Outcome)>,
 }
@@ -94,6 +84,7 @@ pub fn decide(mut loaded: Loaded, commands: &[Submission]) -> Decisions {
         accounts: std::mem::take(&mut loaded.accounts),
         changed: BTreeMap::new(),
         usage: Vec::new(),
+        voids: Vec::new(),
         notes: HashMap::new(),
         requests: Vec::new(),
     };
@@ -114,7 +105,7 @@ impl Decisions {
                 return Decided::KeyReused;
             }
             // The same seed: an earlier run of this very request, whose commit went unanswered.
-            return Decided::Done { outcome: before.outcome.clone(), replayed: before.seed != seed };
+            return Decided::Done { outcome: Box::new(before.outcome.clone()), replayed: before.seed != seed };
         }
         self.now = self.now.max(loaded.catalogue.clock.at(submission.request.now));
         let request = Request { now: self.now, ..submission.request.clone() };
@@ -123,11 +114,7 @@ impl Decisions {
             .accounts
             .remove(end_user_id)
             .unwrap_or_else(|| (Account::new(new_account_id(&request, end_user_id), end_user_id.clone()), 0));
-        let usage_key = match &request.command {
-            Command::Usage(usage) => Some((account.id, key_hash(&usage.key))),
-            _ => None,
-        };
-        let known = usage_key.and_then(|key| loaded.known_usage.get(&key));
+        let known = known(loaded, &self.usage, account.id, &request.command);
         let stamped_in_batch = stamp > loaded.feed_seq;
         let mut fresh = Effects::default();
         let effects = match self.changed.get_mut(&stamp).filter(|_| stamped_in_batch) {
@@ -149,30 +136,41 @@ impl Decisions {
             Ok(outcome) => outcome,
             Err(refusal) => return Decided::Refused(refusal),
         };
-        let replayed = match &outcome {
-            Outcome::Used { record, replayed } => {
-                if !replayed {
-                    let key = usage_key.expect("only usage comes to a usage record");
-                    loaded.known_usage.insert(key, record.clone());
-                    self.usage.push((account_id, record.clone()));
-                }
-                let same_attempt = matches!(&request.command, Command::Usage(usage) if usage.id == record.id);
-                *replayed && !same_attempt
-            }
-            Outcome::Granted { block, .. } => {
-                if let Some(notes) = &submission.notes {
-                    self.notes.insert(block.id, notes.clone());
-                }
-                false
-            }
-            Outcome::Subscribed { .. } => false,
-        };
+        self.note(loaded, account_id, &outcome, submission);
+        let replayed = is_replay(&request.command, &outcome);
         if let Some(identity) = submission.identity {
             let stored = StoredRequest { request_hash: identity.request_hash, seed, outcome: outcome.clone() };
             loaded.requests.insert(identity.key_hash, stored);
             self.requests.push((identity, seed, outcome.clone()));
         }
-        Decided::Done { outcome, replayed }
+        Decided::Done { outcome: Box::new(outcome), replayed }
+    }
+
+    /// Keeps what must be stored of an outcome beside what it did to the account, and what later commands of the batch
+    /// may find.
+    fn note(&mut self, loaded: &mut Loaded, account: AccountId, outcome: &Outcome, submission: &Submission) {
+        match outcome {
+            Outcome::Used { record, replayed: false } | Outcome::Committed { record, replayed: false, .. } => {
+                loaded.known_usage.insert((account, key_hash(&record.key)), record.clone());
+                self.usage.push((account, record.clone()));
+            }
+            Outcome::Voided { record, replayed: false } => {
+                loaded.voids.insert(record.usage_id, record.clone());
+                self.voids.push((account, record.clone()));
+            }
+            Outcome::ToppedUp { topup, .. } | Outcome::Refunded { topup, .. } => {
+                loaded.topups.insert((account, reference_hash(&topup.payment_reference)), topup.clone());
+            }
+            _ => {}
+        }
+        let made = match outcome {
+            Outcome::Granted { block, .. } | Outcome::Adjusted { block, .. } => block.as_ref(),
+            Outcome::ToppedUp { block, replayed: false, .. } => block.as_ref(),
+            _ => None,
+        };
+        if let Some((block, notes)) = made.zip(submission.notes.as_ref()) {
+            self.notes.insert(block.id, notes.clone());
+        }
     }
 
     /// Whether there is anything to write.
@@ -189,12 +187,19 @@ impl Decisions {
             let touched = account.wallet.lots.iter().filter(|block| effects.blocks.contains(&block.id));
             batch.blocks.extend(touched.map(|block| (account.id, block, self.notes.get(&block.id))));
             batch.entries.extend(effects.entries.iter().map(|entry| (account.id, entry)));
+            let reasons = effects.reasons.iter().map(|(seq, reason)| (account.id, *seq, reason.as_str()));
+            batch.reasons.extend(reasons);
+            let reservations = account.reservations.iter().filter(|own| effects.reservations.contains(&own.id));
+            batch.reservations.extend(reservations.map(|reservation| (account, reservation)));
+            let last_topups: BTreeMap<_, &Topup> = effects.topups.iter().map(|topup| (topup.id, topup)).collect();
+            batch.topups.extend(last_topups.into_values().map(|topup| (account.id, topup)));
             let last_states: BTreeMap<_, &Subscription> =
                 effects.subscriptions.iter().map(|subscription| (subscription.id, subscription)).collect();
             batch.subscriptions.extend(last_states.into_values().map(|subscription| (account.id, subscription)));
             batch.events.extend((0..).zip(&effects.events).map(|(place, event)| (account.id, *stamp, place, event)));
         }
         batch.usage = self.usage.iter().map(|(account, record)| (*account, record)).collect();
+        batch.voids = self.voids.iter().map(|(account, record)| (*account, record)).collect();
         batch.requests = self
             .requests
             .iter()
@@ -214,6 +219,50 @@ impl Decisions {
             (end_user_id.clone(), Arc::new(AccountState::publish(account, *stamp, catalogue)))
         });
         states.collect()
+    }
+}
+
+/// What was recorded before under the identity that a command names, also earlier in this batch.
+fn known<'a>(
+    loaded: &'a Loaded,
+    in_batch: &'a [(AccountId, UsageRecord)],
+    account: AccountId,
+    command: &Command,
+) -> Known<'a> {
+    let by_key = |key: &IdempotencyKey| loaded.known_usage.get(&(account, key_hash(key)));
+    match command {
+        Command::Usage(usage) | Command::Consume(usage) => Known { usage: by_key(&usage.key), ..Known::default() },
+        Command::Commit(commit) => Known { usage: by_key(&late_key(commit.reservation_id)), ..Known::default() },
+        Command::Void(void) => {
+            let stored = loaded.named_usage.get(&void.usage_id);
+            let in_batch = || in_batch.iter().find(|(_, record)| record.id == void.usage_id);
+            let named = stored.or_else(in_batch).filter(|(owner, _)| *owner == account);
+            Known {
+                usage: named.map(|(_, record)| record),
+                void: loaded.voids.get(&void.usage_id).filter(|_| named.is_some()),
+                topup: None,
+            }
+        }
+        Command::TopUp(order) => {
+            let key = (account, reference_hash(&order.payment_reference));
+            Known { topup: loaded.topups.get(&key), ..Known::default() }
+        }
+        _ => Known::default(),
+    }
+}
+
+/// Whether an earlier request did what this command asks for; an earlier run of this very command did not.
+fn is_replay(command: &Command, outcome: &Outcome) -> bool {
+    match (command, outcome) {
+        (Command::Usage(usage) | Command::Consume(usage), Outcome::Used { record, replayed }) => {
+            *replayed && usage.id != record.id
+        }
+        (Command::Commit(commit), Outcome::Committed { record, replayed, .. }) => {
+            *replayed && commit.usage_id != record.id
+        }
+        (Command::TopUp(order), Outcome::ToppedUp { topup, replayed, .. }) => *replayed && order.id != topup.id,
+        (_, Outcome::Voided { replayed, .. }) => *replayed,
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with a request, each with the stable code that callers see.
 
-use quotastack_core::ledger::command::Refusal;
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::problem::Code;
 
 use crate::store::tx::is_retryable;

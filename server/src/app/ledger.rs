@@ -19,6 +19,7 @@ use crate::app::clock;
 use crate::app::error::AppError;
 use crate::app::root::App;
 use crate::store::accounts::BlockNotes;
+use crate::store::entries::EntryFilter;
 use crate::store::types::EnvironmentId;
 
 /// Blocks in one answer.
@@ -94,23 +95,35 @@ impl App {
         let mut blocks = if with_blocks { tx.list_blocks(lane_id, account.id, BLOCKS_MAX).await? } else { Vec::new() };
         tx.commit().await?;
         let now = catalogue.clock.at(clock::now()).max(account.wallet.time);
-        advance(&mut account.wallet, now, |wallet, instant| {
-            for (index, amount) in instant.expired {
-                wallet.lots[index].expired += amount;
-            }
-        });
+        advance(&mut account.wallet, now, |_, _| {});
         account.totals = account.wallet.totals();
         for (block, _) in &mut blocks {
             if let Some(live) = account.wallet.lots.iter().find(|live| live.id == block.id) {
                 block.clone_from(live);
             }
         }
-        blocks.sort_by(|(a, _), (b, _)| a.lot.burn_order(&b.lot).then_with(|| a.granted.cmp(&b.granted)));
+        blocks.sort_by(|(a, _), (b, _)| a.full_order(b));
         Ok(Some(AccountRead { account, blocks, now }))
     }
 
-    /// Up to `limit` entries of an end user after `after_seq`.
+    /// Up to `limit` entries of an end user after `after_seq` that pass the filter, each with the reason given for it.
     pub async fn entries(
+        &self,
+        id: EnvironmentId,
+        end_user_id: &EndUserId,
+        after_seq: u64,
+        filter: &EntryFilter,
+        limit: i64,
+    ) -> Result<Vec<(Entry, Option<String>)>, AppError> {
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let Some(account_id) = tx.find_account(lane_id, end_user_id).await? else { return Ok(Vec::new()) };
+        Ok(tx.list_filtered_entries(lane_id, account_id, after_seq, filter, limit).await?)
+    }
+
+    /// Up to `limit` entries of an end user after `after_seq`, each with the hash before it: a segment of the chain.
+    pub async fn chain(
         &self,
         id: EnvironmentId,
         end_user_id: &EndUserId,
@@ -120,9 +133,8 @@ impl App {
         let environment = self.environment(id).await?;
         let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
         let mut tx = self.store.begin_snapshot(id).await?;
-        let found = tx.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?.remove(end_user_id);
-        let Some((account, _)) = found else { return Ok(Vec::new()) };
-        Ok(tx.list_entries(lane_id, account.id, after_seq, limit).await?)
+        let Some(account_id) = tx.find_account(lane_id, end_user_id).await? else { return Ok(Vec::new()) };
+        Ok(tx.list_entries(lane_id, account_id, after_seq, limit).await?)
     }
 
     /// A subscription and whose it is, as it stands now.

@@ -4,11 +4,14 @@
 //! - [`auth`], [`secret`]: keys, scopes, principals
 //! - [`environment`]: what is kept in memory of an environment: lanes, rings, the cached catalogue; [`environments`]:
 //!   all of them, each with its writers
-//! - [`writer`], [`decide`]: group commit: many commands of a lane in one transaction, and the pure part of it
+//! - [`writer`], [`needs`], [`decide`]: group commit: many commands of a lane in one transaction, what they need to
+//!   know, and the pure part of it
 //! - [`feed`]: the rings that sessions read; [`follow`]: what keeps them up with the database
 //! - [`idempotency`]: what makes a repeated request the same one
 //! - [`catalogue`]: changes of features, plans, variants and the sandbox clock
 //! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
+//! - [`named`]: what is found by an id of its own: usage, reservations, top-ups, blocks
+//! - [`verify`]: the whole ledger held against its entries
 //! - [`operator`]: tenants and keys for the operator's commands
 //! - [`clock`], [`error`]
 
@@ -23,9 +26,12 @@ pub mod feed;
 pub mod follow;
 pub mod idempotency;
 pub mod ledger;
+pub mod named;
+pub mod needs;
 pub mod operator;
 mod root;
 pub mod secret;
+pub mod verify;
 pub mod writer;
 
 pub use root::{App, AppConfig, Carried, Readiness, submission};

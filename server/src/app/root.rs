@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quotastack_core::ids::EndUserId;
-use quotastack_core::ledger::command::{Command, Outcome, Request};
+use quotastack_core::ledger::command::{Command, Request};
 use quotastack_core::ledger::entry::Actor;
+use quotastack_core::ledger::outcome::{Outcome, UsageRecord};
 use secrecy::SecretString;
 
 use crate::app::auth::{Authenticator, Principal};
 use crate::app::clock;
-use crate::app::decide::{Decided, Submission};
+use crate::app::decide::{Decided, Submission, decide};
 use crate::app::environment::EnvironmentHandle;
 use crate::app::environments::{Environments, OpenEnvironment};
 use crate::app::error::AppError;
 use crate::app::follow::{self, FeedPage};
 use crate::app::idempotency::RequestIdentity;
+use crate::app::needs;
 use crate::app::writer::Written;
 use crate::store::accounts::BlockNotes;
 use crate::store::migrate::SCHEMA_VERSION;
@@ -140,6 +142,28 @@ impl App {
         environment.writers[usize::from(lane)].write(commands, WRITE_PATIENCE).await
     }
 
+    /// Finds out what recording usage would come to; changes nothing.
+    pub async fn dry_run(
+        &self,
+        principal: &Principal,
+        end_user_id: EndUserId,
+        command: Command,
+    ) -> Result<(UsageRecord, bool), AppError> {
+        let environment = self.environment(principal.environment_id).await?;
+        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let commands = [submission(principal, end_user_id, command, None, None)];
+        let mut tx = self.store.begin_snapshot(principal.environment_id).await?;
+        let catalogue = environment.handle.current_catalogue(&mut tx).await?;
+        let place = tx.lane_place(lane_id).await?;
+        let loaded = needs::load(&mut tx, lane_id, place, catalogue, &commands).await?;
+        tx.commit().await?;
+        let decided = decide(loaded, &commands).results.pop().expect("one command has one result");
+        match decided.into_result()? {
+            (Outcome::Used { record, .. }, replayed) => Ok((record, replayed)),
+            _ => unreachable!("usage comes to a usage record"),
+        }
+    }
+
     /// Has one command carried out.
     pub async fn write(
         &self,
@@ -170,7 +194,7 @@ impl Decided {
     /// The outcome and whether it is a repeat, or the error that the caller is told.
     pub fn into_result(self) -> Result<(Outcome, bool), AppError> {
         match self {
-            Self::Done { outcome, replayed } => Ok((outcome, replayed)),
+            Self::Done { outcome, replayed } => Ok((*outcome, replayed)),
             Self::Refused(refusal) => Err(AppError::Refused(refusal)),
             Self::KeyReused => Err(AppError::KeyReused),
             Self::Failed => Err(AppError::Internal("a command fails alone".into())),
@@ -189,7 +213,8 @@ pub fn submission(
 ) -> Submission {
     let seed = clock::random();
     let identity = match command {
-        Command::Usage(_) => None,
+        // Their own identity is in the body.
+        Command::Usage(_) | Command::Consume(_) => None,
         _ => Some(identity.unwrap_or(RequestIdentity::unique(seed))),
     };
     let request = Request { now: clock::now(), actor: Actor::Key(principal.key_id), seed, command };

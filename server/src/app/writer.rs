@@ -18,14 +18,13 @@ use quotastack_core::state::AccountState;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::clock;
-use crate::app::decide::{Decided, Decisions, Loaded, Submission, decide};
+use crate::app::decide::{Decided, Decisions, Submission, decide};
 use crate::app::environment::EnvironmentHandle;
 use crate::app::error::AppError;
+use crate::app::needs::{self, Loaded};
 use crate::store::batch::BatchPlace;
 use crate::store::tx::{Store, Tx, is_retryable};
 use crate::store::types::LaneId;
-use crate::store::usage::key_hash;
-use quotastack_core::ledger::command::Command;
 
 /// Jobs that wait for one lane.
 const QUEUE_MAX: usize = 4_096;
@@ -241,22 +240,7 @@ impl Writer {
             return Err(RunError::ClockSkew(skew));
         }
         let catalogue = self.environment.catalogue_at(tx, lane.catalogue_version).await?;
-        let mut end_users: Vec<EndUserId> = commands.iter().map(|command| command.end_user_id.clone()).collect();
-        end_users.sort_unstable();
-        end_users.dedup();
-        let accounts = tx.load_accounts(self.lane_id, &end_users).await?;
-        let usage_keys: Vec<_> = commands
-            .iter()
-            .filter_map(|command| match &command.request.command {
-                Command::Usage(usage) => Some((accounts.get(&command.end_user_id)?.0.id, key_hash(&usage.key))),
-                _ => None,
-            })
-            .collect();
-        let known_usage = tx.load_known_usage(self.lane_id, &usage_keys).await?;
-        let request_keys: Vec<_> =
-            commands.iter().filter_map(|command| command.identity.map(|identity| identity.key_hash)).collect();
-        let requests = tx.load_requests(self.lane_id, &request_keys).await?;
-        Ok(Loaded { catalogue, feed_seq: lane.feed_seq, last_now: lane.last_now, accounts, known_usage, requests })
+        Ok(needs::load(tx, self.lane_id, lane.place, catalogue, commands).await?)
     }
 }
 

@@ -3,9 +3,11 @@
 //! - [`dev`]: everything on one machine, for development
 //! - [`serve`]: in production
 //! - [`operate`]: `migrate`, `tenant`, `key`
+//! - [`ledger`]: `ledger verify`
 //! - [`telemetry`]: logs and metrics
 
 mod dev;
+mod ledger;
 mod operate;
 mod serve;
 mod telemetry;
@@ -42,6 +44,9 @@ enum Command {
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Key(operate::KeyCommand),
+    /// Verify the ledger.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
 }
 
 /// Runs what was asked for.
@@ -55,6 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Migrate(args) => operate::migrate(&args).await,
             Command::Tenant(command) => operate::tenant(command).await,
             Command::Key(command) => operate::key(command).await,
+            Command::Ledger(command) => ledger::run(command).await,
         }
     })
 }

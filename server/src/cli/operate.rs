@@ -20,7 +20,7 @@ const CONNECTIONS: u32 = 1;
 pub(super) struct DatabaseArgs {
     /// The database; its login must be its owner (`migrate`) or a member of `quotastack_admin`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: SecretString,
+    pub(super) database_url: SecretString,
 }
 
 /// `tenant ...`

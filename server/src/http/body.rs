@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -72,6 +73,27 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let bytes = read(body).await?;
         let value = from_json(&bytes)?;
         Ok(Self { value, key, bytes })
+    }
+}
+
+/// The `Idempotency-Key` of a request without a body.
+#[derive(Debug)]
+pub struct OptionalKey(Option<IdempotencyKey>);
+
+impl OptionalKey {
+    /// What makes a repeat of this request to `operation` the same one; `None` without a key.
+    pub fn identity(&self, principal: &Principal, operation: &str, end_user: &EndUserId) -> Option<RequestIdentity> {
+        let key = self.0.as_ref()?;
+        let nothing = serde_json::Value::Null;
+        Some(RequestIdentity::new(principal.environment_id, operation, Some(end_user), key, &nothing))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OptionalKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(idempotency_key(&parts.headers)?))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Grants, balances, blocks, and the ledger.
+//! Grants and balances.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use axum::response::Response;
 use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{BlockId, EndUserId, FeatureKey, UsageId};
-use quotastack_core::ledger::block::{Block, BlockKind};
-use quotastack_core::ledger::command::{Command, Grant, Outcome};
-use quotastack_core::ledger::entry::{Cause, Entry, EntryKind};
+use quotastack_core::ids::{EndUserId, FeatureKey};
+use quotastack_core::ledger::block::BlockKind;
+use quotastack_core::ledger::command::{Command, Grant};
+use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::wallet::Totals;
 use quotastack_core::limits::SCOPE_KEYS_MAX;
 use quotastack_core::time::Timestamp;
@@ -21,12 +21,14 @@ use crate::app::auth::Scope;
 use crate::app::clock;
 use crate::app::error::AppError;
 use crate::app::ledger::AccountRead;
+use crate::http::account::{AccountJson, BlockJson};
 use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
-use crate::http::query::{Params, Segment, limit};
+use crate::http::query::{Params, Segment};
 use crate::http::state::ApiState;
 use crate::store::accounts::BlockNotes;
+use crate::store::types::EnvironmentId;
 
 const PRIORITY_DEFAULT: u8 = 100;
 
@@ -47,6 +49,9 @@ pub struct GrantJson {
     feature_keys: Vec<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    settle_debt: Option<bool>,
+    accumulation_cap: Option<i64>,
+    cap_group: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -66,34 +71,33 @@ pub async fn create_grant(
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct ReceiptJson<'a> {
-        block: BlockJson<'a>,
+        block: Option<BlockJson<'a>>,
+        trimmed: Credits,
         account: AccountJson,
     }
     let principal = caller.with(Scope::CreditsWrite)?;
     let end_user_id = fields::end_user_id(&body.value.end_user_id, "/end_user_id")?;
     let identity = body.identity(&principal, "create_grant", Some(&end_user_id))?;
     let (grant, notes) = checked_grant(body.value)?;
-    refuse_unknown_features(&state, principal.environment_id, &grant.feature_keys).await?;
-    let carried = state.app.write(&principal, end_user_id, Command::Grant(grant), identity, Some(notes)).await?;
-    let Outcome::Granted { block, totals, version, now } = &carried.outcome else {
+    refuse_unknown_features(&state, principal.environment_id, &grant.feature_keys, |index| {
+        format!("/feature_keys/{index}")
+    })
+    .await?;
+    let command = Command::Grant(grant);
+    let carried = state.app.write(&principal, end_user_id, command, identity, Some(notes.clone())).await?;
+    let Outcome::Granted { block, trimmed, standing } = &carried.outcome else {
         unreachable!("a grant comes to a block")
     };
-    let receipt = ReceiptJson { block: BlockJson::new(block, *now), account: AccountJson::new(totals, *version) };
+    let receipt = ReceiptJson {
+        block: block.as_ref().map(|block| BlockJson::new(block, Some(&notes), standing.now)),
+        trimmed: *trimmed,
+        account: AccountJson::new(standing),
+    };
     Ok(written(StatusCode::CREATED, &receipt, &carried))
 }
 
 fn checked_grant(body: GrantJson) -> Result<(Grant, BlockNotes), ApiError> {
-    fields::pairs(&body.metadata, "/metadata")?;
-    let price_paid = body.price_paid.map(|paid| fields::amount(paid, "/price_paid")).transpose()?;
-    let is_code = |code: &String| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
-    if !body.currency.as_ref().is_none_or(is_code) {
-        return Err(Problem::invalid("/currency", "must be an ISO 4217 code, for example USD").into());
-    }
-    if price_paid.is_some() != body.currency.is_some() {
-        return Err(Problem::invalid("/currency", "price_paid and currency are given together").into());
-    }
-    let notes =
-        BlockNotes { price_paid: price_paid.map(Credits::get), currency: body.currency, metadata: body.metadata };
+    let notes = checked_notes(body.price_paid, body.currency, body.metadata)?;
     let kind = match body.kind {
         GrantKind::Promo => BlockKind::Promo,
         GrantKind::Topup => BlockKind::Topup,
@@ -105,11 +109,36 @@ fn checked_grant(body: GrantJson) -> Result<(Grant, BlockNotes), ApiError> {
         priority: priority(body.priority, "/priority")?,
         effective_at: body.effective_at,
         expires_at: body.expires_at,
-        paid: price_paid.is_some_and(Credits::is_positive),
-        settles_debt: true,
+        paid: notes.price_paid.is_some_and(|paid| paid > 0),
+        settles_debt: body.settle_debt.unwrap_or(true),
         feature_keys: scope(&body.feature_keys, "/feature_keys")?,
+        cap_group: body.cap_group.as_deref().map(|group| fields::cap_group(group, "/cap_group")).transpose()?,
+        accumulation_cap: cap(body.accumulation_cap, "/accumulation_cap")?,
     };
+    if grant.accumulation_cap.is_some() && grant.cap_group.is_none() {
+        return Err(Problem::invalid("/cap_group", "name the blocks that share the accumulation_cap").into());
+    }
     Ok((grant, notes))
+}
+
+/// What people attach to a block: what was paid for it, and the caller's own.
+pub(super) fn checked_notes(
+    price_paid: Option<i64>,
+    currency: Option<String>,
+    metadata: BTreeMap<String, String>,
+) -> Result<BlockNotes, Problem> {
+    fields::pairs(&metadata, "/metadata")?;
+    let price_paid = price_paid.map(|paid| fields::amount(paid, "/price_paid")).transpose()?.map(Credits::get);
+    let currency = currency.map(|code| fields::currency(&code, "/currency")).transpose()?;
+    if price_paid.is_some() != currency.is_some() {
+        return Err(Problem::invalid("/currency", "price_paid and currency are given together"));
+    }
+    Ok(BlockNotes { price_paid, currency, metadata })
+}
+
+/// An accumulation cap.
+pub(super) fn cap(given: Option<i64>, pointer: &str) -> Result<Option<Credits>, Problem> {
+    given.map(|cap| fields::amount(cap, pointer)).transpose()
 }
 
 /// A burn priority: 0 to 255, 100 if it is not given.
@@ -131,16 +160,16 @@ pub(super) fn scope(keys: &[String], pointer: &str) -> Result<Vec<FeatureKey>, P
     Ok(scope)
 }
 
-async fn refuse_unknown_features(
+/// Refuses features that do not exist; `pointer` says where in the request the one with this index stands.
+pub(super) async fn refuse_unknown_features(
     state: &ApiState,
-    environment: crate::store::types::EnvironmentId,
+    environment: EnvironmentId,
     keys: &[FeatureKey],
+    pointer: impl Fn(usize) -> String,
 ) -> Result<(), ApiError> {
     for (index, key) in keys.iter().enumerate() {
         state.app.feature(environment, key).await.map_err(|error| match error {
-            AppError::NotFound(detail) => {
-                AppError::invalid(format!("/feature_keys/{index}"), format!("{detail}; create it first"))
-            }
+            AppError::NotFound(detail) => AppError::invalid(pointer(index), format!("{detail}; create it first")),
             other => other,
         })?;
     }
@@ -196,145 +225,8 @@ pub async fn get_end_user_credits(
         lifetime_granted: account.lifetime_granted,
         lifetime_consumed: account.lifetime_consumed,
         version: account.version,
-        blocks: with_blocks.then(|| blocks.iter().map(|(block, _)| BlockJson::new(block, now)).collect()),
+        blocks: with_blocks
+            .then(|| blocks.iter().map(|(block, notes)| BlockJson::new(block, Some(notes), now)).collect()),
     };
     Ok(json(StatusCode::OK, &credits))
-}
-
-#[derive(Debug, Serialize)]
-struct AccountJson {
-    balance: Credits,
-    reserved: Credits,
-    available: Credits,
-    debt: Credits,
-    version: u64,
-}
-
-impl AccountJson {
-    const fn new(totals: &Totals, version: u64) -> Self {
-        let Totals { balance, reserved, available, debt } = *totals;
-        Self { balance, reserved, available, debt, version }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct BlockJson<'a> {
-    id: BlockId,
-    kind: BlockKind,
-    original: Credits,
-    remaining: Credits,
-    held: Credits,
-    priority: u8,
-    effective_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    feature_keys: &'a [FeatureKey],
-    status: &'static str,
-}
-
-impl<'a> BlockJson<'a> {
-    fn new(block: &'a Block, now: Timestamp) -> Self {
-        let lot = &block.lot;
-        let status = if lot.has_ended(now) {
-            "expired"
-        } else if !lot.has_started(now) {
-            "scheduled"
-        } else if lot.remaining.is_zero() {
-            "depleted"
-        } else {
-            "active"
-        };
-        Self {
-            id: block.id,
-            kind: lot.kind,
-            original: block.original,
-            remaining: lot.remaining,
-            held: lot.held,
-            priority: lot.priority,
-            effective_at: lot.effective_at,
-            expires_at: lot.expires_at,
-            feature_keys: &lot.scope,
-            status,
-        }
-    }
-}
-
-/// What a caller may ask of the ledger.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LedgerParams {
-    after_seq: Option<i64>,
-    limit: Option<i64>,
-}
-
-/// `GET /v1/end_users/{end_user_id}/ledger`
-pub async fn list_ledger_entries(
-    State(state): State<ApiState>,
-    caller: Caller,
-    segment: Segment,
-    Params(params): Params<LedgerParams>,
-) -> Result<Response, ApiError> {
-    #[derive(Serialize)]
-    struct PageJson<'a> {
-        data: Vec<EntryJson<'a>>,
-        next_cursor: Option<String>,
-    }
-    let principal = caller.with(Scope::CreditsRead)?;
-    let end_user_id = fields::end_user_id(&segment.0, "path:end_user_id")?;
-    let after_seq = fields::units(params.after_seq.unwrap_or(0), "query:after_seq")?;
-    let after_seq = u64::try_from(after_seq.get()).expect("units are not negative");
-    let limit = limit(params.limit)?;
-    let mut entries = state.app.entries(principal.environment_id, &end_user_id, after_seq, limit + 1).await?;
-    let size = usize::try_from(limit).expect("limits are 1 to 100");
-    let more = entries.len() > size;
-    entries.truncate(size);
-    let next_cursor = entries.last().filter(|_| more).map(|last| last.seq.to_string());
-    Ok(json(StatusCode::OK, &PageJson { data: entries.iter().map(EntryJson::new).collect(), next_cursor }))
-}
-
-#[derive(Debug, Serialize)]
-struct EntryJson<'a> {
-    seq: u64,
-    kind: EntryKind,
-    amount: Credits,
-    balance_after: Credits,
-    reserved_after: Credits,
-    debt_after: Credits,
-    allocations: Vec<AllocationJson>,
-    feature_key: Option<&'a FeatureKey>,
-    usage_id: Option<UsageId>,
-    effective_at: Timestamp,
-    recorded_at: Timestamp,
-    hash: String,
-}
-
-#[derive(Debug, Serialize)]
-struct AllocationJson {
-    block_id: BlockId,
-    amount: Credits,
-}
-
-impl<'a> EntryJson<'a> {
-    fn new(entry: &'a Entry) -> Self {
-        let (feature_key, usage_id) = match &entry.body.cause {
-            Cause::Usage { id, feature_key, .. } => (Some(feature_key), Some(*id)),
-            Cause::Grant | Cause::Subscription(_) | Cause::Time => (None, None),
-        };
-        let allocations = entry.body.allocations.iter();
-        Self {
-            seq: entry.seq,
-            kind: entry.body.kind,
-            amount: entry.body.amount,
-            balance_after: entry.balance_after,
-            reserved_after: entry.reserved_after,
-            debt_after: entry.debt_after,
-            allocations: allocations
-                .map(|part| AllocationJson { block_id: part.block_id, amount: part.amount })
-                .collect(),
-            feature_key,
-            usage_id,
-            effective_at: entry.body.effective_at,
-            recorded_at: entry.recorded_at,
-            hash: entry.hash.to_string(),
-        }
-    }
 }

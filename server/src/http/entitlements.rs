@@ -1,5 +1,7 @@
 //! Checks.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -52,7 +54,8 @@ async fn answer(
     query: &CheckQuery,
 ) -> Result<(Decision, Freshness), ApiError> {
     let read: StateRead = state.app.state(principal.environment_id, &query.end_user_id).await?;
-    let decision = read.check(CheckRequest { feature_key: &query.feature_key, units: query.units });
+    let decision =
+        read.check(CheckRequest { feature_key: &query.feature_key, units: query.units, properties: &BTreeMap::new() });
     let age = clock::now().micros_since(read.as_of).max(0);
     let staleness_ms = u64::try_from(age / 1_000).expect("an age is not negative");
     Ok((decision, Freshness { source: Source::Server, as_of: read.now, staleness_ms }))

@@ -4,11 +4,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use quotastack_core::api::fields;
+use quotastack_core::api::price::PriceJson;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::catalogue::{Access, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::FeatureKey;
-use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::limits::{PAIR_KEY_BYTES_MAX, SUMMARY_PROPERTIES_MAX};
+use quotastack_core::pricing::PriceVersion;
 use quotastack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -39,6 +41,8 @@ pub struct FeatureJson {
     enforcement: Option<Enforcement>,
     offline: Option<OfflinePolicy>,
     default: Option<AccessJson>,
+    #[serde(default)]
+    summary_properties: Vec<String>,
 }
 
 /// How usage is admitted.
@@ -46,20 +50,6 @@ pub struct FeatureJson {
 #[serde(rename_all = "snake_case")]
 enum Enforcement {
     Advisory,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PriceJson {
-    r#type: PriceType,
-    cost: i64,
-    per_units: Option<i64>,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PriceType {
-    PerUnit,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +85,7 @@ fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
     }
     let overdraft_limit = body.overdraft_limit.map(|limit| fields::amount(limit, "/overdraft_limit")).transpose()?;
     // The first price holds for all time before it, so that no late usage finds itself without one.
-    let price = body.price.map(checked_price).transpose()?;
+    let price = body.price.map(|price| price.into_price("/price")).transpose()?;
     let prices = price.map(|price| PriceVersion { effective_from: Timestamp::MIN, price }).into_iter().collect();
     Ok(Feature {
         kind: body.kind,
@@ -106,16 +96,19 @@ fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
         overage_policy: body.overage_policy.unwrap_or(OveragePolicy::Block),
         overdraft_limit,
         offline: body.offline.unwrap_or(OfflinePolicy::AllowUntilStale),
+        summary_properties: checked_properties(body.summary_properties)?,
     })
 }
 
-fn checked_price(price: PriceJson) -> Result<Price, Problem> {
-    let PriceType::PerUnit = price.r#type;
-    let per_units = fields::units(price.per_units.unwrap_or(1), "/price/per_units")?;
-    if per_units.get() == 0 {
-        return Err(Problem::invalid("/price/per_units", "must be 1 or more"));
+fn checked_properties(names: Vec<String>) -> Result<Vec<String>, Problem> {
+    let fits = |name: &String| (1..=PAIR_KEY_BYTES_MAX).contains(&name.len()) && !name.contains('\0');
+    if names.len() > SUMMARY_PROPERTIES_MAX || !names.iter().all(fits) {
+        return Err(Problem::invalid("/summary_properties", "has at most 4 names of 1 to 64 bytes"));
     }
-    Ok(Price::PerUnit { cost: fields::amount(price.cost, "/price/cost")?, per_units })
+    let mut sorted = names;
+    sorted.sort_unstable();
+    sorted.dedup();
+    Ok(sorted)
 }
 
 /// What a feature gives: only `config` features have values.
@@ -202,20 +195,14 @@ struct FeatureOut<'a> {
     feature_key: &'a FeatureKey,
     name: &'a str,
     kind: FeatureKind,
-    price: Option<PriceOut>,
+    price: Option<PriceJson>,
     overage_policy: OveragePolicy,
     overdraft_limit: Option<Credits>,
     enforcement: Enforcement,
     offline: OfflinePolicy,
     default: AccessOut<'a>,
+    summary_properties: &'a [String],
     created_at: Timestamp,
-}
-
-#[derive(Debug, Serialize)]
-struct PriceOut {
-    r#type: PriceType,
-    cost: Credits,
-    per_units: i64,
 }
 
 /// What a feature gives.
@@ -240,16 +227,13 @@ impl<'a> FeatureOut<'a> {
             feature_key: &row.feature_key,
             name: &row.name,
             kind: feature.kind,
-            price: price.map(|Price::PerUnit { cost, per_units }| PriceOut {
-                r#type: PriceType::PerUnit,
-                cost: *cost,
-                per_units: per_units.get(),
-            }),
+            price: price.map(PriceJson::of),
             overage_policy: feature.overage_policy,
             overdraft_limit: feature.overdraft_limit,
             enforcement: Enforcement::Advisory,
             offline: feature.offline,
             default: AccessOut::new(&feature.default),
+            summary_properties: &feature.summary_properties,
             created_at: row.created_at,
         }
     }

@@ -2,21 +2,31 @@
 //!
 //! - [`listen`]: connections; [`router`]: every path, and what wraps them; [`state`]: what handlers share
 //! - [`caller`]: who asks; [`body`]: what they sent; [`query`]: what they asked for; [`error`]: what they are told
-//! - the nouns: [`entitlements`], [`usage`], [`credits`], [`features`], [`plans`], [`subscriptions`], [`sandbox`]
+//! - the nouns: [`entitlements`], [`usage`], [`reservations`], [`credits`], [`corrections`], [`topups`], [`ledger`],
+//!   [`features`], [`prices`], [`packages`], [`plans`], [`subscriptions`], [`overrides`], [`sandbox`]; what several of
+//!   them answer is in `account`
 //! - [`service`]: health, readiness, metrics, the contract
 
+mod account;
 pub mod body;
 pub mod caller;
+pub mod corrections;
 pub mod credits;
 pub mod entitlements;
 pub mod error;
 pub mod features;
+pub mod ledger;
 pub mod listen;
+pub mod overrides;
+pub mod packages;
 pub mod plans;
+pub mod prices;
 pub mod query;
+pub mod reservations;
 pub mod router;
 pub mod sandbox;
 pub mod service;
 pub mod state;
 pub mod subscriptions;
+pub mod topups;
 pub mod usage;

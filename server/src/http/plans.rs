@@ -6,10 +6,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use quotastack_core::api::fields;
+use quotastack_core::api::price::PriceJson;
 use quotastack_core::api::problem::Problem;
-use quotastack_core::catalogue::{Access, GrantInterval, GrantTemplate, PlanKind, Variant};
+use quotastack_core::catalogue::{
+    Entitlement, FeatureKind, GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant,
+};
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{FeatureKey, PlanId, VariantId};
+use quotastack_core::ids::{CapGroup, FeatureKey, PlanId, VariantId};
 use quotastack_core::limits::{ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX};
 use quotastack_core::time::{Period, PeriodUnit, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,7 @@ use crate::app::catalogue::{CatalogueChange, Changed};
 use crate::app::error::AppError;
 use crate::http::body::{Json, changed, json};
 use crate::http::caller::Caller;
-use crate::http::credits::{priority, scope};
+use crate::http::credits::{cap, priority, scope};
 use crate::http::error::ApiError;
 use crate::http::features::{AccessOut, ListOut, ListParams, checked_access, name};
 use crate::http::query::{Params, Segment, limit, page, read_cursor};
@@ -113,9 +116,19 @@ pub struct VariantJson {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PeriodJson {
+pub(super) struct PeriodJson {
     count: i64,
     unit: PeriodUnit,
+}
+
+impl PeriodJson {
+    /// A length of calendar time that can be one.
+    pub(super) fn checked(self, pointer: &str) -> Result<Period, Problem> {
+        let count = u16::try_from(self.count).ok();
+        let count = count.filter(|count| (1..=PERIOD_COUNT_MAX).contains(&i64::from(*count)));
+        let count = count.ok_or_else(|| Problem::invalid(format!("{pointer}/count"), "must be 1 to 1000"))?;
+        Ok(Period { count, unit: self.unit })
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -135,6 +148,8 @@ struct TemplateJson {
     feature_keys: Vec<String>,
     rollover_percent: Option<i64>,
     accumulation_cap: Option<i64>,
+    cap_group: Option<String>,
+    settle_debt: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,6 +158,9 @@ struct EntitlementJson {
     feature_key: String,
     enabled: Option<bool>,
     value: Option<Box<RawValue>>,
+    price: Option<PriceJson>,
+    overage_policy: Option<OveragePolicy>,
+    overdraft_limit: Option<i64>,
 }
 
 /// `POST /v1/plans/{plan_id}/variants`
@@ -179,16 +197,13 @@ async fn checked_variant(
     if body.entitlements.len() > ENTITLEMENTS_MAX {
         return Err(Problem::invalid("/entitlements", "has at most 500 entitlements").into());
     }
-    let count = u16::try_from(body.billing_period.count).ok();
-    let count = count.filter(|count| (1..=PERIOD_COUNT_MAX).contains(&i64::from(*count)));
-    let count = count.ok_or_else(|| Problem::invalid("/billing_period/count", "must be 1 to 1000"))?;
     let grants = body.grants.into_iter().enumerate();
     let grants = grants.map(|(index, grant)| checked_template(grant, &format!("/grants/{index}")));
     Ok(Variant {
         plan_id,
         plan_kind: PlanKind::Base,
         version: 1,
-        billing_period: Period { count, unit: body.billing_period.unit },
+        billing_period: body.billing_period.checked("/billing_period")?,
         grants: grants.collect::<Result<_, _>>()?,
         entitlements: checked_entitlements(state, environment, body.entitlements).await?,
     })
@@ -202,8 +217,6 @@ fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate,
     let at = |field: &str| format!("{pointer}/{field}");
     let rolls = grant.rollover_percent.unwrap_or(0) != 0;
     refuse_unless_default(!rolls, &at("rollover_percent"), "must be 0: nothing rolls over yet")?;
-    let capped = grant.accumulation_cap.is_some();
-    refuse_unless_default(!capped, &at("accumulation_cap"), "must be null: there are no caps yet")?;
     let amount = fields::amount(grant.amount, &at("amount"))?;
     if !amount.is_positive() {
         return Err(Problem::invalid(at("amount"), "must be 1 or more"));
@@ -213,6 +226,9 @@ fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate,
         interval: grant.interval,
         priority: priority(grant.priority, &at("priority"))?,
         feature_keys: scope(&grant.feature_keys, &at("feature_keys"))?,
+        accumulation_cap: cap(grant.accumulation_cap, &at("accumulation_cap"))?,
+        cap_group: grant.cap_group.map(|group| fields::cap_group(&group, &at("cap_group"))).transpose()?,
+        settles_debt: grant.settle_debt.unwrap_or(true),
     })
 }
 
@@ -220,7 +236,7 @@ async fn checked_entitlements(
     state: &ApiState,
     environment: EnvironmentId,
     entitlements: Vec<EntitlementJson>,
-) -> Result<BTreeMap<FeatureKey, Access>, ApiError> {
+) -> Result<BTreeMap<FeatureKey, Entitlement>, ApiError> {
     let mut checked = BTreeMap::new();
     for (index, entitlement) in entitlements.into_iter().enumerate() {
         let pointer = format!("/entitlements/{index}");
@@ -232,7 +248,18 @@ async fn checked_entitlements(
         })?;
         let enabled = entitlement.enabled.unwrap_or(true);
         let access = checked_access(row.feature.kind, enabled, entitlement.value, &pointer)?;
-        if checked.insert(key, access).is_some() {
+        let is_metered = row.feature.kind == FeatureKind::Metered;
+        if !is_metered && entitlement.price.is_some() {
+            return Err(Problem::invalid(format!("{pointer}/price"), "only a metered feature has a price").into());
+        }
+        let limit = entitlement.overdraft_limit;
+        let entitlement = Entitlement {
+            access,
+            price: entitlement.price.map(|price| price.into_price(&format!("{pointer}/price"))).transpose()?,
+            overage_policy: entitlement.overage_policy,
+            overdraft_limit: cap(limit, &format!("{pointer}/overdraft_limit"))?,
+        };
+        if checked.insert(key, entitlement).is_some() {
             return Err(Problem::invalid(at_key, "names a feature that is in the list before").into());
         }
     }
@@ -284,6 +311,9 @@ struct TemplateOut<'a> {
     interval: GrantInterval,
     priority: u8,
     feature_keys: &'a [FeatureKey],
+    accumulation_cap: Option<Credits>,
+    cap_group: Option<&'a CapGroup>,
+    settle_debt: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -291,6 +321,9 @@ struct EntitlementOut<'a> {
     feature_key: &'a FeatureKey,
     #[serde(flatten)]
     access: AccessOut<'a>,
+    price: Option<PriceJson>,
+    overage_policy: Option<OveragePolicy>,
+    overdraft_limit: Option<Credits>,
 }
 
 impl<'a> VariantOut<'a> {
@@ -301,6 +334,9 @@ impl<'a> VariantOut<'a> {
             interval: grant.interval,
             priority: grant.priority,
             feature_keys: &grant.feature_keys,
+            accumulation_cap: grant.accumulation_cap,
+            cap_group: grant.cap_group.as_ref(),
+            settle_debt: grant.settles_debt,
         };
         let entitlements = variant.entitlements.iter();
         Self {
@@ -312,7 +348,13 @@ impl<'a> VariantOut<'a> {
             billing_mode: BillingMode::Prepaid,
             grants: variant.grants.iter().map(template).collect(),
             entitlements: entitlements
-                .map(|(feature_key, access)| EntitlementOut { feature_key, access: AccessOut::new(access) })
+                .map(|(feature_key, given)| EntitlementOut {
+                    feature_key,
+                    access: AccessOut::new(&given.access),
+                    price: given.price.as_ref().map(PriceJson::of),
+                    overage_policy: given.overage_policy,
+                    overdraft_limit: given.overdraft_limit,
+                })
                 .collect(),
             created_at: row.created_at,
         }

@@ -45,6 +45,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
+/// The two parameters of a path, as text.
+#[derive(Debug)]
+pub struct Segments(pub String, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((first, second)) = read.map_err(|error| Problem::invalid("path", error.body_text()))?;
+        Ok(Self(first, second))
+    }
+}
+
 impl Segment {
     /// The id that the segment is; what is no id names nothing.
     pub fn id<T: FromStr>(&self, what: &str) -> Result<T, ApiError> {

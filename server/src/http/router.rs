@@ -5,7 +5,10 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::http::state::ApiState;
-use crate::http::{credits, entitlements, error, features, plans, sandbox, service, subscriptions, usage};
+use crate::http::{
+    corrections, credits, entitlements, error, features, ledger, overrides, packages, plans, prices, reservations,
+    sandbox, service, subscriptions, topups, usage,
+};
 
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
@@ -13,11 +16,37 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/entitlements/check", get(entitlements::check_entitlement).post(entitlements::check_entitlements))
         .route("/v1/usage", post(usage::record_usage))
         .route("/v1/usage/batch", post(usage::record_usage_batch))
+        .route("/v1/usage/{usage_id}", get(usage::get_usage))
+        .route("/v1/usage/{usage_id}/void", post(usage::void_usage))
+        .route("/v1/consume", post(usage::consume))
+        .route("/v1/reservations", post(reservations::create_reservation).get(reservations::list_reservations))
+        .route("/v1/reservations/{reservation_id}", get(reservations::get_reservation))
+        .route("/v1/reservations/{reservation_id}/commit", post(reservations::commit_reservation))
+        .route("/v1/reservations/{reservation_id}/release", post(reservations::release_reservation))
+        .route("/v1/reservations/{reservation_id}/extend", post(reservations::extend_reservation))
         .route("/v1/credits/grants", post(credits::create_grant))
+        .route("/v1/credits/adjustments", post(corrections::adjust_credits))
+        .route("/v1/credits/blocks/{block_id}/void", post(corrections::void_block))
+        .route("/v1/topups", post(topups::create_topup).get(topups::list_topups))
+        .route("/v1/topups/{topup_id}", get(topups::get_topup))
+        .route("/v1/topups/{topup_id}/refund", post(topups::refund_topup))
+        .route("/v1/topup_packages", post(packages::create_topup_package).get(packages::list_topup_packages))
+        .route(
+            "/v1/topup_packages/{package_id}",
+            get(packages::get_topup_package)
+                .put(packages::replace_topup_package)
+                .delete(packages::archive_topup_package),
+        )
+        .route("/v1/end_users/{end_user_id}/overrides", get(overrides::list_overrides))
+        .route(
+            "/v1/end_users/{end_user_id}/overrides/{feature_key}",
+            get(overrides::get_override).put(overrides::set_override).delete(overrides::remove_override),
+        )
         .route("/v1/end_users/{end_user_id}/credits", get(credits::get_end_user_credits))
-        .route("/v1/end_users/{end_user_id}/ledger", get(credits::list_ledger_entries))
+        .route("/v1/end_users/{end_user_id}/ledger", get(ledger::list_ledger_entries))
         .route("/v1/features", post(features::create_feature).get(features::list_features))
         .route("/v1/features/{feature_key}", get(features::get_feature))
+        .route("/v1/features/{feature_key}/prices", post(prices::create_price).get(prices::list_prices))
         .route("/v1/plans", post(plans::create_plan).get(plans::list_plans))
         .route("/v1/plans/{plan_id}", get(plans::get_plan))
         .route("/v1/plans/{plan_id}/variants", post(plans::create_variant).get(plans::list_variants))

@@ -6,18 +6,32 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::future::join_all;
+use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
-use quotastack_core::api::usage::{ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson, UsageRequest};
-use quotastack_core::ids::{EndUserId, IdempotencyKey, UsageId, uuid_v7};
-use quotastack_core::ledger::command::{Command, Outcome, Usage};
+use quotastack_core::api::usage::{
+    PaidJson, ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson, UsageRequest,
+};
+use quotastack_core::credits::{Credits, Units};
+use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, ReservationId, UsageId, uuid_v7};
+use quotastack_core::ledger::command::{Command, Usage, Void};
+use quotastack_core::ledger::outcome::Outcome;
+use quotastack_core::limits::AHEAD_WINDOW_MICROS;
+use quotastack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::app::auth::{Principal, Scope};
 use crate::app::decide::{Decided, Submission};
+use crate::app::named::UsageRead;
 use crate::app::{clock, submission};
+use crate::http::account::AccountJson;
 use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
+use crate::http::query::Segment;
 use crate::http::state::ApiState;
+
+/// Usage that was recorded so much later than it happened is called late.
+const LATE_AFTER_MICROS: i64 = AHEAD_WINDOW_MICROS;
 
 /// `POST /v1/usage`
 pub async fn record_usage(
@@ -26,10 +40,140 @@ pub async fn record_usage(
     body: Json<UsageJson>,
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::UsageWrite)?;
-    let (end_user_id, command) = command(body.value.into_request(body.key)?);
-    let carried = state.app.write(&principal, end_user_id, command, None, None).await?;
+    let request = body.value.into_request(body.key)?;
+    let dry_run = request.dry_run;
+    let (end_user_id, usage) = usage(request);
+    if dry_run {
+        let (record, replayed) = state.app.dry_run(&principal, end_user_id, Command::Usage(usage)).await?;
+        return Ok(json(StatusCode::OK, &ReceiptJson::of_dry_run(&record, replayed)));
+    }
+    let carried = state.app.write(&principal, end_user_id, Command::Usage(usage), None, None).await?;
     let Outcome::Used { record, .. } = &carried.outcome else { unreachable!("usage comes to a usage record") };
     Ok(written(StatusCode::OK, &ReceiptJson::of(record, carried.replayed), &carried))
+}
+
+/// `POST /v1/consume`
+pub async fn consume(
+    State(state): State<ApiState>,
+    caller: Caller,
+    body: Json<UsageJson>,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct ConsumedJson {
+        allowed: bool,
+        #[serde(flatten)]
+        receipt: ReceiptJson,
+        source: &'static str,
+    }
+    let principal = caller.with(Scope::UsageWrite)?;
+    let request = body.value.into_request(body.key)?;
+    let dry_run = request.dry_run;
+    let (end_user_id, usage) = usage(request);
+    let command = Command::Consume(usage);
+    let consumed = |receipt| ConsumedJson { allowed: true, receipt, source: "server" };
+    if dry_run {
+        let (record, replayed) = state.app.dry_run(&principal, end_user_id, command).await?;
+        return Ok(json(StatusCode::OK, &consumed(ReceiptJson::of_dry_run(&record, replayed))));
+    }
+    let carried = state.app.write(&principal, end_user_id, command, None, None).await?;
+    let Outcome::Used { record, .. } = &carried.outcome else { unreachable!("consuming comes to a usage record") };
+    Ok(written(StatusCode::OK, &consumed(ReceiptJson::of(record, carried.replayed)), &carried))
+}
+
+/// The body of a void.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VoidJson {
+    reason: Option<String>,
+}
+
+/// `POST /v1/usage/{usage_id}/void`
+pub async fn void_usage(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+    body: Json<VoidJson>,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct VoidedJson {
+        id: UsageId,
+        returned: Credits,
+        debt_undone: Credits,
+        account: AccountJson,
+        voided_at: Timestamp,
+        replayed: bool,
+    }
+    let principal = caller.with(Scope::UsageWrite)?;
+    let usage_id: UsageId = segment.id("usage event")?;
+    let end_user_id = state.app.owner_of_usage(principal.environment_id, usage_id).await?;
+    let identity = body.identity(&principal, &format!("void_usage {usage_id}"), Some(&end_user_id))?;
+    let reason = body.value.reason.as_deref().map(|reason| fields::reason(reason, "/reason")).transpose()?;
+    let command = Command::Void(Void { usage_id, reason });
+    let carried = state.app.write(&principal, end_user_id, command, identity, None).await?;
+    let Outcome::Voided { record, replayed } = &carried.outcome else { unreachable!("a void comes to a void") };
+    let voided = VoidedJson {
+        id: record.usage_id,
+        returned: record.returned,
+        debt_undone: record.debt_undone,
+        account: AccountJson::new(&record.standing),
+        voided_at: record.standing.now,
+        replayed: *replayed || carried.replayed,
+    };
+    Ok(written(StatusCode::OK, &voided, &carried))
+}
+
+/// `GET /v1/usage/{usage_id}`
+pub async fn get_usage(State(state): State<ApiState>, caller: Caller, segment: Segment) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CreditsRead)?;
+    let read = state.app.usage_event(principal.environment_id, segment.id("usage event")?).await?;
+    Ok(json(StatusCode::OK, &UsageEventJson::new(&read)))
+}
+
+#[derive(Debug, Serialize)]
+struct UsageEventJson<'a> {
+    id: UsageId,
+    end_user_id: &'a EndUserId,
+    feature_key: &'a FeatureKey,
+    units: Units,
+    properties: &'a BTreeMap<String, String>,
+    idempotency_key: &'a str,
+    cost: Credits,
+    price: Credits,
+    owed: Credits,
+    effective_at: Timestamp,
+    recorded_at: Timestamp,
+    late: bool,
+    seq: u64,
+    reservation_id: Option<ReservationId>,
+    voided_at: Option<Timestamp>,
+    void_reason: Option<&'a str>,
+    allocations: Vec<PaidJson>,
+}
+
+impl<'a> UsageEventJson<'a> {
+    fn new(read: &'a UsageRead) -> Self {
+        let UsageRead { end_user_id, record, void } = read;
+        let paid = record.allocations.iter().map(|part| PaidJson { block_id: part.block_id, amount: part.amount });
+        Self {
+            id: record.id,
+            end_user_id,
+            feature_key: &record.feature_key,
+            units: record.units,
+            properties: &record.properties,
+            idempotency_key: record.key.as_str(),
+            cost: record.charged,
+            price: record.cost,
+            owed: record.owed,
+            effective_at: record.effective_at,
+            recorded_at: record.recorded_at,
+            late: record.recorded_at.micros_since(record.effective_at) > LATE_AFTER_MICROS,
+            seq: record.seq,
+            reservation_id: record.reservation_id,
+            voided_at: void.as_ref().map(|void| void.standing.now),
+            void_reason: void.as_ref().and_then(|void| void.reason.as_deref()),
+            allocations: paid.collect(),
+        }
+    }
 }
 
 /// `POST /v1/usage/batch`
@@ -81,11 +225,11 @@ async fn by_lane(
     let environment = state.app.environment(principal.environment_id).await?;
     let mut lanes = LaneCommands::new();
     for (place, request) in requests.into_iter().enumerate() {
-        let (end_user_id, command) = command(request);
+        let (end_user_id, usage) = usage(request);
         let (lane, _) = environment.handle.lane_of(end_user_id.bucket());
         let (places, commands) = lanes.entry(lane).or_default();
         places.push(place);
-        commands.push(submission(principal, end_user_id, command, None, None));
+        commands.push(submission(principal, end_user_id, Command::Usage(usage), None, None));
     }
     Ok(lanes)
 }
@@ -98,7 +242,8 @@ fn result(decided: Decided) -> ResultJson {
     }
 }
 
-fn command(request: UsageRequest) -> (EndUserId, Command) {
+/// The event of a request, with its id.
+fn usage(request: UsageRequest) -> (EndUserId, Usage) {
     let now = clock::now();
     let id = UsageId::from_uuid(uuid_v7(now, clock::random(), Some(request.end_user_id.bucket())));
     let minted = || IdempotencyKey::new(&id.to_string()).expect("an id is an idempotency key");
@@ -112,5 +257,5 @@ fn command(request: UsageRequest) -> (EndUserId, Command) {
         on_insufficient: request.on_insufficient,
         admitted_at: None,
     };
-    (request.end_user_id, Command::Usage(usage))
+    (request.end_user_id, usage)
 }

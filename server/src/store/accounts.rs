@@ -2,19 +2,32 @@
 
 use std::collections::HashMap;
 
-use quotastack_core::ids::{AccountId, BlockId, EndUserId, FeatureKey, SubscriptionId};
+use quotastack_core::ids::{AccountId, BlockId, EndUserId, FeatureKey, SubscriptionId, VariantId};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::block::{Block, Lot, Origin};
+use quotastack_core::ledger::block::{Block, Ending, Lot, Origin};
 use quotastack_core::ledger::entry::Hash;
-use quotastack_core::ledger::wallet::{Debt, Totals, Wallet};
+use quotastack_core::ledger::wallet::{Totals, Wallet};
 use quotastack_core::subscription::Subscription;
+use quotastack_core::time::Timestamp;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::store::tx::Tx;
-use crate::store::types::{LaneId, Ts, bytes, credits, end_user_id, from_json, named, unsigned};
+use crate::store::types::{LaneId, Ts, bytes, cap_group_of, credits, end_user_id, from_json, named, unsigned};
+
+macro_rules! select_blocks {
+    ($rest:literal) => {
+        concat!(
+            "select account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
+               expires_at, scope, subscription_id, variant_id, template, cap_group, ended, original, expired, withdrawn,
+               remaining, held, price_paid, currency, metadata
+             from blocks ",
+            $rest
+        )
+    };
+}
 
 /// What people attach to a block; the rules never look at it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -31,7 +44,7 @@ macro_rules! select_accounts {
     ($condition:literal) => {
         concat!(
             "select account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt,
-               lifetime_granted, lifetime_consumed, debts, given_once, feed_seq
+               lifetime_granted, lifetime_consumed, debts, given_once, last_expiry, counters, overrides, feed_seq
              from accounts join feed using (lane_id, account_id) where lane_id = $1 and ",
             $condition
         )
@@ -53,6 +66,30 @@ impl Tx {
             .await?;
         let accounts = self.complete(lane_id, &rows).await?;
         Ok(accounts.into_iter().map(|(account, stamp)| (account.end_user_id.clone(), (account, stamp))).collect())
+    }
+
+    /// The account of an end user, if anything was ever written for them.
+    pub async fn find_account(&mut self, lane_id: LaneId, end_user_id: &EndUserId) -> sqlx::Result<Option<AccountId>> {
+        let id: Option<Uuid> =
+            sqlx::query_scalar("select account_id from accounts where lane_id = $1 and end_user_id = $2")
+                .bind(lane_id.0)
+                .bind(end_user_id.as_str())
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(id.map(AccountId::from_uuid))
+    }
+
+    /// Whose a block is.
+    pub async fn find_block_owner(&mut self, lane_id: LaneId, id: BlockId) -> sqlx::Result<Option<EndUserId>> {
+        let name: Option<String> = sqlx::query_scalar(
+            "select a.end_user_id from blocks b join accounts a using (lane_id, account_id)
+             where b.lane_id = $1 and b.block_id = $2",
+        )
+        .bind(lane_id.0)
+        .bind(id.uuid())
+        .fetch_optional(self.connection())
+        .await?;
+        name.as_deref().map(end_user_id).transpose()
     }
 
     /// The accounts with these ids, each with its place in the lane's feed.
@@ -78,23 +115,19 @@ impl Tx {
         let places: HashMap<AccountId, usize> =
             accounts.iter().enumerate().map(|(place, account)| (account.id, place)).collect();
         let ids: Vec<Uuid> = accounts.iter().map(|account| account.id.uuid()).collect();
-        let blocks = sqlx::query(
-            "select account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
-               expires_at, scope, subscription_id, template, original, expired, remaining, held
-             from blocks where lane_id = $1 and account_id = any ($2) and remaining > 0",
-        )
-        .bind(lane_id.0)
-        .bind(&ids)
-        .fetch_all(self.connection())
-        .await?;
+        let blocks = sqlx::query(select_blocks!("where lane_id = $1 and account_id = any ($2) and remaining > 0"))
+            .bind(lane_id.0)
+            .bind(&ids)
+            .fetch_all(self.connection())
+            .await?;
         for row in &blocks {
             let account = &mut accounts[places[&AccountId::from_uuid(row.try_get("account_id")?)]];
             account.wallet.lots.push(block_from_row(row)?);
         }
         for account in &mut accounts {
-            let order = |block: &Block| block.granted;
-            account.wallet.lots.sort_by(|a, b| a.lot.burn_order(&b.lot).then_with(|| order(a).cmp(&order(b))));
+            account.wallet.lots.sort_by(Block::full_order);
         }
+        self.add_open_reservations(lane_id, &ids, |id| places[&id], &mut accounts).await?;
         let subscriptions = sqlx::query(
             "select account_id, state from subscriptions where lane_id = $1 and account_id = any ($2) and live
              order by account_id, subscription_id",
@@ -118,27 +151,77 @@ impl Tx {
         account_id: AccountId,
         limit: i64,
     ) -> sqlx::Result<Vec<(Block, BlockNotes)>> {
-        let rows = sqlx::query(
-            "select block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at, expires_at, scope,
-               subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata
-             from blocks where lane_id = $1 and account_id = $2
-             order by remaining > 0 desc, granted_seq desc, granted_place limit $3",
-        )
+        let rows = sqlx::query(select_blocks!(
+            "where lane_id = $1 and account_id = $2
+             order by remaining > 0 desc, granted_seq desc, granted_place limit $3"
+        ))
         .bind(lane_id.0)
         .bind(account_id.uuid())
         .bind(limit)
         .fetch_all(self.connection())
         .await?;
-        let blocks = rows.iter().map(|row| {
-            let metadata: Option<serde_json::Value> = row.try_get("metadata")?;
-            let notes = BlockNotes {
-                price_paid: row.try_get("price_paid")?,
-                currency: row.try_get("currency")?,
-                metadata: metadata.map_or(Ok(Default::default()), |value| from_json("metadata", value))?,
-            };
-            Ok((block_from_row(row)?, notes))
-        });
-        blocks.collect()
+        rows.iter().map(|row| Ok((block_from_row(row)?, notes_from_row(row)?))).collect()
+    }
+
+    /// Blocks by their ids, also those with nothing left, each with its account and what people attached to it.
+    pub async fn load_blocks(
+        &mut self,
+        lane_id: LaneId,
+        ids: &[(AccountId, BlockId)],
+    ) -> sqlx::Result<Vec<(AccountId, Block, BlockNotes)>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (accounts, blocks): (Vec<Uuid>, Vec<Uuid>) =
+            ids.iter().map(|(account, block)| (account.uuid(), block.uuid())).unzip();
+        let rows = sqlx::query(select_blocks!(
+            "join unnest($2::uuid[], $3::uuid[]) as wanted (account_id, block_id) using (account_id, block_id)
+             where lane_id = $1"
+        ))
+        .bind(lane_id.0)
+        .bind(accounts)
+        .bind(blocks)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(with_account).collect()
+    }
+
+    /// The blocks of these accounts that have nothing left, each with its account.
+    pub async fn load_used_up_blocks(
+        &mut self,
+        lane_id: LaneId,
+        accounts: &[AccountId],
+    ) -> sqlx::Result<Vec<(AccountId, Block)>> {
+        let accounts: Vec<Uuid> = accounts.iter().map(|id| id.uuid()).collect();
+        let rows = sqlx::query(select_blocks!("where lane_id = $1 and account_id = any ($2) and remaining = 0"))
+            .bind(lane_id.0)
+            .bind(accounts)
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| with_account(row).map(|(account, block, _)| (account, block))).collect()
+    }
+
+    /// The blocks of these accounts that lost credit to expiry after the instant given for each.
+    pub async fn load_expired_blocks(
+        &mut self,
+        lane_id: LaneId,
+        since: &[(AccountId, Timestamp)],
+    ) -> sqlx::Result<Vec<(AccountId, Block, BlockNotes)>> {
+        if since.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (accounts, instants): (Vec<Uuid>, Vec<Ts>) =
+            since.iter().map(|(account, at)| (account.uuid(), Ts(*at))).unzip();
+        let rows = sqlx::query(select_blocks!(
+            "join unnest($2::uuid[], $3::timestamptz[]) as wanted (account_id, late_from) using (account_id)
+             where lane_id = $1 and expired > 0 and expires_at > late_from"
+        ))
+        .bind(lane_id.0)
+        .bind(accounts)
+        .bind(instants)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(with_account).collect()
     }
 
     /// A subscription by its id, and whose it is.
@@ -188,7 +271,8 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
         debt: credits("debt", row.try_get("debt")?)?,
         ..Totals::default()
     };
-    let debts: Vec<Debt> = from_json("debts", row.try_get("debts")?)?;
+    let counters: Option<serde_json::Value> = row.try_get("counters")?;
+    let overrides: Option<serde_json::Value> = row.try_get("overrides")?;
     Ok(Account {
         id: AccountId::from_uuid(row.try_get("account_id")?),
         end_user_id: end_user_id(row.try_get("end_user_id")?)?,
@@ -199,32 +283,42 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
         lifetime_granted: credits("lifetime_granted", row.try_get("lifetime_granted")?)?,
         lifetime_consumed: credits("lifetime_consumed", row.try_get("lifetime_consumed")?)?,
         given_once: from_json("given_once", row.try_get("given_once")?)?,
+        last_expiry: row.try_get::<Option<Ts>, _>("last_expiry")?.map(|at| at.0),
         wallet: Wallet {
             time: row.try_get::<Ts, _>("advanced_to")?.0,
-            lots: Vec::new(),
-            debts,
-            subscriptions: Vec::new(),
+            debts: from_json("debts", row.try_get("debts")?)?,
+            counters: counters.map_or(Ok(Default::default()), |value| from_json("counters", value))?,
+            overrides: overrides.map_or(Ok(Vec::new()), |value| from_json("overrides", value))?,
+            ..Wallet::default()
         },
+        reservations: Vec::new(),
+        topups: Vec::new(),
+        settled: Default::default(),
     })
 }
 
 fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
     let scope: Vec<FeatureKey> = from_json("scope", row.try_get("scope")?)?;
     let subscription: Option<Uuid> = row.try_get("subscription_id")?;
+    let variant: Option<Uuid> = row.try_get("variant_id")?;
     let template: Option<i16> = row.try_get("template")?;
-    let origin = subscription.zip(template).map(|(id, template)| Origin {
-        subscription_id: SubscriptionId::from_uuid(id),
+    let origin = subscription.zip(variant).zip(template).map(|((subscription, variant), template)| Origin {
+        subscription_id: SubscriptionId::from_uuid(subscription),
+        variant_id: VariantId::from_uuid(variant),
         template: template.unsigned_abs(),
     });
+    let id = BlockId::from_uuid(row.try_get("block_id")?);
+    let cap_group: Option<&str> = row.try_get("cap_group")?;
     let place: i16 = row.try_get("granted_place")?;
     Ok(Block {
-        id: BlockId::from_uuid(row.try_get("block_id")?),
+        id,
         granted: (
             unsigned("granted_seq", row.try_get("granted_seq")?)?,
             u16::try_from(place).expect("places count from 0"),
         ),
         original: credits("original", row.try_get("original")?)?,
         expired: credits("expired", row.try_get("expired")?)?,
+        withdrawn: credits("withdrawn", row.try_get("withdrawn")?)?,
         lot: Lot {
             kind: named("kind", row.try_get("kind")?)?,
             priority: u8::try_from(row.try_get::<i16, _>("priority")?).expect("priorities are 0 to 255"),
@@ -236,6 +330,33 @@ fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
             remaining: credits("remaining", row.try_get("remaining")?)?,
             held: credits("held", row.try_get("held")?)?,
             origin,
+            cap_group: cap_group.map(cap_group_of).transpose()?,
+            ended: ending_of(id, row.try_get("ended")?),
         },
     })
+}
+
+fn with_account(row: &PgRow) -> sqlx::Result<(AccountId, Block, BlockNotes)> {
+    Ok((AccountId::from_uuid(row.try_get("account_id")?), block_from_row(row)?, notes_from_row(row)?))
+}
+
+fn notes_from_row(row: &PgRow) -> sqlx::Result<BlockNotes> {
+    let metadata: Option<serde_json::Value> = row.try_get("metadata")?;
+    Ok(BlockNotes {
+        price_paid: row.try_get("price_paid")?,
+        currency: row.try_get("currency")?,
+        metadata: metadata.map_or(Ok(Default::default()), |value| from_json("metadata", value))?,
+    })
+}
+
+fn ending_of(block: BlockId, ended: Option<&str>) -> Option<Ending> {
+    ended.map(|ended| if ended == "refunded" { Ending::Refunded(block) } else { Ending::Voided })
+}
+
+/// How a block was ended before its time, as it is kept.
+pub(super) const fn ending_name(ended: Ending) -> &'static str {
+    match ended {
+        Ending::Voided => "voided",
+        Ending::Refunded(_) => "refunded",
+    }
 }

@@ -3,14 +3,16 @@
 use quotastack_core::ids::AccountId;
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::block::Block;
-use quotastack_core::ledger::command::{Outcome, UsageRecord};
 use quotastack_core::ledger::entry::{Actor, Entry};
 use quotastack_core::ledger::event::Event;
+use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
+use quotastack_core::ledger::reservation::Reservation;
+use quotastack_core::ledger::topup::Topup;
 use quotastack_core::subscription::{Subscription, SubscriptionStatus};
 use quotastack_core::time::Timestamp;
 
-use crate::store::accounts::BlockNotes;
-use crate::store::entries::{allocations_to_json, cause_columns};
+use crate::store::accounts::{BlockNotes, ending_name};
+use crate::store::entries::{CauseColumns, allocations_to_json, detail_to_json};
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, name_of, signed, to_json};
 use crate::store::usage::key_hash;
@@ -26,8 +28,16 @@ pub struct Batch<'a> {
     pub subscriptions: Vec<(AccountId, &'a Subscription)>,
     /// New entries.
     pub entries: Vec<(AccountId, &'a Entry)>,
+    /// Why people made some of them.
+    pub reasons: Vec<(AccountId, u64, &'a str)>,
     /// New usage.
     pub usage: Vec<(AccountId, &'a UsageRecord)>,
+    /// Usage that was undone.
+    pub voids: Vec<(AccountId, &'a VoidRecord)>,
+    /// Made or changed reservations, each with its account.
+    pub reservations: Vec<(&'a Account, &'a Reservation)>,
+    /// Made or changed top-ups, the last state of each.
+    pub topups: Vec<(AccountId, &'a Topup)>,
     /// New events, each with the stamp of its account and its place among the events of that stamp.
     pub events: Vec<(AccountId, u64, i32, &'a Event)>,
     /// Requests that were carried out.
@@ -59,7 +69,7 @@ pub struct BatchPlace {
 }
 
 /// One column of a set of rows.
-fn column<T, U>(rows: &[T], value: impl Fn(&T) -> U) -> Vec<U> {
+pub(super) fn column<T, U>(rows: &[T], value: impl Fn(&T) -> U) -> Vec<U> {
     rows.iter().map(value).collect()
 }
 
@@ -70,7 +80,11 @@ impl Tx {
         self.write_blocks(place, &batch.blocks).await?;
         self.write_subscriptions(place, &batch.subscriptions).await?;
         self.write_entries(place, &batch.entries).await?;
+        self.write_reasons(place, &batch.reasons).await?;
         self.write_usage(place, &batch.usage).await?;
+        self.write_voids(place, &batch.voids).await?;
+        self.write_reservations(place, &batch.reservations).await?;
+        self.write_topups(place, &batch.topups).await?;
         self.write_events(place, &batch.events).await?;
         self.write_requests(place, &batch.requests).await
     }
@@ -81,17 +95,20 @@ impl Tx {
         }
         sqlx::query(
             "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to,
-               balance, reserved, debt, lifetime_granted, lifetime_consumed, debts, given_once)
+               balance, reserved, debt, lifetime_granted, lifetime_consumed, debts, given_once, last_expiry, counters,
+               overrides)
              select $1, $2, account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted,
-               consumed, debts::jsonb, given_once::jsonb
+               consumed, debts::jsonb, given_once::jsonb, last_expiry, counters::jsonb, overrides::jsonb
              from unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::timestamptz[], $9::bigint[],
-               $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[])
+               $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[],
+               $16::timestamptz[], $17::text[], $18::text[])
                as t (account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed,
-                 debts, given_once)
+                 debts, given_once, last_expiry, counters, overrides)
              on conflict (lane_id, account_id) do update set seq = excluded.seq, version = excluded.version,
                last_hash = excluded.last_hash, advanced_to = excluded.advanced_to, balance = excluded.balance,
                reserved = excluded.reserved, debt = excluded.debt, lifetime_granted = excluded.lifetime_granted,
-               lifetime_consumed = excluded.lifetime_consumed, debts = excluded.debts, given_once = excluded.given_once",
+               lifetime_consumed = excluded.lifetime_consumed, debts = excluded.debts, given_once = excluded.given_once,
+               last_expiry = excluded.last_expiry, counters = excluded.counters, overrides = excluded.overrides",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
@@ -108,6 +125,15 @@ impl Tx {
         .bind(column(rows, |(account, _)| account.lifetime_consumed.get()))
         .bind(column(rows, |(account, _)| to_json(&account.wallet.debts).to_string()))
         .bind(column(rows, |(account, _)| to_json(&account.given_once).to_string()))
+        .bind(column(rows, |(account, _)| account.last_expiry.map(Ts)))
+        .bind(column(rows, |(account, _)| {
+            let counters = &account.wallet.counters;
+            (!counters.is_empty()).then(|| to_json(counters).to_string())
+        }))
+        .bind(column(rows, |(account, _)| {
+            let overrides = &account.wallet.overrides;
+            (!overrides.is_empty()).then(|| to_json(overrides).to_string())
+        }))
         .execute(self.connection())
         .await?;
         sqlx::query(
@@ -135,17 +161,19 @@ impl Tx {
         sqlx::query(
             "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
                settles_debt, effective_at, expires_at, scope, subscription_id, template, original, expired, remaining, held,
-               price_paid, currency, metadata)
+               price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended)
              select $1, $2, account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
                expires_at, scope::jsonb, subscription_id, template, original, expired, remaining, held, price_paid, currency,
-               metadata::jsonb
+               metadata::jsonb, withdrawn, variant_id, cap_group, ended
              from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::smallint[], $7::text[], $8::smallint[], $9::boolean[],
                $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::uuid[], $15::smallint[], $16::bigint[],
-               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[])
+               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[],
+               $23::bigint[], $24::uuid[], $25::text[], $26::text[])
                as t (account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
-                 expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata)
+                 expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata,
+                 withdrawn, variant_id, cap_group, ended)
              on conflict (lane_id, account_id, block_id) do update set expired = excluded.expired,
-               remaining = excluded.remaining, held = excluded.held",
+               remaining = excluded.remaining, held = excluded.held, withdrawn = excluded.withdrawn, ended = excluded.ended",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
@@ -171,6 +199,10 @@ impl Tx {
         .bind(column(rows, |(.., notes)| notes.and_then(|notes| notes.price_paid)))
         .bind(column(rows, |(.., notes)| notes.and_then(|notes| notes.currency.as_deref())))
         .bind(column(rows, |(.., notes)| notes.map(|notes| to_json(&notes.metadata).to_string())))
+        .bind(column(rows, |(_, block, _)| block.withdrawn.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.origin.map(|origin| origin.variant_id.uuid())))
+        .bind(column(rows, |(_, block, _)| block.lot.cap_group.as_ref().map(ToString::to_string)))
+        .bind(column(rows, |(_, block, _)| block.lot.ended.map(ending_name)))
         .execute(self.connection())
         .await?;
         Ok(())
@@ -206,27 +238,29 @@ impl Tx {
         if rows.is_empty() {
             return Ok(());
         }
-        let causes: Vec<_> = column(rows, |(_, entry)| cause_columns(&entry.body.cause));
+        let causes: Vec<_> = column(rows, |(_, entry)| CauseColumns::of(&entry.body.cause));
         let actor = |actor: Actor| match actor {
             Actor::Key(id) => Some(id.uuid()),
             Actor::System => None,
         };
         sqlx::query(
             "insert into entries (lane_id, environment_id, account_id, seq, kind, amount, balance_after, reserved_after,
-               debt_after, allocations, granted, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash)
+               debt_after, allocations, granted, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash,
+               reservation_id, detail)
              select $1, $2, account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations::jsonb,
-               granted::jsonb, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash
+               granted::jsonb, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id,
+               detail::jsonb
              from unnest($3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
                $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::bigint[], $16::timestamptz[],
-               $17::timestamptz[], $18::uuid[], $19::bytea[])
+               $17::timestamptz[], $18::uuid[], $19::bytea[], $20::uuid[], $21::text[])
                as t (account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations, granted, cause,
-                 cause_id, feature_key, units, effective_at, recorded_at, actor, hash)",
+                 cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id, detail)",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
         .bind(column(rows, |(account, _)| account.uuid()))
         .bind(column(rows, |(_, entry)| signed(entry.seq)))
-        .bind(column(rows, |(_, entry)| name_of(&entry.body.kind)))
+        .bind(column(rows, |(_, entry)| entry.body.kind.name()))
         .bind(column(rows, |(_, entry)| entry.body.amount.get()))
         .bind(column(rows, |(_, entry)| entry.balance_after.get()))
         .bind(column(rows, |(_, entry)| entry.reserved_after.get()))
@@ -236,14 +270,35 @@ impl Tx {
             let granted = &entry.body.granted;
             (!granted.is_empty()).then(|| to_json(granted).to_string())
         }))
-        .bind(column(&causes, |cause| cause.0))
-        .bind(column(&causes, |cause| cause.1))
-        .bind(column(&causes, |cause| cause.2))
-        .bind(column(&causes, |cause| cause.3))
+        .bind(column(&causes, |cause| cause.name))
+        .bind(column(&causes, |cause| cause.id))
+        .bind(column(&causes, |cause| cause.feature_key))
+        .bind(column(&causes, |cause| cause.units))
         .bind(column(rows, |(_, entry)| Ts(entry.body.effective_at)))
         .bind(column(rows, |(_, entry)| Ts(entry.recorded_at)))
         .bind(column(rows, |(_, entry)| actor(entry.actor)))
         .bind(column(rows, |(_, entry)| entry.hash.0.to_vec()))
+        .bind(column(&causes, |cause| cause.reservation_id))
+        .bind(column(rows, |(_, entry)| detail_to_json(&entry.body).map(|detail| detail.to_string())))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn write_reasons(&mut self, place: BatchPlace, rows: &[(AccountId, u64, &str)]) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into entry_reasons (lane_id, environment_id, account_id, seq, reason)
+             select $1, $2, account_id, seq, reason
+             from unnest($3::uuid[], $4::bigint[], $5::text[]) as t (account_id, seq, reason)",
+        )
+        .bind(place.lane_id.0)
+        .bind(place.environment_id.0)
+        .bind(column(rows, |(account, ..)| account.uuid()))
+        .bind(column(rows, |(_, seq, _)| signed(*seq)))
+        .bind(column(rows, |(.., reason)| (*reason).to_owned()))
         .execute(self.connection())
         .await?;
         Ok(())
@@ -256,14 +311,16 @@ impl Tx {
         sqlx::query(
             "insert into usage_events (lane_id, environment_id, account_id, key_hash, usage_id, idempotency_key, fingerprint,
                feature_key, units, properties, cost, charged, effective_at, recorded_at, seq, version, balance_after,
-               reserved_after, debt_after)
+               reserved_after, debt_after, owed, priced_by, counter, reservation_id)
              select $1, $2, account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties::jsonb,
-               cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after
+               cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed,
+               priced_by::jsonb, counter::jsonb, reservation_id
              from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::text[],
                $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[], $15::bigint[], $16::bigint[],
-               $17::bigint[], $18::bigint[], $19::bigint[])
+               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::uuid[])
                as t (account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties, cost, charged,
-                 effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after)",
+                 effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed, priced_by, counter,
+                 reservation_id)",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
@@ -286,6 +343,10 @@ impl Tx {
         .bind(column(rows, |(_, usage)| usage.totals.balance.get()))
         .bind(column(rows, |(_, usage)| usage.totals.reserved.get()))
         .bind(column(rows, |(_, usage)| usage.totals.debt.get()))
+        .bind(column(rows, |(_, usage)| usage.owed.get()))
+        .bind(column(rows, |(_, usage)| to_json(&usage.priced_by).to_string()))
+        .bind(column(rows, |(_, usage)| usage.counter.as_ref().map(|counter| to_json(counter).to_string())))
+        .bind(column(rows, |(_, usage)| usage.reservation_id.map(|id| id.uuid())))
         .execute(self.connection())
         .await?;
         Ok(())

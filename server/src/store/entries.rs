@@ -1,8 +1,13 @@
 //! Entries as they are kept and read back.
 
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{AccountId, BlockId, FeatureKey, KeyId, SubscriptionId, UsageId};
-use quotastack_core::ledger::entry::{Actor, Allocation, Cause, Entry, EntryBody, Hash};
+use quotastack_core::ids::{AccountId, BlockId, FeatureKey, KeyId, ReservationId, SubscriptionId, TopupId, UsageId};
+use quotastack_core::ledger::block::Ending;
+use quotastack_core::ledger::counter::CounterKey;
+use quotastack_core::ledger::debt::DebtOf;
+use quotastack_core::ledger::entry::{Actor, Allocation, Cause, Entry, EntryBody, EntryKind, Hash, HoldTerms};
+use quotastack_core::ledger::settled::Settled;
+use quotastack_core::time::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -12,18 +17,34 @@ use crate::store::types::{
     LaneId, Ts, bytes, credits, feature_key, from_json, named, signed, to_json, units, unsigned,
 };
 
-/// `[block, amount]` or `[block, amount, feature]`.
+/// `[block, amount]`, `[block, amount, held]` or `[block, amount, held, debt]`.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(untagged)]
 enum StoredAllocation {
     Plain(BlockId, Credits),
-    OfDebt(BlockId, Credits, FeatureKey),
+    OfHold(BlockId, Credits, Credits),
+    OfDebt(BlockId, Credits, Credits, DebtOf),
+}
+
+/// What only some kinds of entries say.
+#[derive(Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+struct Detail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends: Option<Ending>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owed: Option<(DebtOf, Credits)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<HoldTerms>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<(CounterKey, i64)>,
 }
 
 pub(super) fn allocations_to_json(allocations: &[Allocation]) -> serde_json::Value {
-    let stored = allocations.iter().map(|part| match &part.feature_key {
-        None => StoredAllocation::Plain(part.block_id, part.amount),
-        Some(feature) => StoredAllocation::OfDebt(part.block_id, part.amount, feature.clone()),
+    let stored = allocations.iter().map(|part| match &part.debt {
+        Some(debt) => StoredAllocation::OfDebt(part.block_id, part.amount, part.held, debt.clone()),
+        None if part.held.is_zero() => StoredAllocation::Plain(part.block_id, part.amount),
+        None => StoredAllocation::OfHold(part.block_id, part.amount, part.held),
     });
     to_json(&stored.collect::<Vec<_>>())
 }
@@ -32,26 +53,127 @@ pub(super) fn allocations_from_json(value: serde_json::Value) -> sqlx::Result<Ve
     let stored: Vec<StoredAllocation> = from_json("allocations", value)?;
     let parts = stored.into_iter().map(|part| match part {
         StoredAllocation::Plain(block_id, amount) => Allocation::of(block_id, amount),
-        StoredAllocation::OfDebt(block_id, amount, feature) => {
-            Allocation { feature_key: Some(feature), ..Allocation::of(block_id, amount) }
+        StoredAllocation::OfHold(block_id, amount, held) => Allocation { block_id, amount, held, debt: None },
+        StoredAllocation::OfDebt(block_id, amount, held, debt) => {
+            Allocation { block_id, amount, held, debt: Some(debt) }
         }
     });
     Ok(parts.collect())
 }
 
-/// A cause as columns: its name, and what it was about.
-pub(super) fn cause_columns(cause: &Cause) -> (&'static str, Option<Uuid>, Option<&str>, Option<i64>) {
-    match cause {
-        Cause::Grant => ("grant", None, None, None),
-        Cause::Usage { id, feature_key, units } => {
-            ("usage", Some(id.uuid()), Some(feature_key.as_str()), Some(units.get()))
+/// What only some kinds of entries say; `None` where it is nothing.
+pub(super) fn detail_to_json(body: &EntryBody) -> Option<serde_json::Value> {
+    let EntryBody { ends, owed, hold, counted, .. } = body.clone();
+    let detail = Detail { ends, owed, hold, counted };
+    (detail != Detail::default()).then(|| to_json(&detail))
+}
+
+/// A cause as columns.
+#[derive(Default)]
+pub(super) struct CauseColumns<'a> {
+    pub(super) name: &'static str,
+    pub(super) id: Option<Uuid>,
+    pub(super) reservation_id: Option<Uuid>,
+    pub(super) feature_key: Option<&'a str>,
+    pub(super) units: Option<i64>,
+}
+
+impl<'a> CauseColumns<'a> {
+    pub(super) fn of(cause: &'a Cause) -> Self {
+        let named = Self { name: cause.name(), ..Self::default() };
+        match cause {
+            Cause::Grant | Cause::Time | Cause::Adjustment => named,
+            Cause::Subscription(id) => Self { id: Some(id.uuid()), ..named },
+            Cause::Void(id) => Self { id: Some(id.uuid()), ..named },
+            Cause::BlockVoid(id) => Self { id: Some(id.uuid()), ..named },
+            Cause::Topup(id) | Cause::Refund(id) => Self { id: Some(id.uuid()), ..named },
+            Cause::Usage { id, feature_key, units } => {
+                Self { id: Some(id.uuid()), feature_key: Some(feature_key.as_str()), units: Some(units.get()), ..named }
+            }
+            Cause::Commit { id, reservation_id, feature_key, units } => Self {
+                id: Some(id.uuid()),
+                reservation_id: Some(reservation_id.uuid()),
+                feature_key: Some(feature_key.as_str()),
+                units: Some(units.get()),
+                ..named
+            },
+            Cause::Reservation { id, feature_key, units } => Self {
+                reservation_id: Some(id.uuid()),
+                feature_key: Some(feature_key.as_str()),
+                units: Some(units.get()),
+                ..named
+            },
         }
-        Cause::Subscription(id) => ("subscription", Some(id.uuid()), None, None),
-        Cause::Time => ("time", None, None, None),
     }
 }
 
+macro_rules! select_entries {
+    ($condition:literal) => {
+        concat!(
+            "select seq, kind, amount, balance_after, reserved_after, debt_after, allocations, granted, cause, cause_id,
+               reservation_id, feature_key, units, effective_at, recorded_at, actor, hash, detail, account_id
+             from entries where lane_id = $1 and ",
+            $condition
+        )
+    };
+}
+
+/// Which entries a reader wants; what is `None` leaves nothing out.
+#[derive(Debug, Clone, Default)]
+pub struct EntryFilter {
+    /// Of one of these kinds.
+    pub kinds: Option<Vec<EntryKind>>,
+    /// About this feature.
+    pub feature_key: Option<FeatureKey>,
+    /// About this usage event.
+    pub usage_id: Option<UsageId>,
+    /// About this reservation.
+    pub reservation_id: Option<ReservationId>,
+    /// Written at this instant or later.
+    pub recorded_from: Option<Timestamp>,
+    /// Written before this instant.
+    pub recorded_to: Option<Timestamp>,
+}
+
 impl Tx {
+    /// Up to `limit` entries of an account after `after_seq` that pass the filter, in order, each with the reason that
+    /// a person gave for it. Their `prev_hash` is not read.
+    pub async fn list_filtered_entries(
+        &mut self,
+        lane_id: LaneId,
+        account_id: AccountId,
+        after_seq: u64,
+        filter: &EntryFilter,
+        limit: i64,
+    ) -> sqlx::Result<Vec<(Entry, Option<String>)>> {
+        let kinds: Option<Vec<&str>> =
+            filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.name()).collect());
+        let rows = sqlx::query(
+            "select e.seq, kind, amount, balance_after, reserved_after, debt_after, allocations, granted, cause, cause_id,
+               reservation_id, feature_key, units, effective_at, recorded_at, actor, hash, detail, r.reason
+             from entries e left join entry_reasons r
+               on r.lane_id = $1 and r.account_id = e.account_id and r.seq = e.seq
+             where e.lane_id = $1 and e.account_id = $2 and e.seq > $3
+               and ($4::text[] is null or kind = any ($4)) and ($5::text is null or feature_key = $5)
+               and ($6::uuid is null or cause_id = $6) and ($7::uuid is null or reservation_id = $7)
+               and ($8::timestamptz is null or recorded_at >= $8) and ($9::timestamptz is null or recorded_at < $9)
+             order by e.seq limit $10",
+        )
+        .bind(lane_id.0)
+        .bind(account_id.uuid())
+        .bind(signed(after_seq))
+        .bind(kinds)
+        .bind(filter.feature_key.as_ref().map(FeatureKey::as_str))
+        .bind(filter.usage_id.map(UsageId::uuid))
+        .bind(filter.reservation_id.map(ReservationId::uuid))
+        .bind(filter.recorded_from.map(Ts))
+        .bind(filter.recorded_to.map(Ts))
+        .bind(limit)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| Ok((entry_from_row(row, Hash::ZERO)?, row.try_get("reason")?))).collect()
+    }
+
     /// Up to `limit` entries of an account after `after_seq`, in order.
     pub async fn list_entries(
         &mut self,
@@ -61,17 +183,13 @@ impl Tx {
         limit: i64,
     ) -> sqlx::Result<Vec<Entry>> {
         // One row more at the start: its hash is the first one's `prev_hash`.
-        let rows = sqlx::query(
-            "select seq, kind, amount, balance_after, reserved_after, debt_after, allocations, granted, cause, cause_id,
-               feature_key, units, effective_at, recorded_at, actor, hash
-             from entries where lane_id = $1 and account_id = $2 and seq >= $3 order by seq limit $4",
-        )
-        .bind(lane_id.0)
-        .bind(account_id.uuid())
-        .bind(signed(after_seq))
-        .bind(limit.saturating_add(i64::from(after_seq > 0)))
-        .fetch_all(self.connection())
-        .await?;
+        let rows = sqlx::query(select_entries!("account_id = $2 and seq >= $3 order by seq limit $4"))
+            .bind(lane_id.0)
+            .bind(account_id.uuid())
+            .bind(signed(after_seq))
+            .bind(limit.saturating_add(i64::from(after_seq > 0)))
+            .fetch_all(self.connection())
+            .await?;
         let mut prev_hash = Hash::ZERO;
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -85,8 +203,23 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// What paid debts of an account, and what voids have given back of it.
+    pub async fn load_settled(&mut self, lane_id: LaneId, account_id: AccountId) -> sqlx::Result<Settled> {
+        let rows = sqlx::query(select_entries!("account_id = $2 and kind in ('debt_settled', 'void') order by seq"))
+            .bind(lane_id.0)
+            .bind(account_id.uuid())
+            .fetch_all(self.connection())
+            .await?;
+        let entries = rows.iter().map(|row| entry_from_row(row, Hash::ZERO)).collect::<sqlx::Result<Vec<_>>>()?;
+        Ok(Settled::read(&entries))
+    }
+}
+
 fn entry_from_row(row: &PgRow, prev_hash: Hash) -> sqlx::Result<Entry> {
     let granted: Option<serde_json::Value> = row.try_get("granted")?;
+    let detail: Option<serde_json::Value> = row.try_get("detail")?;
+    let detail: Detail = detail.map_or(Ok(Detail::default()), |value| from_json("detail", value))?;
     let actor: Option<Uuid> = row.try_get("actor")?;
     Ok(Entry {
         seq: unsigned("seq", row.try_get("seq")?)?,
@@ -95,6 +228,10 @@ fn entry_from_row(row: &PgRow, prev_hash: Hash) -> sqlx::Result<Entry> {
             amount: credits("amount", row.try_get("amount")?)?,
             allocations: allocations_from_json(row.try_get("allocations")?)?,
             granted: granted.map_or(Ok(Vec::new()), |value| from_json("granted", value))?,
+            ends: detail.ends,
+            owed: detail.owed,
+            hold: detail.hold,
+            counted: detail.counted,
             cause: cause_from_row(row)?,
             effective_at: row.try_get::<Ts, _>("effective_at")?.0,
         },
@@ -110,15 +247,26 @@ fn entry_from_row(row: &PgRow, prev_hash: Hash) -> sqlx::Result<Entry> {
 
 fn cause_from_row(row: &PgRow) -> sqlx::Result<Cause> {
     let id = || row.try_get::<Uuid, _>("cause_id");
+    let reservation_id = || row.try_get("reservation_id").map(ReservationId::from_uuid);
+    let feature = || feature_key(row.try_get("feature_key")?);
+    let count = || units("units", row.try_get("units")?);
     Ok(match row.try_get("cause")? {
         "grant" => Cause::Grant,
-        "usage" => Cause::Usage {
-            id: UsageId::from_uuid(id()?),
-            feature_key: feature_key(row.try_get("feature_key")?)?,
-            units: units("units", row.try_get("units")?)?,
-        },
+        "usage" => Cause::Usage { id: UsageId::from_uuid(id()?), feature_key: feature()?, units: count()? },
         "subscription" => Cause::Subscription(SubscriptionId::from_uuid(id()?)),
         "time" => Cause::Time,
+        "commit" => Cause::Commit {
+            id: UsageId::from_uuid(id()?),
+            reservation_id: reservation_id()?,
+            feature_key: feature()?,
+            units: count()?,
+        },
+        "reservation" => Cause::Reservation { id: reservation_id()?, feature_key: feature()?, units: count()? },
+        "void" => Cause::Void(UsageId::from_uuid(id()?)),
+        "adjustment" => Cause::Adjustment,
+        "block_void" => Cause::BlockVoid(BlockId::from_uuid(id()?)),
+        "topup" => Cause::Topup(TopupId::from_uuid(id()?)),
+        "refund" => Cause::Refund(TopupId::from_uuid(id()?)),
         other => {
             return Err(sqlx::Error::ColumnDecode {
                 index: "cause".to_owned(),

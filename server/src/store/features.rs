@@ -8,11 +8,12 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use crate::store::tx::Tx;
-use crate::store::types::{EnvironmentId, Ts, credits, feature_key, name_of, named, units};
+use crate::store::types::{EnvironmentId, Ts, credits, feature_key, from_json, name_of, named, to_json};
 
 macro_rules! select_features {
     () => {
-        "select feature_key, name, kind, default_enabled, default_value, overage_policy, overdraft_limit, offline, created_at
+        "select feature_key, name, kind, default_enabled, default_value, overage_policy, overdraft_limit, offline, summary_properties,
+           created_at
          from features where environment_id = $1"
     };
 }
@@ -36,7 +37,7 @@ impl Tx {
         let feature = &row.feature;
         sqlx::query(
             "insert into features (environment_id, feature_key, name, kind, default_enabled, default_value, overage_policy,
-               overdraft_limit, offline, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+               overdraft_limit, offline, created_at, summary_properties) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(environment_id.0)
         .bind(row.feature_key.as_str())
@@ -48,22 +49,31 @@ impl Tx {
         .bind(feature.overdraft_limit.map(|limit| limit.get()))
         .bind(name_of(&feature.offline))
         .bind(Ts(row.created_at))
+        .bind(&feature.summary_properties)
         .execute(self.connection())
         .await?;
         for version in &feature.prices {
-            let Price::PerUnit { cost, per_units } = version.price;
-            sqlx::query(
-                "insert into feature_prices (environment_id, feature_key, effective_from, cost, per_units)
-                 values ($1, $2, $3, $4, $5)",
-            )
-            .bind(environment_id.0)
-            .bind(row.feature_key.as_str())
-            .bind(Ts(version.effective_from))
-            .bind(cost.get())
-            .bind(per_units.get())
-            .execute(self.connection())
-            .await?;
+            self.insert_price(environment_id, &row.feature_key, version).await?;
         }
+        Ok(())
+    }
+
+    /// Stores a version of a feature's price. One from the same instant is a duplicate of `feature_prices_pkey`.
+    pub async fn insert_price(
+        &mut self,
+        environment_id: EnvironmentId,
+        feature_key: &FeatureKey,
+        version: &PriceVersion,
+    ) -> sqlx::Result<()> {
+        sqlx::query(
+            "insert into feature_prices (environment_id, feature_key, effective_from, price) values ($1, $2, $3, $4)",
+        )
+        .bind(environment_id.0)
+        .bind(feature_key.as_str())
+        .bind(Ts(version.effective_from))
+        .bind(to_json(&version.price))
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 
@@ -104,7 +114,7 @@ impl Tx {
     async fn add_prices(&mut self, environment_id: EnvironmentId, features: &mut [FeatureRow]) -> sqlx::Result<()> {
         let keys: Vec<&str> = features.iter().map(|row| row.feature_key.as_str()).collect();
         let prices = sqlx::query(
-            "select feature_key, effective_from, cost, per_units from feature_prices
+            "select feature_key, effective_from, price from feature_prices
              where environment_id = $1 and feature_key = any ($2) order by feature_key, effective_from",
         )
         .bind(environment_id.0)
@@ -113,10 +123,7 @@ impl Tx {
         .await?;
         for row in &prices {
             let key: &str = row.try_get("feature_key")?;
-            let price = Price::PerUnit {
-                cost: credits("cost", row.try_get("cost")?)?,
-                per_units: units("per_units", row.try_get("per_units")?)?,
-            };
+            let price: Price = from_json("price", row.try_get("price")?)?;
             let effective_from = row.try_get::<Ts, _>("effective_from")?.0;
             let feature = features.iter_mut().find(|feature| feature.feature_key.as_str() == key);
             let feature = feature.expect("prices were asked for these features only");
@@ -139,6 +146,7 @@ fn from_row(row: &PgRow) -> sqlx::Result<FeatureRow> {
             overage_policy: named("overage_policy", row.try_get("overage_policy")?)?,
             overdraft_limit: overdraft_limit.map(|limit| credits("overdraft_limit", limit)).transpose()?,
             offline: named("offline", row.try_get("offline")?)?,
+            summary_properties: row.try_get("summary_properties")?,
         },
     })
 }

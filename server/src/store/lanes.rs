@@ -2,17 +2,25 @@
 
 use quotastack_core::time::Timestamp;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, signed, unsigned};
 
-/// A lane as its writer finds it, with the row locked until the transaction ends.
+/// How far a lane is.
 #[derive(Debug, Clone, Copy)]
-pub struct LockedLane {
+pub struct LanePlace {
     /// The last place given in the feed.
     pub feed_seq: u64,
     /// The instant of the last command.
     pub last_now: Timestamp,
+}
+
+/// A lane as its writer finds it, with the row locked until the transaction ends.
+#[derive(Debug, Clone, Copy)]
+pub struct LockedLane {
+    /// How far it is.
+    pub place: LanePlace,
     /// The catalogue's version.
     pub catalogue_version: u64,
     /// The database's own clock, read while the row was being locked.
@@ -30,11 +38,19 @@ impl Tx {
         .fetch_one(self.connection())
         .await?;
         Ok(LockedLane {
-            feed_seq: unsigned("feed_seq", row.try_get("feed_seq")?)?,
-            last_now: row.try_get::<Ts, _>("last_now")?.0,
+            place: place_from_row(&row)?,
             catalogue_version: unsigned("catalogue_version", row.try_get("catalogue_version")?)?,
             database_now: row.try_get::<Ts, _>("database_now")?.0,
         })
+    }
+
+    /// How far a lane is, without locking it.
+    pub async fn lane_place(&mut self, lane_id: LaneId) -> sqlx::Result<LanePlace> {
+        let row = sqlx::query("select feed_seq, last_now from lanes where lane_id = $1")
+            .bind(lane_id.0)
+            .fetch_one(self.connection())
+            .await?;
+        place_from_row(&row)
     }
 
     /// Moves a locked lane on.
@@ -59,4 +75,11 @@ impl Tx {
             .map(|row| Ok((LaneId(row.try_get("lane_id")?), unsigned("feed_seq", row.try_get("feed_seq")?)?)));
         lanes.collect()
     }
+}
+
+fn place_from_row(row: &PgRow) -> sqlx::Result<LanePlace> {
+    Ok(LanePlace {
+        feed_seq: unsigned("feed_seq", row.try_get("feed_seq")?)?,
+        last_now: row.try_get::<Ts, _>("last_now")?.0,
+    })
 }

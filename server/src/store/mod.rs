@@ -5,10 +5,11 @@
 //! - [`migrate`]: the schema
 //! - [`operator`]: tenants, environments, keys: what the operator's commands do
 //! - [`keys`]: whose key a request carries
-//! - [`catalogue`], [`features`], [`plans`]: the catalogue and its parts
-//! - [`lanes`], [`accounts`], [`usage`], [`requests`]: what the lane writer loads
+//! - [`catalogue`], [`features`], [`packages`], [`plans`]: the catalogue and its parts
+//! - [`lanes`], [`accounts`], [`usage`], [`voids`], [`reservations`], [`topups`], [`requests`]: what the lane writer
+//!   loads
 //! - [`batch`]: what it writes
-//! - [`entries`], [`feed`]: what readers read
+//! - [`entries`], [`feed`], [`verify`]: what readers read
 //! - [`types`]: how values cross
 
 pub mod accounts;
@@ -21,8 +22,13 @@ pub mod keys;
 pub mod lanes;
 pub mod migrate;
 pub mod operator;
+pub mod packages;
 pub mod plans;
 pub mod requests;
+pub mod reservations;
+pub mod topups;
 pub mod tx;
 pub mod types;
 pub mod usage;
+pub mod verify;
+pub mod voids;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use quotastack_core::ledger::command::Outcome;
+use quotastack_core::ledger::outcome::Outcome;
 use sqlx::Row;
 
 use crate::store::tx::Tx;

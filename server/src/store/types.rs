@@ -1,7 +1,7 @@
 //! How values of `core` cross into Postgres and back.
 
 use quotastack_core::credits::{Credits, Units};
-use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey};
+use quotastack_core::ids::{CapGroup, EndUserId, FeatureKey, IdempotencyKey};
 use quotastack_core::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -80,6 +80,10 @@ pub(super) fn end_user_id(text: &str) -> sqlx::Result<EndUserId> {
 
 pub(super) fn feature_key(text: &str) -> sqlx::Result<FeatureKey> {
     FeatureKey::new(text).map_err(|error| corrupt("feature_key", error))
+}
+
+pub(super) fn cap_group_of(text: &str) -> sqlx::Result<CapGroup> {
+    CapGroup::new(text).map_err(|error| corrupt("cap_group", error))
 }
 
 pub(super) fn idempotency_key(text: &str) -> sqlx::Result<IdempotencyKey> {

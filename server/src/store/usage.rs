@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{AccountId, IdempotencyKey, UsageId};
-use quotastack_core::ledger::command::UsageRecord;
+use quotastack_core::ids::{AccountId, EndUserId, IdempotencyKey, ReservationId, UsageId};
 use quotastack_core::ledger::entry::Allocation;
+use quotastack_core::ledger::outcome::UsageRecord;
 use quotastack_core::ledger::wallet::Totals;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use crate::store::entries::allocations_from_json;
 use crate::store::tx::Tx;
-use crate::store::types::{LaneId, Ts, bytes, credits, feature_key, from_json, idempotency_key, units, unsigned};
+use crate::store::types::{
+    LaneId, Ts, bytes, credits, end_user_id, feature_key, from_json, idempotency_key, units, unsigned,
+};
 
 /// The first 16 bytes of BLAKE3 over a key: what usage is unique by, within an account.
 pub type KeyHash = [u8; 16];
@@ -23,6 +25,17 @@ pub fn key_hash(key: &IdempotencyKey) -> KeyHash {
     let mut hash = [0; 16];
     hash.copy_from_slice(&blake3::hash(key.as_str().as_bytes()).as_bytes()[..16]);
     hash
+}
+
+macro_rules! select_usage {
+    ($from:literal) => {
+        concat!(
+            "select u.account_id, u.key_hash, u.usage_id, u.idempotency_key, u.fingerprint, u.feature_key, u.units,
+               u.properties, u.cost, u.charged, u.owed, u.priced_by, u.counter, u.reservation_id, u.effective_at,
+               u.recorded_at, u.seq, u.version, u.balance_after, u.reserved_after, u.debt_after, e.allocations ",
+            $from
+        )
+    };
 }
 
 impl Tx {
@@ -37,14 +50,11 @@ impl Tx {
         }
         let accounts: Vec<Uuid> = keys.iter().map(|(account, _)| account.uuid()).collect();
         let hashes: Vec<&[u8]> = keys.iter().map(|(_, hash)| hash.as_slice()).collect();
-        let rows = sqlx::query(
-            "select u.account_id, u.key_hash, u.usage_id, u.idempotency_key, u.fingerprint, u.feature_key, u.units, u.properties,
-               u.cost, u.charged, u.effective_at, u.recorded_at, u.seq, u.version, u.balance_after, u.reserved_after,
-               u.debt_after, e.allocations
-             from unnest($2::uuid[], $3::bytea[]) as wanted (account_id, key_hash)
+        let rows = sqlx::query(select_usage!(
+            "from unnest($2::uuid[], $3::bytea[]) as wanted (account_id, key_hash)
              join usage_events u on u.lane_id = $1 and u.account_id = wanted.account_id and u.key_hash = wanted.key_hash
-             join entries e on e.lane_id = $1 and e.account_id = u.account_id and e.seq = u.seq",
-        )
+             join entries e on e.lane_id = $1 and e.account_id = u.account_id and e.seq = u.seq"
+        ))
         .bind(lane_id.0)
         .bind(accounts)
         .bind(hashes)
@@ -56,13 +66,49 @@ impl Tx {
         });
         known.collect()
     }
+
+    /// Usage events by their ids, each with its account.
+    pub async fn load_usage(
+        &mut self,
+        lane_id: LaneId,
+        ids: &[UsageId],
+    ) -> sqlx::Result<Vec<(AccountId, UsageRecord)>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        let rows = sqlx::query(select_usage!(
+            "from usage_events u
+             join entries e on e.lane_id = $1 and e.account_id = u.account_id and e.seq = u.seq
+             where u.lane_id = $1 and u.usage_id = any ($2)"
+        ))
+        .bind(lane_id.0)
+        .bind(ids)
+        .fetch_all(self.connection())
+        .await?;
+        let found =
+            rows.iter().map(|row| Ok((AccountId::from_uuid(row.try_get("account_id")?), record_from_row(row)?)));
+        found.collect()
+    }
+
+    /// Whose a usage event is.
+    pub async fn find_usage_owner(&mut self, lane_id: LaneId, id: UsageId) -> sqlx::Result<Option<EndUserId>> {
+        let name: Option<String> = sqlx::query_scalar(
+            "select a.end_user_id from usage_events u join accounts a using (lane_id, account_id)
+             where u.lane_id = $1 and u.usage_id = $2",
+        )
+        .bind(lane_id.0)
+        .bind(id.uuid())
+        .fetch_optional(self.connection())
+        .await?;
+        name.as_deref().map(end_user_id).transpose()
+    }
 }
 
 fn record_from_row(row: &PgRow) -> sqlx::Result<UsageRecord> {
     let properties: Option<serde_json::Value> = row.try_get("properties")?;
-    let properties = properties.map_or(Ok(BTreeMap::new()), |value| from_json("properties", value))?;
-    let balance: Credits = credits("balance_after", row.try_get("balance_after")?)?;
-    let reserved = credits("reserved_after", row.try_get("reserved_after")?)?;
+    let counter: Option<serde_json::Value> = row.try_get("counter")?;
+    let reservation_id: Option<Uuid> = row.try_get("reservation_id")?;
     let taken = allocations_from_json(row.try_get("allocations")?)?;
     Ok(UsageRecord {
         id: UsageId::from_uuid(row.try_get("usage_id")?),
@@ -70,19 +116,26 @@ fn record_from_row(row: &PgRow) -> sqlx::Result<UsageRecord> {
         fingerprint: bytes("fingerprint", row.try_get("fingerprint")?)?,
         feature_key: feature_key(row.try_get("feature_key")?)?,
         units: units("units", row.try_get("units")?)?,
-        properties,
+        properties: properties.map_or(Ok(BTreeMap::new()), |value| from_json("properties", value))?,
         cost: credits("cost", row.try_get("cost")?)?,
         charged: credits("charged", row.try_get("charged")?)?,
+        owed: credits("owed", row.try_get("owed")?)?,
+        priced_by: from_json("priced_by", row.try_get("priced_by")?)?,
+        counter: counter.map(|value| from_json("counter", value)).transpose()?,
+        reservation_id: reservation_id.map(ReservationId::from_uuid),
         effective_at: row.try_get::<Ts, _>("effective_at")?.0,
         recorded_at: row.try_get::<Ts, _>("recorded_at")?.0,
         seq: unsigned("seq", row.try_get("seq")?)?,
-        totals: Totals {
-            balance,
-            reserved,
-            available: balance - reserved,
-            debt: credits("debt_after", row.try_get("debt_after")?)?,
-        },
+        totals: totals_from_row(row)?,
         version: unsigned("version", row.try_get("version")?)?,
-        allocations: taken.into_iter().map(|part| Allocation { amount: -part.amount, ..part }).collect(),
+        allocations: taken.into_iter().map(|part| Allocation::of(part.block_id, -part.amount)).collect(),
     })
+}
+
+/// The account's totals as an answer named them.
+pub(super) fn totals_from_row(row: &PgRow) -> sqlx::Result<Totals> {
+    let balance: Credits = credits("balance_after", row.try_get("balance_after")?)?;
+    let reserved = credits("reserved_after", row.try_get("reserved_after")?)?;
+    let debt = credits("debt_after", row.try_get("debt_after")?)?;
+    Ok(Totals { balance, reserved, available: balance - reserved, debt })
 }

@@ -2,7 +2,8 @@
 
 use metrics::counter;
 use quinn::{Connection, SendStream};
-use quotastack_core::ledger::command::{Command, Outcome};
+use quotastack_core::ledger::command::Command;
+use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::state::AccountState;
 use quotastack_core::wire::{BatchAnswer, EventResult, Request, Response, UsageEvent, follow_hash};
 
@@ -98,12 +99,13 @@ async fn record(shared: &Shared, lane: u16, events: Vec<UsageEvent>, answer: &mu
 
 fn result(decided: Decided) -> EventResult {
     match decided {
-        Decided::Done { outcome: Outcome::Used { record, .. }, replayed } => {
-            EventResult::Recorded { replayed, charged: record.charged }
-        }
+        Decided::Done { outcome, replayed } => match *outcome {
+            Outcome::Used { record, .. } => EventResult::Recorded { replayed, charged: record.charged },
+            _ => EventResult::Failed,
+        },
         Decided::Refused(refusal) => {
             EventResult::Refused { code: refusal.code().as_str().to_owned(), detail: refusal.to_string() }
         }
-        Decided::Done { .. } | Decided::KeyReused | Decided::Failed | Decided::Postponed => EventResult::Failed,
+        Decided::KeyReused | Decided::Failed | Decided::Postponed => EventResult::Failed,
     }
 }

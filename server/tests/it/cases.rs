@@ -34,7 +34,7 @@ async fn run_all(sendings: u32) {
         let tenant = server.operator.create_tenant(&case.id).await.unwrap().tenant_id;
         let key = server.operator.create_key(tenant, Environment::Sandbox, "case", &[Scope::Full], None).await.unwrap();
         let client = server.client_of(Some(key.secret.expose_secret()));
-        let mut run = Run { client, blocks: BTreeMap::new() };
+        let mut run = Run { client, blocks: BTreeMap::new(), usage: BTreeMap::new(), holds: BTreeMap::new() };
         run.create_features(case).await;
         for (index, step) in case.steps.iter().enumerate() {
             let place = format!("{} step {} ({})", case.id, index + 1, case.about);
@@ -48,6 +48,9 @@ struct Run {
     client: Client,
     /// The blocks by the names that the case gives them.
     blocks: BTreeMap<String, String>,
+    /// The usage events by their keys, and the reservations by their names.
+    usage: BTreeMap<String, String>,
+    holds: BTreeMap<String, String>,
 }
 
 impl Run {
@@ -94,15 +97,43 @@ impl Run {
             });
             return Some(self.client.post_keyed("/v1/credits/grants", &format!("step-{index}"), &body).await);
         }
-        let used = step.usage.as_ref()?;
-        let body = json!({
-            "end_user_id": WHO,
-            "feature_key": used.feature.as_deref().unwrap_or("f"),
-            "units": used.units,
-            "idempotency_key": used.key,
-            "on_insufficient": used.on_insufficient,
-        });
-        Some(self.client.post("/v1/usage", &body).await)
+        if let Some(used) = &step.usage {
+            let body = json!({
+                "end_user_id": WHO,
+                "feature_key": used.feature.as_deref().unwrap_or("f"),
+                "units": used.units,
+                "idempotency_key": used.key,
+                "on_insufficient": used.on_insufficient,
+                "effective_at": used.effective.map(at),
+            });
+            return Some(self.client.post("/v1/usage", &body).await);
+        }
+        let (path, body) = self.named_write(step)?;
+        Some(self.client.post_keyed(&path, &format!("step-{index}"), &body).await)
+    }
+
+    /// A write about a reservation or a usage event: where it goes, and its body.
+    fn named_write(&self, step: &Step) -> Option<(String, Value)> {
+        if let Some(undone) = &step.void {
+            return Some((format!("/v1/usage/{}/void", self.usage[&undone.key]), json!({})));
+        }
+        if let Some(asked) = &step.reserve {
+            let ttl = asked.ttl.seconds;
+            let body = json!({ "end_user_id": WHO, "feature_key": "f", "units": asked.units, "ttl_seconds": ttl });
+            return Some(("/v1/reservations".to_owned(), body));
+        }
+        if let Some(done) = &step.commit {
+            let over_commit = done.over_commit.unwrap_or_default();
+            let is_final = done.is_final.unwrap_or(true);
+            let body = json!({ "units": done.units, "final": is_final, "over_commit": over_commit });
+            return Some((format!("/v1/reservations/{}/commit", self.holds[&done.hold]), body));
+        }
+        if let Some(released) = &step.release {
+            return Some((format!("/v1/reservations/{}/release", self.holds[&released.hold]), json!({})));
+        }
+        let extended = step.extend.as_ref()?;
+        let body = json!({ "ttl_seconds": extended.ttl.seconds });
+        Some((format!("/v1/reservations/{}/extend", self.holds[&extended.hold]), body))
     }
 
     /// The same write again: the same answer, and nothing moves.
@@ -116,6 +147,9 @@ impl Run {
             let (mut first, mut again) = (first.json.clone(), again.json);
             for receipt in [&mut first, &mut again] {
                 receipt.as_object_mut().unwrap().remove("replayed");
+                if let Some(usage) = receipt.get_mut("usage") {
+                    usage.as_object_mut().unwrap().remove("replayed");
+                }
             }
             assert_eq!(first, again, "{place}");
         } else {
@@ -127,7 +161,7 @@ impl Run {
         let done = answer.status < 300;
         // A step that says nothing of its outcome is one that works.
         assert_eq!(done, step.expect.ok.unwrap_or(true), "{place}: {}", answer.text);
-        let replayed = answer.is_replayed().then_some("replayed");
+        let replayed = (answer.is_replayed() || answer.json["replayed"] == true).then_some("replayed");
         let error = answer.json["code"].as_str().or(replayed);
         if step.expect.error.is_some() || done {
             assert_eq!(error, step.expect.error.as_deref(), "{place}");
@@ -135,6 +169,12 @@ impl Run {
         if let (Some(given), true) = (&step.grant, done) {
             let id = answer.json["block"]["id"].as_str().unwrap().to_owned();
             assert!(self.blocks.insert(given.name.clone(), id).is_none());
+        }
+        if let (Some(used), true) = (&step.usage, done) {
+            self.usage.insert(used.key.clone(), answer.json["id"].as_str().unwrap().to_owned());
+        }
+        if let (Some(asked), true) = (&step.reserve, done) {
+            self.holds.insert(asked.name.clone(), answer.json["id"].as_str().unwrap().to_owned());
         }
     }
 

@@ -12,8 +12,17 @@ use crate::support::server::TestServer;
 const OF_NO_TENANT: [&str; 2] = ["_sqlx_migrations", "history"];
 /// What the operator's commands may see.
 const OPERATORS: [&str; 4] = ["api_keys", "environments", "lanes", "tenants"];
-const APPEND_ONLY: [&str; 7] =
-    ["account_requests", "catalogue_requests", "entries", "events", "feature_prices", "usage_events", "variants"];
+const APPEND_ONLY: [&str; 9] = [
+    "account_requests",
+    "catalogue_requests",
+    "entries",
+    "entry_reasons",
+    "events",
+    "feature_prices",
+    "usage_events",
+    "usage_voids",
+    "variants",
+];
 const NOT_PERMITTED: &str = "42501";
 
 async fn rows(connection: &mut PgConnection, sql: &str) -> i64 {
@@ -43,7 +52,16 @@ async fn fill(client: &Client) {
         "grants": [{"amount": 50, "interval": "billing_period"}]});
     let variant = client.post(&variants, &variant).await.is(201);
     client.post("/v1/subscriptions", &json!({"end_user_id": "u", "plan_variant_id": variant["id"]})).await.is(201);
-    client.post("/v1/usage", &json!({"end_user_id": "u", "feature_key": "f", "units": 1})).await.is(200);
+    let usage = client.post("/v1/usage", &json!({"end_user_id": "u", "feature_key": "f", "units": 1})).await.is(200);
+    client
+        .post(&format!("/v1/usage/{}/void", usage["id"].as_str().unwrap()), &json!({"reason": "wrong"}))
+        .await
+        .is(200);
+    client.post("/v1/reservations", &json!({"end_user_id": "u", "feature_key": "f", "units": 1})).await.is(201);
+    let topup = json!({"end_user_id": "u", "amount": 5, "price_paid": 1, "currency": "USD", "payment_reference": "pi"});
+    client.post("/v1/topups", &topup).await.is(201);
+    let package = json!({"name": "P", "amount": 5, "price_paid": 1, "currency": "USD"});
+    client.post("/v1/topup_packages", &package).await.is(201);
 }
 
 /// A server with rows of two environments in every table, a connection as the owner, and both environments.

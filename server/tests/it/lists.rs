@@ -60,7 +60,8 @@ async fn features_plans_and_variants_come_in_order_each_once() {
     assert_eq!(variants[0]["grants"][0]["feature_keys"], json!(["f1", "f2"]));
     assert_eq!(
         variants[0]["entitlements"][0],
-        json!({"feature_key": "f1", "enabled": true, "value": {"deep": [1, null]}})
+        json!({"feature_key": "f1", "enabled": true, "value": {"deep": [1, null]}, "price": null, "overage_policy": null,
+            "overdraft_limit": null})
     );
     for (path, things) in [("plans", &plans), ("variants", &variants)] {
         for thing in things {

@@ -4,12 +4,14 @@
 //! - `coverage`: every operation of openapi.yaml is routed, guarded by its scope and answers as documented
 //! - `lists`: page by page, everything once
 //! - `refusals`, `keys`: what is not valid and who may not, and that nothing changed
+//! - `corrections`, `reservations`, `prices`: rules of the ledger that one request shows
 //! - `edges`: the ends of amounts and of time
 //! - `idempotency`: the same request again is the same change
 //! - `isolation`: what SQL itself holds
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
 //! - `link`: the link to sidecars, frame by frame
 //! - `commands`: the program as processes
+//! - `verify`: the whole ledger held against its entries
 //! - `postgres`: the embedded Postgres
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
@@ -18,6 +20,7 @@
 mod case_file;
 mod cases;
 mod commands;
+mod corrections;
 mod coverage;
 mod edges;
 mod idempotency;
@@ -26,7 +29,10 @@ mod keys;
 mod link;
 mod lists;
 mod postgres;
+mod prices;
 mod refusals;
+mod reservations;
 mod support;
 mod two_servers;
+mod verify;
 mod writer;

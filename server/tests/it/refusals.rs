@@ -331,11 +331,13 @@ async fn queries_and_paths_that_are_not_valid_are_refused() {
     client.send(Method::POST, "/v1/plans", &twice, plan).await.refused(422, "validation_failed");
     client.get("/v1/end_users/u/credits?include=all").await.refused(422, "validation_failed");
     for id in ["x", "%00", "plan_", "plan_01hzy3v7d2f8rs9k4m5n6p7q8r", "var_01hzy3v7d2f8rs9k4m5n6p7q8r", "' or 1=1"] {
-        for noun in ["features", "plans", "variants", "subscriptions"] {
+        for noun in
+            ["features", "plans", "variants", "subscriptions", "usage", "reservations", "topups", "topup_packages"]
+        {
             client.get(&format!("/v1/{noun}/{id}")).await.refused(404, "not_found");
         }
     }
-    for path in ["/", "/v1", "/v1/", "/v2/usage", "/v1/usage/", "/v1/features/f/prices", "/%00"] {
+    for path in ["/", "/v1", "/v1/", "/v2/usage", "/v1/usage/", "/v1/features/f/price", "/%00"] {
         client.get(path).await.refused(404, "not_found");
     }
     stage.nothing_changed().await;

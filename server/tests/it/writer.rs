@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use quotastack_core::api::fields;
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
-use quotastack_core::ledger::command::{Command, Outcome, Usage};
+use quotastack_core::ledger::command::{Command, Usage};
 use quotastack_core::ledger::entry::{Cause, Entry, EntryKind};
+use quotastack_core::ledger::outcome::Outcome;
 use quotastack_server::app::auth::Principal;
 use quotastack_server::app::decide::{Decided, Submission};
 use quotastack_server::app::{clock, submission};
@@ -119,7 +120,8 @@ async fn a_command_that_the_database_refuses_fails_alone() {
         for (place, result) in written.results.iter().enumerate() {
             match result {
                 Decided::Failed => assert_eq!(place, poisoned),
-                Decided::Done { outcome: Outcome::Used { record, .. }, replayed: false } => {
+                Decided::Done { outcome, replayed: false } => {
+                    let Outcome::Used { record, .. } = &**outcome else { panic!("{outcome:?}") };
                     assert_eq!(record.units.get(), 1);
                 }
                 other => panic!("{place}: {other:?}"),

@@ -26,12 +26,27 @@ pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Respons
     let key = header_key(&head.headers)?;
     let body = api.read(body).await?;
     let event = parse_json::<UsageJson>(&head.headers, &body)?.into_request(key)?;
+    if event.dry_run {
+        return pass_through(&api.sidecar, head, body).await;
+    }
     let receipt = match api.sidecar.record_usage(event).await {
         Err(UsageError::Partial) => return pass_through(&api.sidecar, head, body).await,
         recorded => recorded.map_err(problem)?,
     };
     let Receipt { id, charged, balance, available, debt, replayed, .. } = receipt;
-    let receipt = ReceiptJson { id, cost: charged, balance, available, debt, allocations: None, replayed };
+    let receipt = ReceiptJson {
+        id: Some(id),
+        cost: charged,
+        balance,
+        available,
+        debt,
+        allocations: None,
+        price: None,
+        owed: None,
+        priced_by: None,
+        replayed,
+        dry_run: false,
+    };
     let mut response = json(serde_json::to_vec(&receipt).expect("receipts have a JSON form"));
     if replayed {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));

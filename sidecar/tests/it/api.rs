@@ -77,7 +77,7 @@ fn usage_is_decided_by_the_ledgers_rules_and_shows_in_the_next_check() {
     assert!(receipt["id"].as_str().unwrap().starts_with("use_"));
     let expected = json!({
         "id": receipt["id"], "cost": 40, "balance": 60, "available": 60, "debt": 0,
-        "allocations": null, "replayed": false,
+        "allocations": null, "price": null, "owed": null, "priced_by": null, "replayed": false, "dry_run": false,
     });
     assert_eq!(receipt, expected);
     assert_eq!(client.check("user_123", "api_calls")["balance"], 60);

@@ -31,6 +31,7 @@ fn event(key: &str, count: i64) -> UsageRequest {
         on_insufficient: None,
         effective_at: None,
         properties: [].into(),
+        dry_run: false,
     }
 }
 

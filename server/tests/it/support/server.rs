@@ -129,7 +129,7 @@ impl TestServer {
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             let after = entries.last().map_or(0, |entry| entry.seq);
-            let page = app.entries(environment, &end_user_id, after, ENTRIES_PAGE).await.unwrap();
+            let page = app.chain(environment, &end_user_id, after, ENTRIES_PAGE).await.unwrap();
             if page.is_empty() {
                 break;
             }

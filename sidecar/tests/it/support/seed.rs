@@ -7,7 +7,7 @@ use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, Offlin
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey};
 use quotastack_core::ledger::block::{BlockKind, Lot};
-use quotastack_core::pricing::{Price, PriceVersion};
+use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::record::Meta;
 use quotastack_core::time::Timestamp;
@@ -32,7 +32,7 @@ pub(crate) fn feature_key(key: &str) -> FeatureKey {
 
 /// A metered feature that everybody has, at `cost` per unit.
 pub(crate) fn metered(cost: i64, overage_policy: OveragePolicy, offline: OfflinePolicy) -> Feature {
-    let price = Price::PerUnit { cost: credits(cost), per_units: units(1) };
+    let price = Price::plain(PriceModel::PerUnit { cost: credits(cost), per_units: units(1) });
     Feature {
         kind: FeatureKind::Metered,
         default: Access { enabled: true, value: None },
@@ -40,6 +40,7 @@ pub(crate) fn metered(cost: i64, overage_policy: OveragePolicy, offline: Offline
         overage_policy,
         overdraft_limit: None,
         offline,
+        summary_properties: Vec::new(),
     }
 }
 
@@ -94,6 +95,8 @@ impl Seed {
             remaining: credits(amount),
             held: Credits::ZERO,
             origin: None,
+            cap_group: None,
+            ended: None,
         });
         self.states.push(state);
         self

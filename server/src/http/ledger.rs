@@ -1,0 +1,171 @@
+//! The ledger's entries.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use quotastack_core::api::fields;
+use quotastack_core::api::problem::Problem;
+use quotastack_core::credits::{Credits, Units};
+use quotastack_core::ids::{BlockId, FeatureKey, KeyId, ReservationId, UsageId};
+use quotastack_core::ledger::entry::{Actor, Cause, Entry, EntryKind};
+use quotastack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::app::auth::Scope;
+use crate::http::body::json;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::query::{Params, Segment, limit};
+use crate::http::state::ApiState;
+use crate::store::entries::EntryFilter;
+
+/// What a caller may ask of the ledger.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerParams {
+    after_seq: Option<i64>,
+    limit: Option<i64>,
+    kind: Option<String>,
+    feature_key: Option<String>,
+    usage_id: Option<String>,
+    reservation_id: Option<String>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+impl LedgerParams {
+    fn filter(&self) -> Result<EntryFilter, Problem> {
+        let kinds = self.kind.as_deref().map(|kinds| kinds.split(',').map(kind).collect::<Result<Vec<_>, _>>());
+        let feature_key = self.feature_key.as_deref().map(|key| fields::feature_key(key, "query:feature_key"));
+        let usage_id = self.usage_id.as_deref().map(|id| fields::id::<UsageId>(id, "query:usage_id"));
+        let reservation_id =
+            self.reservation_id.as_deref().map(|id| fields::id::<ReservationId>(id, "query:reservation_id"));
+        Ok(EntryFilter {
+            kinds: kinds.transpose()?,
+            feature_key: feature_key.transpose()?,
+            usage_id: usage_id.transpose()?,
+            reservation_id: reservation_id.transpose()?,
+            recorded_from: self.from,
+            recorded_to: self.to,
+        })
+    }
+}
+
+fn kind(name: &str) -> Result<EntryKind, Problem> {
+    let known = EntryKind::ALL.into_iter().find(|kind| kind.name() == name);
+    known.ok_or_else(|| Problem::invalid("query:kind", format!("there is no kind of entry {name:?}")))
+}
+
+/// `GET /v1/end_users/{end_user_id}/ledger`
+pub async fn list_ledger_entries(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+    Params(params): Params<LedgerParams>,
+) -> Result<Response, ApiError> {
+    #[derive(Serialize)]
+    struct PageJson<'a> {
+        data: Vec<EntryJson<'a>>,
+        next_cursor: Option<String>,
+    }
+    let principal = caller.with(Scope::CreditsRead)?;
+    let end_user_id = fields::end_user_id(&segment.0, "path:end_user_id")?;
+    let after_seq = fields::units(params.after_seq.unwrap_or(0), "query:after_seq")?;
+    let after_seq = u64::try_from(after_seq.get()).expect("units are not negative");
+    let filter = params.filter()?;
+    let limit = limit(params.limit)?;
+    let mut entries = state.app.entries(principal.environment_id, &end_user_id, after_seq, &filter, limit + 1).await?;
+    let size = usize::try_from(limit).expect("limits are 1 to 100");
+    let more = entries.len() > size;
+    entries.truncate(size);
+    let next_cursor = entries.last().filter(|_| more).map(|(last, _)| last.seq.to_string());
+    let data = entries.iter().map(|(entry, reason)| EntryJson::new(entry, reason.as_deref())).collect();
+    Ok(json(StatusCode::OK, &PageJson { data, next_cursor }))
+}
+
+#[derive(Debug, Serialize)]
+struct EntryJson<'a> {
+    seq: u64,
+    kind: EntryKind,
+    amount: Credits,
+    balance_after: Credits,
+    reserved_after: Credits,
+    debt_after: Credits,
+    allocations: Vec<AllocationJson<'a>>,
+    cause: CauseJson,
+    feature_key: Option<&'a FeatureKey>,
+    usage_id: Option<UsageId>,
+    reservation_id: Option<ReservationId>,
+    reason: Option<&'a str>,
+    actor: Option<KeyId>,
+    effective_at: Timestamp,
+    recorded_at: Timestamp,
+    hash: String,
+}
+
+#[derive(Debug, Serialize)]
+struct CauseJson {
+    r#type: &'static str,
+    id: Option<String>,
+    units: Option<Units>,
+}
+
+#[derive(Debug, Serialize)]
+struct AllocationJson<'a> {
+    block_id: BlockId,
+    amount: Credits,
+    held: Credits,
+    /// The feature whose debt it paid.
+    feature_key: Option<&'a FeatureKey>,
+}
+
+impl<'a> EntryJson<'a> {
+    fn new(entry: &'a Entry, reason: Option<&'a str>) -> Self {
+        let cause = &entry.body.cause;
+        let (id, units) = match cause {
+            Cause::Grant | Cause::Time | Cause::Adjustment => (None, None),
+            Cause::Usage { id, units, .. } | Cause::Commit { id, units, .. } => (Some(id.to_string()), Some(*units)),
+            Cause::Reservation { id, units, .. } => (Some(id.to_string()), Some(*units)),
+            Cause::Subscription(id) => (Some(id.to_string()), None),
+            Cause::Void(id) => (Some(id.to_string()), None),
+            Cause::BlockVoid(id) => (Some(id.to_string()), None),
+            Cause::Topup(id) | Cause::Refund(id) => (Some(id.to_string()), None),
+        };
+        let (feature_key, usage_id, reservation_id) = match cause {
+            Cause::Usage { id, feature_key, .. } => (Some(feature_key), Some(*id), None),
+            Cause::Commit { id, reservation_id, feature_key, .. } => {
+                (Some(feature_key), Some(*id), Some(*reservation_id))
+            }
+            Cause::Reservation { id, feature_key, .. } => (Some(feature_key), None, Some(*id)),
+            Cause::Void(id) => (None, Some(*id), None),
+            _ => (None, None, None),
+        };
+        let allocations = entry.body.allocations.iter().map(|part| AllocationJson {
+            block_id: part.block_id,
+            amount: part.amount,
+            held: part.held,
+            feature_key: part.debt.as_ref().and_then(|debt| debt.feature()),
+        });
+        Self {
+            seq: entry.seq,
+            kind: entry.body.kind,
+            amount: entry.body.amount,
+            balance_after: entry.balance_after,
+            reserved_after: entry.reserved_after,
+            debt_after: entry.debt_after,
+            allocations: allocations.collect(),
+            cause: CauseJson { r#type: cause.name(), id, units },
+            feature_key,
+            usage_id,
+            reservation_id,
+            reason,
+            actor: match entry.actor {
+                Actor::Key(id) => Some(id),
+                Actor::System => None,
+            },
+            effective_at: entry.body.effective_at,
+            recorded_at: entry.recorded_at,
+            hash: entry.hash.to_string(),
+        }
+    }
+}

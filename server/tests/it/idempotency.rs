@@ -50,27 +50,65 @@ async fn one_change_with_one_answer(server: TestServer) {
         ("/v1/features", other),
         ("/v1/plans", json!({"name": "Max"})),
         ("/v1/usage", json!({"end_user_id": "u", "feature_key": "f", "units": 3})),
+        ("/v1/reservations", json!({"end_user_id": "u", "feature_key": "f", "units": 3})),
+        ("/v1/credits/adjustments", json!({"end_user_id": "u", "amount": -2, "reason": "a correction"})),
+        (
+            "/v1/topups",
+            json!({"end_user_id": "u", "amount": 9, "price_paid": 1, "currency": "USD",
+            "payment_reference": "pi_1"}),
+        ),
+        ("/v1/topup_packages", json!({"name": "P", "amount": 9, "price_paid": 1, "currency": "USD"})),
+        ("/v1/features/f/prices", json!({"price": {"type": "flat", "cost": 2}})),
     ];
+    let mut answers = std::collections::BTreeMap::new();
     for (path, body) in requests {
-        let sent = (0..SENDINGS).map(|_| {
-            let (client, body) = (server.live.clone(), body.clone());
-            tokio::spawn(async move { client.post_keyed(path, "same", &body).await })
-        });
-        let mut answers: Vec<Answer> = Vec::new();
-        for answer in sent.collect::<Vec<_>>() {
-            answers.push(answer.await.unwrap());
-        }
-        assert!(answers.iter().all(|answer| answer.status < 300), "{path}: {answers:?}");
-        assert_eq!(answers.iter().filter(|answer| !answer.is_replayed()).count(), 1, "{path}");
-        for answer in &mut answers {
-            answer.json.as_object_mut().unwrap().remove("replayed");
-        }
-        assert!(answers.iter().all(|answer| answer.json == answers[0].json), "{path}: {answers:?}");
+        answers.insert(path, identical(&server.live, path, &body).await);
     }
-    assert_eq!(credits(&server.live).await["balance"], 100 + 5 + 50 - 3);
-    assert_eq!(server.verified_entries(&server.live, "u").await.len(), 4);
+    let id = |path: &str, pointer: &str| answers[path].pointer(pointer).unwrap().as_str().unwrap().to_owned();
+    let reservation = format!("/v1/reservations/{}", id("/v1/reservations", "/id"));
+    let topup = format!("/v1/topups/{}/refund", id("/v1/topups", "/topup/id"));
+    let usage = format!("/v1/usage/{}/void", id("/v1/usage", "/id"));
+    let block = format!("/v1/credits/blocks/{}/void", id("/v1/credits/grants", "/block/id"));
+    for (path, body) in [
+        (format!("{reservation}/extend"), json!({"ttl_seconds": 600})),
+        (format!("{reservation}/commit"), json!({"units": 1})),
+        (topup, json!({"amount": 4})),
+        (usage, json!({"reason": "twice"})),
+        (block, json!({"reason": "a mistake"})),
+    ] {
+        identical(&server.live, &path, &body).await;
+    }
+    let (grants, usage, committed, refunded) = (100 + 5 + 50 + 9, 3, 1, 4);
+    let after_void = grants - usage - 2 - committed - refunded + usage;
+    let voided_block = credits(&server.live).await["balance"].as_i64().unwrap();
+    assert!(voided_block < after_void, "the block that was voided is gone");
+    let entries = server.verified_entries(&server.live, "u").await;
+    let count = |kind: &str| entries.iter().filter(|entry| entry.body.kind.name() == kind).count();
+    let kinds = ["grant", "usage", "hold", "adjust", "extend", "commit", "release", "refund", "void", "withdraw"];
+    assert_eq!(kinds.map(count), [4, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
     let plans = server.live.get("/v1/plans").await.is(200);
     assert_eq!(plans["data"].as_array().unwrap().len(), 2);
+}
+
+/// Sends the same request many times at once: one change, one answer, which it returns.
+async fn identical(client: &Client, path: &str, body: &Value) -> Value {
+    let sent = (0..SENDINGS).map(|_| {
+        let (client, path, body) = (client.clone(), path.to_owned(), body.clone());
+        tokio::spawn(async move { client.post_keyed(&path, "same", &body).await })
+    });
+    let mut answers: Vec<Answer> = Vec::new();
+    for answer in sent.collect::<Vec<_>>() {
+        answers.push(answer.await.unwrap());
+    }
+    assert!(answers.iter().all(|answer| answer.status < 300), "{path}: {answers:?}");
+    assert_eq!(answers.iter().filter(|answer| !answer.is_replayed()).count(), 1, "{path}");
+    for answer in &mut answers {
+        let receipt = answer.json.as_object_mut().unwrap();
+        receipt.remove("replayed");
+        receipt.get_mut("usage").map(|usage| usage.as_object_mut().unwrap().remove("replayed"));
+    }
+    assert!(answers.iter().all(|answer| answer.json == answers[0].json), "{path}: {answers:?}");
+    answers.swap_remove(0).json
 }
 
 #[tokio::test]

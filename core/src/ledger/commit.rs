@@ -66,8 +66,8 @@ fn decide(book: &mut Book<'_>, reservation: &Reservation, order: &Commit) -> Res
     let (drawn, owed) = match order.over_commit {
         OverCommit::Reject if cost > reserved => return Err(Refusal::OverCommit { cost, reserved }),
         // What could not be held is owed as it was reserved; nothing else is drawn.
-        OverCommit::Reject | OverCommit::Cap => (Credits::ZERO, above.min(*uncovered)),
-        OverCommit::Draw => {
+        OverCommit::Cap => (Credits::ZERO, above.min(*uncovered)),
+        OverCommit::Reject | OverCommit::Draw => {
             let drawn = above.min(wallet.spendable(feature_key));
             let short = above - drawn;
             match reservation.quote.overage_policy {

@@ -80,8 +80,10 @@ pub(super) fn check_overdraft<L: HasLot>(
     limit: Option<Credits>,
 ) -> Result<(), Refusal> {
     let open = wallet.debts.amount_of_feature(feature_key).checked_add(wallet.uncovered(feature_key))?;
-    let debt = open.checked_add((short - own).max(Credits::ZERO))?;
-    if let Some(limit) = limit.filter(|limit| debt > *limit) {
+    let beyond = (short - own).max(Credits::ZERO);
+    let debt = open.checked_add(beyond)?;
+    // What was reserved can be committed, also where the debt has passed the limit since.
+    if let Some(limit) = limit.filter(|limit| debt > *limit && beyond.is_positive()) {
         return Err(Refusal::OverdraftLimit { debt, limit });
     }
     wallet.debts.total().checked_add(short)?;

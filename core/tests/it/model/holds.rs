@@ -109,8 +109,8 @@ impl Model {
         let above = cost - from_hold;
         let (drawn, owed) = match over {
             Over::Reject if cost > held + hold.uncovered => return Err("over_commit"),
-            Over::Reject | Over::Cap => (0, above.min(hold.uncovered)),
-            Over::Draw => {
+            Over::Cap => (0, above.min(hold.uncovered)),
+            Over::Reject | Over::Draw => {
                 let drawn = above.min(self.spendable(hold.feature));
                 match hold.policy {
                     Policy::Block if above > drawn => return Err("insufficient_credits"),
@@ -120,7 +120,7 @@ impl Model {
             }
         };
         let beyond = (owed - hold.uncovered).max(0);
-        if owed > 0 && known.limit.is_some_and(|limit| self.committed_debt(hold.feature) + beyond > limit) {
+        if beyond > 0 && known.limit.is_some_and(|limit| self.committed_debt(hold.feature) + beyond > limit) {
             return Err("overdraft_limit");
         }
         let payers = self.payers(hold.feature, self.now);

@@ -57,6 +57,8 @@ pub enum Code {
     Overloaded,
     /// The database did not say whether it was done; the same key finds out.
     OutcomeUnknown,
+    /// The sandbox clock is set, and not all that became due is written yet; the same key goes on.
+    CatchingUp,
     /// The sidecar's outbox is full; nothing was recorded.
     OutboxFull,
     /// The server cannot be reached and the sidecar cannot answer alone.
@@ -67,7 +69,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -94,6 +96,7 @@ impl Code {
         Self::PayloadTooLarge,
         Self::Overloaded,
         Self::OutcomeUnknown,
+        Self::CatchingUp,
         Self::OutboxFull,
         Self::UpstreamUnavailable,
         Self::Internal,
@@ -130,6 +133,7 @@ impl Code {
             Self::PayloadTooLarge => ("payload_too_large", 413, "The request body is too large"),
             Self::Overloaded => ("overloaded", 503, "Overloaded"),
             Self::OutcomeUnknown => ("outcome_unknown", 503, "Not known whether it was done"),
+            Self::CatchingUp => ("catching_up", 503, "The clock is set and the ledger is catching up"),
             Self::OutboxFull => ("outbox_full", 503, "The outbox is full"),
             Self::UpstreamUnavailable => ("upstream_unavailable", 503, "The server cannot be reached"),
             Self::Internal => ("internal", 500, "Internal error"),

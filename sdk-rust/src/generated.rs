@@ -2502,13 +2502,16 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "Exactly one of the two."]
+    #[doc = "Exactly one of the three."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct SetSandboxClock {
         #[doc = "How far to go forward."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub advance_seconds: ::std::option::Option<i64>,
+        #[doc = "Run on from where the clock stands."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub follow: ::std::option::Option<bool>,
         #[doc = "Where to go; not before the clock's present."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub now: ::std::option::Option<::std::string::String>,
@@ -8942,11 +8945,16 @@ pub mod types {
         #[derive(Clone, Debug)]
         pub struct SetSandboxClock {
             advance_seconds: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            follow: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
             now: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
         }
         impl ::std::default::Default for SetSandboxClock {
             fn default() -> Self {
-                Self { advance_seconds: Ok(Default::default()), now: Ok(Default::default()) }
+                Self {
+                    advance_seconds: Ok(Default::default()),
+                    follow: Ok(Default::default()),
+                    now: Ok(Default::default()),
+                }
             }
         }
         impl SetSandboxClock {
@@ -8957,6 +8965,14 @@ pub mod types {
             {
                 self.advance_seconds =
                     value.try_into().map_err(|e| format!("error converting supplied value for advance_seconds: {e}"));
+                self
+            }
+            pub fn follow<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.follow = value.try_into().map_err(|e| format!("error converting supplied value for follow: {e}"));
                 self
             }
             pub fn now<T>(mut self, value: T) -> Self
@@ -8971,12 +8987,12 @@ pub mod types {
         impl ::std::convert::TryFrom<SetSandboxClock> for super::SetSandboxClock {
             type Error = super::error::ConversionError;
             fn try_from(value: SetSandboxClock) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { advance_seconds: value.advance_seconds?, now: value.now? })
+                Ok(Self { advance_seconds: value.advance_seconds?, follow: value.follow?, now: value.now? })
             }
         }
         impl ::std::convert::From<super::SetSandboxClock> for SetSandboxClock {
             fn from(value: super::SetSandboxClock) -> Self {
-                Self { advance_seconds: Ok(value.advance_seconds), now: Ok(value.now) }
+                Self { advance_seconds: Ok(value.advance_seconds), follow: Ok(value.follow), now: Ok(value.now) }
             }
         }
         #[derive(Clone, Debug)]
@@ -10916,11 +10932,11 @@ impl Client {
     pub fn release_reservation(&self) -> builder::ReleaseReservation<'_> {
         builder::ReleaseReservation::new(self)
     }
-    #[doc = "The sandbox's clock\n\nIt follows real time until it is first set, then it stands still until it is set again.\n\nSends a `GET` request to `/v1/sandbox/clock`\n\n```ignore\nlet response = client.get_sandbox_clock()\n    .send()\n    .await;\n```"]
+    #[doc = "The sandbox's clock\n\nIt follows real time until it is first set. Then it stands still until it is set again, or told to run on from\nwhere it stands.\n\n\nSends a `GET` request to `/v1/sandbox/clock`\n\n```ignore\nlet response = client.get_sandbox_clock()\n    .send()\n    .await;\n```"]
     pub fn get_sandbox_clock(&self) -> builder::GetSandboxClock<'_> {
         builder::GetSandboxClock::new(self)
     }
-    #[doc = "Set the sandbox's clock\n\nEither `now` or `advance_seconds`. The clock goes forward only (its own present is allowed) and stands there.\nWhat becomes due holds for every reader from then on.\n\n\nSends a `POST` request to `/v1/sandbox/clock`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.set_sandbox_clock()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Set the sandbox's clock\n\nOne of `advance_seconds`, `now` and `follow`. The clock goes forward only (its own present is allowed) and stands\nthere; with `follow` it runs on from where it stands. All that becomes due, holds that end, blocks that begin and\nexpire, subscriptions that are over, is written down before the answer, each account's in order and with the\ninstants at which it was due.\n\nWhere there is too much of it for one call, the answer is 503 `catching_up`: the clock is set, all that was\nwritten stays, and the same request with the same key (or `now` with the clock's present) goes on.\n\n\nSends a `POST` request to `/v1/sandbox/clock`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.set_sandbox_clock()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn set_sandbox_clock(&self) -> builder::SetSandboxClock<'_> {
         builder::SetSandboxClock::new(self)
     }

@@ -669,7 +669,7 @@ export class QuotaStack {
   ): Promise<{ feature_key: string; removed: boolean }>
 
   getSandboxClock(): Promise<SandboxClock>
-  setSandboxClock(to: { advance_seconds: number } | { now: Timestamp }, options?: MutationOptions): Promise<SandboxClock>
+  setSandboxClock(to: { advance_seconds: number } | { now: Timestamp } | { follow: true }, options?: MutationOptions): Promise<SandboxClock>
 }
 
 /** A call that failed. */

@@ -115,6 +115,7 @@ async function clock(quotastack, key) {
   }
   const { now } = await quotastack.setSandboxClock({ advance_seconds: 1 })
   same(await quotastack.getSandboxClock(), { now, running: false }, "the sandbox's clock")
+  same(await quotastack.setSandboxClock({ follow: true }), { now, running: true }, "a clock that runs on")
 }
 
 /** Runs everything; gives what the quick start answered. */

@@ -1,4 +1,4 @@
-//! A running server: REST and the link to sidecars over one [`App`]. Started by the command line and by tests.
+//! A running server: REST, the link to sidecars and the workers over one [`App`]. Started by the command line and by tests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::http::router::router;
 use crate::http::state::ApiState;
 use crate::sync::listener::Listener;
 use crate::sync::tls::Identity;
+use crate::workers::{Workers, WorkersConfig};
 
 /// How a server is set up.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct ServerConfig {
     pub quic: SocketAddr,
     /// What sidecars are shown.
     pub identity: Identity,
+    /// What it does without being asked; `None` = other servers over the same database do it.
+    pub workers: Option<WorkersConfig>,
 }
 
 /// A running server.
@@ -38,6 +41,7 @@ pub struct Server {
     app: Arc<App>,
     rest: Rest,
     link: Listener,
+    workers: Option<Workers>,
 }
 
 impl Server {
@@ -53,8 +57,9 @@ impl Server {
         let routes = router(ApiState { app: Arc::clone(&app), metrics, requests: requests.clone() });
         let rest = Rest::start(listener, routes, requests);
         let quic = link.local_addr();
+        let workers = config.workers.map(|config| Workers::start(&app, config));
         tracing::info!(%http, %quic, "serving");
-        Ok(Self { http, quic, app, rest, link })
+        Ok(Self { http, quic, app, rest, link, workers })
     }
 
     /// Whether requests can be served now.
@@ -64,7 +69,12 @@ impl Server {
 
     /// Stops listening, finishes what is under way (within a bound), closes the database connections.
     pub async fn stop(self) {
-        tokio::join!(self.link.stop(), self.rest.stop());
+        let workers = async {
+            if let Some(workers) = self.workers {
+                workers.stop().await;
+            }
+        };
+        tokio::join!(self.link.stop(), self.rest.stop(), workers);
         self.app.stop().await;
         tracing::info!("stopped");
     }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use quotastack_core::catalogue::{Clock, Feature, FeatureKind, PlanKind, TopupPackage, Variant};
+use quotastack_core::catalogue::{Feature, FeatureKind, PlanKind, TopupPackage, Variant};
 use quotastack_core::ids::{FeatureKey, PackageId, PlanId, VariantId, uuid_v7};
 use quotastack_core::pricing::{Price, PriceVersion};
-use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
+use quotastack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::app::auth::Principal;
@@ -14,6 +14,7 @@ use crate::app::clock;
 use crate::app::error::AppError;
 use crate::app::idempotency::RequestIdentity;
 use crate::app::root::App;
+use crate::app::sandbox::{ClockSetting, set_clock};
 use crate::store::features::FeatureRow;
 use crate::store::packages::PackageRow;
 use crate::store::plans::{PlanRow, VariantRow};
@@ -22,9 +23,6 @@ use crate::store::types::EnvironmentId;
 
 /// How often a change is tried while the database is contended.
 const ATTEMPTS_MAX: u32 = 5;
-
-/// The last instant that a clock can be set to: one before the end of time, where every period would be empty.
-const CLOCK_MAX: Timestamp = Timestamp::MAX.saturating_add_micros(-1);
 
 /// A change that can be asked for.
 #[derive(Debug, Clone)]
@@ -69,15 +67,6 @@ pub enum CatalogueChange {
     },
     /// Set the sandbox clock.
     SetClock(ClockSetting),
-}
-
-/// How the sandbox clock is to be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockSetting {
-    /// This far ahead of where it stands.
-    Advance(i64),
-    /// To this instant, not before its own present.
-    To(Timestamp),
 }
 
 /// What a change came to: the name of what was made. Stored as the answer to a repeated request.
@@ -150,7 +139,8 @@ impl App {
         let mut tx = self.store.begin(id).await?;
         // Locks the environment's row, so that changes come one after the other.
         let version = tx.bump_catalogue(id).await?;
-        if let Some((request_hash, answer)) = tx.find_catalogue_request(id, &identity.key_hash).await? {
+        let now = clock::now();
+        if let Some((request_hash, answer)) = tx.find_catalogue_request(id, &identity.key_hash, now).await? {
             if request_hash != identity.request_hash {
                 return Err(Failure::Refused(AppError::KeyReused));
             }
@@ -160,7 +150,6 @@ impl App {
             // The version before the one that was just given and is taken back.
             return Ok(CatalogueDone { changed, replayed: true, version: version - 1 });
         }
-        let now = clock::now();
         let changed = apply_change(&mut tx, principal, change, now).await?;
         let answer = serde_json::to_value(&changed).expect("an answer has a JSON form");
         tx.insert_catalogue_request(id, &identity.key_hash, &identity.request_hash, &answer, now).await?;
@@ -228,16 +217,10 @@ impl App {
     ) -> Result<Vec<PackageRow>, AppError> {
         Ok(self.store.begin(id).await?.list_packages(id, after, limit).await?)
     }
-
-    /// The environment's present, and whether its clock runs.
-    pub async fn clock(&self, id: EnvironmentId) -> Result<(Timestamp, bool), AppError> {
-        let (_, clock) = self.store.begin(id).await?.catalogue_head(id).await?;
-        Ok((clock.at(clock::now()), !matches!(clock, Clock::Standing(_))))
-    }
 }
 
 /// Why a change was not carried out.
-enum Failure {
+pub(super) enum Failure {
     Database(sqlx::Error),
     Refused(AppError),
 }
@@ -307,7 +290,7 @@ async fn apply_change(
             tx.insert_variant(id, &row).await?;
             Ok(Changed::Variant(variant_id))
         }
-        CatalogueChange::SetClock(setting) => set_clock(tx, principal, *setting, now).await,
+        CatalogueChange::SetClock(setting) => set_clock(tx, id, *setting, now).await,
     }
 }
 
@@ -382,32 +365,6 @@ async fn refuse_unknown_features(tx: &mut Tx, id: EnvironmentId, variant: &Varia
         }
     }
     Ok(())
-}
-
-async fn set_clock(
-    tx: &mut Tx,
-    principal: &Principal,
-    setting: ClockSetting,
-    real: Timestamp,
-) -> Result<Changed, Failure> {
-    let (_, before) = tx.catalogue_head(principal.environment_id).await?;
-    let present = before.at(real);
-    let (at, pointer) = match setting {
-        ClockSetting::Advance(seconds) => {
-            let micros = seconds.saturating_mul(MICROS_PER_SECOND);
-            (present.saturating_add_micros(micros), "/advance_seconds")
-        }
-        ClockSetting::To(at) => (at, "/now"),
-    };
-    let invalid = |detail| Err(Failure::Refused(AppError::invalid(pointer, detail)));
-    if at < present {
-        return invalid(format!("the sandbox clock only goes forward; it stands at {present}"));
-    }
-    if at > CLOCK_MAX {
-        return invalid(format!("the sandbox clock goes no further than {CLOCK_MAX}"));
-    }
-    tx.set_clock(principal.environment_id, Clock::Standing(at)).await?;
-    Ok(Changed::Clock { now: at, running: false })
 }
 
 fn no_package(package_id: PackageId) -> AppError {

@@ -1,6 +1,6 @@
 //! The pure part of a batch: from what was loaded and the commands to what must be written and answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
@@ -68,6 +68,10 @@ pub struct Decisions {
     /// The lane's new last instant.
     pub now: Timestamp,
     accounts: HashMap<EndUserId, (Account, u64)>,
+    /// When time alone was next to change the accounts, as they were loaded.
+    due_before: HashMap<AccountId, Timestamp>,
+    /// Whom a worker found to be due: when they are next due is noted in any case, also where nothing was written.
+    advanced: BTreeSet<EndUserId>,
     changed: BTreeMap<u64, (EndUserId, Effects)>,
     usage: Vec<(AccountId, UsageRecord)>,
     voids: Vec<(AccountId, VoidRecord)>,
@@ -77,11 +81,15 @@ pub struct Decisions {
 
 /// Runs the commands in order.
 pub fn decide(mut loaded: Loaded, commands: &[Submission]) -> Decisions {
+    let due_before = loaded.accounts.values().filter_map(|(account, _)| Some((account.id, account.wallet.next_due()?)));
+    let due_before = due_before.collect();
     let mut decisions = Decisions {
         results: Vec::with_capacity(commands.len()),
         feed_seq: loaded.feed_seq,
         now: loaded.last_now,
         accounts: std::mem::take(&mut loaded.accounts),
+        due_before,
+        advanced: BTreeSet::new(),
         changed: BTreeMap::new(),
         usage: Vec::new(),
         voids: Vec::new(),
@@ -130,6 +138,9 @@ impl Decisions {
         }
         let account_id = account.id;
         if stamp > 0 {
+            if request.command == Command::Advance {
+                self.advanced.insert(end_user_id.clone());
+            }
             self.accounts.insert(end_user_id.clone(), (account, stamp));
         }
         let outcome = match outcome {
@@ -175,15 +186,24 @@ impl Decisions {
 
     /// Whether there is anything to write.
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.requests.is_empty()
+        self.changed.is_empty() && self.requests.is_empty() && self.advanced.is_empty()
     }
 
     /// What must be written.
     pub fn batch(&self) -> Batch<'_> {
         let mut batch = Batch::default();
+        let due_now = |end_user_id: &EndUserId| {
+            let (account, _) = &self.accounts[end_user_id];
+            (account.id, account.wallet.next_due())
+        };
+        let mut due: BTreeMap<_, _> = self.advanced.iter().map(due_now).collect();
         for (stamp, (end_user_id, effects)) in &self.changed {
             let (account, _) = &self.accounts[end_user_id];
             batch.accounts.push((account, *stamp));
+            let (id, next_due) = due_now(end_user_id);
+            if next_due != self.due_before.get(&id).copied() {
+                due.insert(id, next_due);
+            }
             let touched = account.wallet.lots.iter().filter(|block| effects.blocks.contains(&block.id));
             batch.blocks.extend(touched.map(|block| (account.id, block, self.notes.get(&block.id))));
             batch.entries.extend(effects.entries.iter().map(|entry| (account.id, entry)));
@@ -198,6 +218,7 @@ impl Decisions {
             batch.subscriptions.extend(last_states.into_values().map(|subscription| (account.id, subscription)));
             batch.events.extend((0..).zip(&effects.events).map(|(place, event)| (account.id, *stamp, place, event)));
         }
+        batch.due = due.into_iter().collect();
         batch.usage = self.usage.iter().map(|(account, record)| (*account, record)).collect();
         batch.voids = self.voids.iter().map(|(account, record)| (*account, record)).collect();
         batch.requests = self

@@ -2,6 +2,7 @@
 
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::problem::Code;
+use quotastack_core::time::Timestamp;
 
 use crate::store::tx::is_retryable;
 
@@ -46,6 +47,14 @@ pub enum AppError {
     /// The database did not say whether it was done; the same key finds out.
     #[error("it is not known whether the change was made; send the same request with the same key again")]
     OutcomeUnknown,
+    /// The sandbox clock is set, and not all that became due is written yet; the same key goes on.
+    #[error(
+        "the clock is set, its present was {now}, and what became due is still being written; send the same request with the same key again, or set the clock to its present, until the answer is 200"
+    )]
+    CatchingUp {
+        /// The clock's present when it was set.
+        now: Timestamp,
+    },
     /// A fault of ours.
     #[error("an internal error occurred; the request_id helps us to find it")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -64,6 +73,7 @@ impl AppError {
             Self::Forbidden { .. } => Code::Forbidden,
             Self::Overloaded | Self::Unavailable => Code::Overloaded,
             Self::OutcomeUnknown => Code::OutcomeUnknown,
+            Self::CatchingUp { .. } => Code::CatchingUp,
             Self::Internal(_) => Code::Internal,
         }
     }

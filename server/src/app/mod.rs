@@ -8,7 +8,9 @@
 //!   know, and the pure part of it
 //! - [`feed`]: the rings that sessions read; [`follow`]: what keeps them up with the database
 //! - [`idempotency`]: what makes a repeated request the same one
-//! - [`catalogue`]: changes of features, plans, variants and the sandbox clock
+//! - [`catalogue`]: changes of features, plans, variants and the sandbox clock; [`sandbox`]: that clock
+//! - [`due`]: writing down what time has done to accounts that nobody touches
+//! - [`retention`]: forgetting requests that are older than 30 days
 //! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
 //! - [`named`]: what is found by an id of its own: usage, reservations, top-ups, blocks
 //! - [`verify`]: the whole ledger held against its entries
@@ -19,6 +21,7 @@ pub mod auth;
 pub mod catalogue;
 pub mod clock;
 pub mod decide;
+pub mod due;
 pub mod environment;
 pub mod environments;
 pub mod error;
@@ -29,7 +32,9 @@ pub mod ledger;
 pub mod named;
 pub mod needs;
 pub mod operator;
+pub mod retention;
 mod root;
+pub mod sandbox;
 pub mod secret;
 pub mod verify;
 pub mod writer;

@@ -118,6 +118,7 @@ pub async fn load(
     place: LanePlace,
     catalogue: Arc<Catalogue>,
     commands: &[Submission],
+    real_now: Timestamp,
 ) -> sqlx::Result<Loaded> {
     let mut end_users: Vec<EndUserId> = commands.iter().map(|command| command.end_user_id.clone()).collect();
     end_users.sort_unstable();
@@ -133,7 +134,7 @@ pub async fn load(
         named_usage: HashMap::new(),
         voids: HashMap::new(),
         topups: HashMap::new(),
-        requests: tx.load_requests(lane_id, &needs.request_keys).await?,
+        requests: tx.load_requests(lane_id, &needs.request_keys, real_now).await?,
     };
     loaded.add_voids(tx, lane_id, &mut needs).await?;
     loaded.add_topups(tx, lane_id, &mut needs).await?;

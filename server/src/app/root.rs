@@ -25,7 +25,7 @@ use crate::store::tx::{Store, is_unmigrated};
 use crate::store::types::EnvironmentId;
 
 /// How long a write may wait for its turn.
-const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the database may take to show that it is there.
 const READINESS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -155,7 +155,7 @@ impl App {
         let mut tx = self.store.begin_snapshot(principal.environment_id).await?;
         let catalogue = environment.handle.current_catalogue(&mut tx).await?;
         let place = tx.lane_place(lane_id).await?;
-        let loaded = needs::load(&mut tx, lane_id, place, catalogue, &commands).await?;
+        let loaded = needs::load(&mut tx, lane_id, place, catalogue, &commands, clock::now()).await?;
         tx.commit().await?;
         let decided = decide(loaded, &commands).results.pop().expect("one command has one result");
         match decided.into_result()? {

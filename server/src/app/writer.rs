@@ -15,6 +15,7 @@ use metrics::{counter, histogram};
 use quotastack_core::ids::EndUserId;
 use quotastack_core::limits::BATCH_EVENTS_MAX;
 use quotastack_core::state::AccountState;
+use quotastack_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::clock;
@@ -214,12 +215,14 @@ impl Writer {
         commands: &[Submission],
     ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), RunError> {
         let mut tx = self.store.begin(self.environment.id).await?;
-        let loaded = self.load(&mut tx, commands).await?;
+        let real_now = clock::now();
+        let loaded = self.load(&mut tx, commands, real_now).await?;
         let (catalogue, from) = (Arc::clone(&loaded.catalogue), loaded.feed_seq);
         let decisions = catch_unwind(AssertUnwindSafe(|| decide(loaded, commands)))
             .map_err(|_| RunError::Permanent("the rules panicked".to_owned()))?;
         if !decisions.is_empty() {
-            let place = BatchPlace { environment_id: self.environment.id, lane_id: self.lane_id, now: decisions.now };
+            let (environment_id, lane_id) = (self.environment.id, self.lane_id);
+            let place = BatchPlace { environment_id, lane_id, now: decisions.now, real_now };
             tx.write_batch(place, &decisions.batch()).await?;
             tx.update_lane(self.lane_id, decisions.feed_seq, decisions.now).await?;
             tx.commit().await?;
@@ -231,16 +234,15 @@ impl Writer {
         Ok((decisions, states))
     }
 
-    async fn load(&self, tx: &mut Tx, commands: &[Submission]) -> Result<Loaded, RunError> {
-        let before = clock::now();
+    async fn load(&self, tx: &mut Tx, commands: &[Submission], real_now: Timestamp) -> Result<Loaded, RunError> {
         let lane = tx.lock_lane(self.lane_id).await?;
-        let skew = lane.database_now.micros_since(before);
-        let waited = clock::now().micros_since(before);
+        let skew = lane.database_now.micros_since(real_now);
+        let waited = clock::now().micros_since(real_now);
         if skew < -CLOCK_SKEW_MAX_MICROS || skew > waited + CLOCK_SKEW_MAX_MICROS {
             return Err(RunError::ClockSkew(skew));
         }
         let catalogue = self.environment.catalogue_at(tx, lane.catalogue_version).await?;
-        Ok(needs::load(tx, self.lane_id, lane.place, catalogue, commands).await?)
+        Ok(needs::load(tx, self.lane_id, lane.place, catalogue, commands, real_now).await?)
     }
 }
 

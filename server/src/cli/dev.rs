@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::app::AppConfig;
 use crate::app::auth::Scope;
 use crate::app::operator::{self, Operator};
-use crate::cli::serve::{CONNECTIONS_DEFAULT, print_line, stop_signal};
+use crate::cli::serve::{CONNECTIONS_DEFAULT, WorkerArgs, print_line, stop_signal};
 use crate::cli::telemetry;
 use crate::postgres::{Options, PrivatePostgres};
 use crate::serve::{Server, ServerConfig};
@@ -44,6 +44,8 @@ pub(super) struct DevArgs {
     /// Where sidecars connect, over UDP; port 0 takes any that is free.
     #[arg(long, env = "QUOTASTACK_QUIC", default_value = "127.0.0.1:4433")]
     quic: SocketAddr,
+    #[command(flatten)]
+    workers: WorkerArgs,
 }
 
 /// The demo tenant and its keys.
@@ -83,6 +85,7 @@ async fn serve(
         http: args.http,
         quic: args.quic,
         identity,
+        workers: Some(args.workers.config()),
     };
     let server = Server::start(config, metrics).await?;
     print_line(&json!({

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -14,9 +15,24 @@ use crate::app::{AppConfig, Readiness};
 use crate::cli::telemetry;
 use crate::serve::{Server, ServerConfig};
 use crate::sync::tls::Identity;
+use crate::workers::WorkersConfig;
 
 /// Connections to Postgres at most.
 pub(super) const CONNECTIONS_DEFAULT: u32 = 16;
+
+/// Flags of what a server does without being asked.
+#[derive(Debug, Args)]
+pub(super) struct WorkerArgs {
+    /// Milliseconds between two looks for accounts that time alone has changed.
+    #[arg(long, env = "QUOTASTACK_DUE_INTERVAL_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    due_interval_ms: u64,
+}
+
+impl WorkerArgs {
+    pub(super) const fn config(&self) -> WorkersConfig {
+        WorkersConfig { due_interval: Duration::from_millis(self.due_interval_ms) }
+    }
+}
 
 /// Flags of `serve`.
 #[derive(Debug, Args)]
@@ -39,6 +55,8 @@ pub(super) struct ServeArgs {
     /// Connections to Postgres at most.
     #[arg(long, env = "QUOTASTACK_DATABASE_CONNECTIONS", default_value_t = CONNECTIONS_DEFAULT)]
     database_connections: u32,
+    #[command(flatten)]
+    workers: WorkerArgs,
 }
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -52,6 +70,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         http: args.http,
         quic: args.quic,
         identity,
+        workers: Some(args.workers.config()),
     };
     let stop = stop_signal()?;
     let server = Server::start(config, metrics).await?;

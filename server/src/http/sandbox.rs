@@ -9,7 +9,8 @@ use quotastack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::app::auth::{Principal, Scope};
-use crate::app::catalogue::{CatalogueChange, Changed, ClockSetting};
+use crate::app::catalogue::Changed;
+use crate::app::sandbox::ClockSetting;
 use crate::http::body::{Json, changed, json};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
@@ -19,12 +20,13 @@ use crate::store::keys::Environment;
 /// A hundred years.
 const ADVANCE_SECONDS_MAX: i64 = 3_155_760_000;
 
-/// The body of a setting: exactly one of the two.
+/// The body of a setting: exactly one of the three.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClockJson {
     advance_seconds: Option<i64>,
     now: Option<Timestamp>,
+    follow: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,16 +52,24 @@ pub async fn set_sandbox_clock(
     let principal = caller.with(Scope::CatalogWrite)?;
     refuse_live(&principal)?;
     let identity = body.identity(&principal, "set_sandbox_clock", None)?;
-    let setting = match (body.value.advance_seconds, body.value.now) {
-        (Some(seconds), None) if (0..=ADVANCE_SECONDS_MAX).contains(&seconds) => ClockSetting::Advance(seconds),
-        (Some(_), None) => return Err(Problem::invalid("/advance_seconds", "must be 0 to 3155760000").into()),
-        (None, Some(now)) => ClockSetting::To(now),
-        _ => return Err(Problem::invalid("", "give either advance_seconds or now").into()),
-    };
-    let change = CatalogueChange::SetClock(setting);
-    let done = state.app.change_catalogue(&principal, &change, identity).await?;
+    let done = state.app.set_clock(&principal, setting_of(&body.value)?, identity).await?;
     let Changed::Clock { now, running } = &done.changed else { unreachable!("the change sets the clock") };
     Ok(changed(StatusCode::OK, &ClockOut { now: *now, running: *running }, &done))
+}
+
+fn setting_of(body: &ClockJson) -> Result<ClockSetting, Problem> {
+    match (body.advance_seconds, body.now, body.follow) {
+        (Some(seconds), None, None) if (0..=ADVANCE_SECONDS_MAX).contains(&seconds) => {
+            Ok(ClockSetting::Advance(seconds))
+        }
+        (Some(_), None, None) => Err(Problem::invalid("/advance_seconds", "must be 0 to 3155760000")),
+        (None, Some(now), None) => Ok(ClockSetting::To(now)),
+        (None, None, Some(true)) => Ok(ClockSetting::Follow),
+        (None, None, Some(false)) => {
+            Err(Problem::invalid("/follow", "must be true; to stop the clock, set it to its present"))
+        }
+        _ => Err(Problem::invalid("", "give one of advance_seconds, now and follow")),
+    }
 }
 
 fn refuse_live(principal: &Principal) -> Result<(), Problem> {

@@ -13,6 +13,7 @@ use quotastack_core::time::Timestamp;
 
 use crate::store::accounts::{BlockNotes, ending_name};
 use crate::store::entries::{CauseColumns, allocations_to_json, detail_to_json};
+use crate::store::requests::RequestPeriod;
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, name_of, signed, to_json};
 use crate::store::usage::key_hash;
@@ -22,6 +23,8 @@ use crate::store::usage::key_hash;
 pub struct Batch<'a> {
     /// Changed accounts, each with its new stamp.
     pub accounts: Vec<(&'a Account, u64)>,
+    /// Accounts that time alone will next change at another instant than before; `None` = at none.
+    pub due: Vec<(AccountId, Option<Timestamp>)>,
     /// Made or changed blocks; notes are written when a block is made.
     pub blocks: Vec<(AccountId, &'a Block, Option<&'a BlockNotes>)>,
     /// Made or changed subscriptions, the last state of each.
@@ -66,6 +69,8 @@ pub struct BatchPlace {
     pub lane_id: LaneId,
     /// The batch's now.
     pub now: Timestamp,
+    /// The real time, from which requests are kept.
+    pub real_now: Timestamp,
 }
 
 /// One column of a set of rows.
@@ -77,6 +82,7 @@ impl Tx {
     /// Writes a batch. The lane row itself is moved on by [`Tx::update_lane`].
     pub async fn write_batch(&mut self, place: BatchPlace, batch: &Batch<'_>) -> sqlx::Result<()> {
         self.write_accounts(place, &batch.accounts).await?;
+        self.write_due(place, &batch.due).await?;
         self.write_blocks(place, &batch.blocks).await?;
         self.write_subscriptions(place, &batch.subscriptions).await?;
         self.write_entries(place, &batch.entries).await?;
@@ -383,14 +389,18 @@ impl Tx {
             return Ok(());
         }
         let seeds: Vec<Vec<u8>> = column(rows, |row| row.seed.to_vec());
+        let period = RequestPeriod::at(place.real_now);
         sqlx::query(
-            "insert into account_requests (lane_id, environment_id, created_at, key_hash, request_hash, seed, outcome)
-             select $1, $2, $3, key_hash, request_hash, seed, outcome::jsonb
-             from unnest($4::bytea[], $5::bytea[], $6::bytea[], $7::text[]) as t (key_hash, request_hash, seed, outcome)",
+            "insert into account_requests (lane_id, environment_id, created_at, period, slot, key_hash, request_hash, seed,
+               outcome)
+             select $1, $2, $3, $4, $5, key_hash, request_hash, seed, outcome::jsonb
+             from unnest($6::bytea[], $7::bytea[], $8::bytea[], $9::text[]) as t (key_hash, request_hash, seed, outcome)",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
-        .bind(Ts(place.now))
+        .bind(Ts(place.real_now))
+        .bind(period.number())
+        .bind(period.slot())
         .bind(column(rows, |row| row.key_hash.to_vec()))
         .bind(column(rows, |row| row.request_hash.to_vec()))
         .bind(seeds)

@@ -2,9 +2,11 @@
 
 use quotastack_core::catalogue::{Catalogue, Clock, Variant};
 use quotastack_core::ids::VariantId;
+use quotastack_core::time::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use crate::store::requests::known_since;
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, Ts, from_json, unsigned};
 
@@ -83,17 +85,20 @@ impl Tx {
         Ok(())
     }
 
-    /// The stored answer to a catalogue request with this key: (hash of the request, answer).
+    /// The stored answer to a catalogue request with this key in the last 30 days: (hash of the request, answer).
     pub async fn find_catalogue_request(
         &mut self,
         environment_id: EnvironmentId,
         key_hash: &[u8; 16],
+        real_now: Timestamp,
     ) -> sqlx::Result<Option<(Vec<u8>, serde_json::Value)>> {
         sqlx::query_as(
-            "select request_hash, answer from catalogue_requests where environment_id = $1 and key_hash = $2",
+            "select request_hash, answer from catalogue_requests
+             where environment_id = $1 and key_hash = $2 and created_at > $3",
         )
         .bind(environment_id.0)
         .bind(key_hash.as_slice())
+        .bind(Ts(known_since(real_now)))
         .fetch_optional(self.connection())
         .await
     }
@@ -105,7 +110,7 @@ impl Tx {
         key_hash: &[u8; 16],
         request_hash: &[u8; 16],
         answer: &serde_json::Value,
-        now: quotastack_core::time::Timestamp,
+        now: Timestamp,
     ) -> sqlx::Result<()> {
         sqlx::query(
             "insert into catalogue_requests (environment_id, key_hash, request_hash, answer, created_at)

@@ -9,12 +9,15 @@
 //! - [`lanes`], [`accounts`], [`usage`], [`voids`], [`reservations`], [`topups`], [`requests`]: what the lane writer
 //!   loads
 //! - [`batch`]: what it writes
+//! - [`due`]: when time alone will next change an account; leases of workers
+//! - [`retention`]: how old requests go
 //! - [`entries`], [`feed`], [`verify`]: what readers read
 //! - [`types`]: how values cross
 
 pub mod accounts;
 pub mod batch;
 pub mod catalogue;
+pub mod due;
 pub mod entries;
 pub mod features;
 pub mod feed;
@@ -26,6 +29,7 @@ pub mod packages;
 pub mod plans;
 pub mod requests;
 pub mod reservations;
+pub mod retention;
 pub mod topups;
 pub mod tx;
 pub mod types;

@@ -5,10 +5,12 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
+use quotastack_server::store::types::EnvironmentId;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
+use crate::due::{events, grant_to_all, set_clock_and_die};
 use crate::support::client::Client;
 use crate::support::cluster::fresh_database;
 use crate::support::scratch::scratch_dir;
@@ -128,6 +130,32 @@ async fn dev_keeps_what_it_acknowledged_through_a_kill() {
     let mut second = Running::dev(dir.path());
     let client = second.client(first.text("sandbox_key"));
     assert_eq!(client.get("/v1/end_users/u/credits").await.is(200)["balance"], 20);
+    assert_eq!(second.stop(Signal::TERM).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_a_killed_server_was_catching_up_with_the_next_one_finishes() {
+    const USERS: u64 = 250;
+    let dir = scratch_dir();
+    let mut first = Running::dev(dir.path());
+    grant_to_all(&first.client(first.text("sandbox_key")), USERS).await;
+    let mut owner = PgConnection::connect(first.text("database_url")).await.unwrap();
+    let sandbox = "select environment_id from environments where environment = 'sandbox'";
+    let sandbox = EnvironmentId(sqlx::query_scalar(sandbox).fetch_one(&mut owner).await.unwrap());
+    set_clock_and_die(&mut owner, sandbox, "2101-01-01T00:00:00Z").await;
+    until("some of it is written", async || events(&mut owner, "credits.expired").await.pop()).await;
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let mut second = Running::dev(dir.path());
+    let mut owner = PgConnection::connect(second.text("database_url")).await.unwrap();
+    let mut announced = until("all of it is written", async || {
+        Some(events(&mut owner, "credits.expired").await).filter(|events| events.len() as u64 >= USERS)
+    })
+    .await;
+    announced.dedup_by_key(|(_, account, _)| *account);
+    assert_eq!(announced.len() as u64, USERS);
+    let in_order = announced.windows(2).all(|pair| pair[0].0 < pair[1].0 || pair[0].2 < pair[1].2);
+    assert!(in_order, "{announced:?}");
     assert_eq!(second.stop(Signal::TERM).await.code(), Some(0));
 }
 

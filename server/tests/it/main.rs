@@ -7,6 +7,8 @@
 //! - `corrections`, `reservations`, `prices`: rules of the ledger that one request shows
 //! - `edges`: the ends of amounts and of time
 //! - `idempotency`: the same request again is the same change
+//! - `due`, `sandbox_clock`: what time does, written down by the worker and by a clock that is set
+//! - `retention`: what of requests is kept for 30 days
 //! - `isolation`: what SQL itself holds
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
 //! - `link`: the link to sidecars, frame by frame
@@ -22,6 +24,7 @@ mod cases;
 mod commands;
 mod corrections;
 mod coverage;
+mod due;
 mod edges;
 mod idempotency;
 mod isolation;
@@ -32,6 +35,8 @@ mod postgres;
 mod prices;
 mod refusals;
 mod reservations;
+mod retention;
+mod sandbox_clock;
 mod support;
 mod two_servers;
 mod verify;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use quotastack_core::ids::{EndUserId, TenantId};
+use quotastack_core::ledger::account::Account;
+use quotastack_core::ledger::advance::advance;
 use quotastack_core::ledger::entry::Entry;
 use quotastack_core::ledger::refold::Refold;
 use quotastack_core::time::Timestamp;
@@ -16,6 +18,7 @@ use quotastack_server::app::{App, AppConfig};
 use quotastack_server::serve::{Server, ServerConfig};
 use quotastack_server::store::keys::Environment;
 use quotastack_server::store::tx::Store;
+use quotastack_server::store::types::{LaneId, Ts};
 use quotastack_server::sync::tls::Identity;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
@@ -139,8 +142,24 @@ impl TestServer {
             }
         }
         refold.compare(stored).unwrap();
+        self.check_due(lane_id, stored).await;
         app.stop().await;
         entries
+    }
+
+    /// When an account is noted to be due is when its stored wallet is; or, where nothing of that was worth an entry, when
+    /// it is after the lane's last instant.
+    async fn check_due(&self, lane_id: LaneId, stored: &Account) {
+        let sql =
+            "select next_due, last_now from lanes left join due on due.lane_id = lanes.lane_id and account_id = $2
+                   where lanes.lane_id = $1";
+        let row =
+            sqlx::query(sql).bind(lane_id.0).bind(stored.id.uuid()).fetch_one(&mut self.owner().await).await.unwrap();
+        let noted = row.get::<Option<Ts>, _>("next_due").map(|at| at.0);
+        let mut wallet = stored.wallet.clone();
+        let as_stored = wallet.next_due();
+        advance(&mut wallet, row.get::<Ts, _>("last_now").0, |_, _| {});
+        assert!(noted == as_stored || noted == wallet.next_due(), "{noted:?} {as_stored:?}");
     }
 
     /// A connection as the owner of the database, whom row security does not bind.
@@ -166,7 +185,8 @@ impl TestServer {
 async fn start_server(database_url: &str, dir: &Path) -> Server {
     let (identity, _) = Identity::self_signed(dir).unwrap();
     let app = AppConfig { database_url: database_url.to_owned(), connections_max: CONNECTIONS };
-    let config = ServerConfig { app, http: ANY_PORT, quic: ANY_PORT, identity };
+    // Tests of the workers start them themselves.
+    let config = ServerConfig { app, http: ANY_PORT, quic: ANY_PORT, identity, workers: None };
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     Server::start(config, metrics).await.unwrap()
 }

@@ -1,0 +1,160 @@
+//! Writing down what time has done to accounts that nobody touches: for the worker, in its own time, and for a sandbox
+//! clock that was set, before the call returns.
+//!
+//! Time is true at read without this; here it is written and announced. Accounts go through the writer of their lane,
+//! a page at a time, in order of their instants, so that callers get their turns in between. Doing it twice, or at two
+//! servers at once, changes nothing more. Source: docs/ledger.md, "Written in time".
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use quotastack_core::ids::AccountId;
+use quotastack_core::ledger::command::{Command, Request};
+use quotastack_core::ledger::entry::Actor;
+use quotastack_core::time::Timestamp;
+use uuid::Uuid;
+
+use crate::app::clock;
+use crate::app::decide::{Decided, Submission};
+use crate::app::environments::OpenEnvironment;
+use crate::app::error::AppError;
+use crate::app::root::{App, WRITE_PATIENCE};
+use crate::store::due::{DueAccount, DueLane};
+use crate::store::types::{EnvironmentId, LaneId};
+
+/// Accounts in one page, which is one transaction at most.
+const PAGE_ACCOUNTS: usize = 100;
+/// Lanes that are looked at in one statement.
+pub const PAGE_LANES: usize = 500;
+/// How long a page that was begun in time is waited for.
+const LAST_PAGE_PATIENCE: Duration = Duration::from_secs(4);
+/// What the lease is on.
+const WORK: &str = "due";
+
+/// How far a pass over the due accounts of a lane is.
+pub type DueCursor = (Timestamp, AccountId);
+
+/// What came of a page.
+#[derive(Debug, Default)]
+pub struct DuePage {
+    /// The instants since which the accounts had been due that are now up to date.
+    pub written: Vec<Timestamp>,
+    /// Accounts that cannot be written.
+    pub failed: usize,
+    /// Where the next page begins; `None` = this was the last one.
+    pub next: Option<DueCursor>,
+}
+
+impl App {
+    /// Up to [`PAGE_LANES`] lanes after `after` with something due, of all tenants.
+    pub async fn due_lanes(&self, after: Option<LaneId>) -> Result<Vec<DueLane>, AppError> {
+        let limit = i32::try_from(PAGE_LANES).expect("a page is small");
+        let mut tx = self.store.begin_without_environment().await?;
+        let lanes = tx.due_lanes(clock::now(), after, limit).await?;
+        tx.commit().await?;
+        Ok(lanes)
+    }
+
+    /// Writes down what is due at `up_to` in the next page of a lane's accounts.
+    pub async fn write_due_page(
+        &self,
+        environment: &OpenEnvironment,
+        lane: u16,
+        up_to: Timestamp,
+        after: Option<DueCursor>,
+    ) -> Result<DuePage, AppError> {
+        let (id, lane_id) = (environment.handle.id, environment.handle.lanes[usize::from(lane)]);
+        let limit = i64::try_from(PAGE_ACCOUNTS).expect("a page is small");
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let accounts = tx.list_due(lane_id, up_to, after, limit).await?;
+        tx.commit().await?;
+        let Some(last) = accounts.last() else { return Ok(DuePage::default()) };
+        let is_full = accounts.len() == PAGE_ACCOUNTS;
+        let mut page = DuePage { next: is_full.then_some((last.next_due, last.account_id)), ..DuePage::default() };
+        let commands = accounts.iter().map(advance).collect();
+        let written = environment.writers[usize::from(lane)].write(commands, WRITE_PATIENCE).await?;
+        for (account, result) in accounts.iter().zip(written.results) {
+            match result {
+                Decided::Done { .. } => page.written.push(account.next_due),
+                Decided::Postponed => return Err(AppError::Overloaded),
+                Decided::Refused(_) | Decided::KeyReused | Decided::Failed => page.failed += 1,
+            }
+        }
+        Ok(page)
+    }
+
+    /// Writes down all that is due at `now` in all lanes of an environment. Begins no page after `patience`, waits for
+    /// none much longer, and then says so: what is left is done by the worker, or by asking again.
+    pub async fn write_all_due(&self, id: EnvironmentId, now: Timestamp, patience: Duration) -> Result<(), AppError> {
+        let environment = self.environment(id).await?;
+        let ends = Instant::now() + patience;
+        let lanes = 0..environment.handle.lane_count().get();
+        let lanes = try_join_all(lanes.map(|lane| self.write_lane_due(&environment, lane, now, ends)));
+        match tokio::time::timeout(patience + LAST_PAGE_PATIENCE, lanes).await {
+            Ok(Ok(finished)) if finished.iter().all(|finished| *finished) => Ok(()),
+            Ok(Ok(_)) | Err(_) => Err(AppError::CatchingUp { now }),
+            Ok(Err(AppError::Overloaded | AppError::Unavailable | AppError::OutcomeUnknown)) => {
+                Err(AppError::CatchingUp { now })
+            }
+            Ok(Err(error)) => Err(error),
+        }
+    }
+
+    /// Whether all of the lane was done before `ends`.
+    async fn write_lane_due(
+        &self,
+        environment: &OpenEnvironment,
+        lane: u16,
+        now: Timestamp,
+        ends: Instant,
+    ) -> Result<bool, AppError> {
+        let mut after = None;
+        loop {
+            let page = self.write_due_page(environment, lane, now, after).await?;
+            if page.failed > 0 {
+                return Err(AppError::Internal("what became due cannot be written".into()));
+            }
+            if page.next.is_none() {
+                return Ok(true);
+            }
+            if Instant::now() >= ends {
+                return Ok(false);
+            }
+            after = page.next;
+        }
+    }
+
+    /// Takes the lease on a lane's due accounts for `length`; `None` while another server has it.
+    pub async fn lease_due_lane(
+        &self,
+        lane: &DueLane,
+        holder: Uuid,
+        length: Duration,
+    ) -> Result<Option<Arc<OpenEnvironment>>, AppError> {
+        let environment = self.environment(lane.environment_id).await?;
+        let now = clock::now();
+        let until = now.saturating_add_micros(i64::try_from(length.as_micros()).expect("a lease is short"));
+        let mut tx = self.store.begin(lane.environment_id).await?;
+        let is_ours = tx.take_lease(lane.environment_id, lane.lane_id, WORK, holder, now, until).await?;
+        tx.commit().await?;
+        Ok(is_ours.then_some(environment))
+    }
+
+    /// Gives the lease back.
+    pub async fn release_due_lane(&self, lane: &DueLane, holder: Uuid) -> Result<(), AppError> {
+        let mut tx = self.store.begin(lane.environment_id).await?;
+        tx.release_lease(lane.lane_id, WORK, holder, clock::now()).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+fn advance(account: &DueAccount) -> Submission {
+    Submission {
+        end_user_id: account.end_user_id.clone(),
+        request: Request { now: clock::now(), actor: Actor::System, seed: clock::random(), command: Command::Advance },
+        // Whoever is up to date has nothing to write, however often they are asked.
+        identity: None,
+        notes: None,
+    }
+}

@@ -5,6 +5,7 @@
 //! a page at a time, in order of their instants, so that callers get their turns in between. Doing it twice, or at two
 //! servers at once, changes nothing more. Source: docs/ledger.md, "Written in time".
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ use crate::store::types::{EnvironmentId, LaneId};
 
 /// Accounts in one page, which is one transaction at most.
 const PAGE_ACCOUNTS: usize = 100;
+/// Live blocks and open reservations of all of them together; an account with more goes alone.
+const PAGE_SIZE_MAX: usize = 4_000;
 /// Lanes that are looked at in one statement.
 pub const PAGE_LANES: usize = 500;
 /// How long a page that was begun in time is waited for.
@@ -41,7 +44,7 @@ pub struct DuePage {
     /// The instants since which the accounts had been due that are now up to date.
     pub written: Vec<Timestamp>,
     /// Accounts that cannot be written.
-    pub failed: usize,
+    pub failed: Vec<AccountId>,
     /// Where the next page begins; `None` = this was the last one.
     pub next: Option<DueCursor>,
 }
@@ -56,29 +59,39 @@ impl App {
         Ok(lanes)
     }
 
-    /// Writes down what is due at `up_to` in the next page of a lane's accounts.
+    /// Writes down what is due at `up_to` in the next page of a lane's accounts, but for those in `without`.
     pub async fn write_due_page(
         &self,
         environment: &OpenEnvironment,
         lane: u16,
         up_to: Timestamp,
         after: Option<DueCursor>,
+        without: &HashSet<AccountId>,
     ) -> Result<DuePage, AppError> {
         let (id, lane_id) = (environment.handle.id, environment.handle.lanes[usize::from(lane)]);
         let limit = i64::try_from(PAGE_ACCOUNTS).expect("a page is small");
         let mut tx = self.store.begin_snapshot(id).await?;
-        let accounts = tx.list_due(lane_id, up_to, after, limit).await?;
+        let mut accounts = tx.list_due(lane_id, up_to, after, limit).await?;
         tx.commit().await?;
+        let found = accounts.len();
+        accounts.truncate(fitting(&accounts));
         let Some(last) = accounts.last() else { return Ok(DuePage::default()) };
-        let is_full = accounts.len() == PAGE_ACCOUNTS;
-        let mut page = DuePage { next: is_full.then_some((last.next_due, last.account_id)), ..DuePage::default() };
+        let is_last = found < PAGE_ACCOUNTS && accounts.len() == found;
+        let next = (!is_last).then_some((last.next_due, last.account_id));
+        let mut page = DuePage { next, ..DuePage::default() };
+        accounts.retain(|account| !without.contains(&account.account_id));
+        if accounts.is_empty() {
+            return Ok(page);
+        }
         let commands = accounts.iter().map(advance).collect();
         let written = environment.writers[usize::from(lane)].write(commands, WRITE_PATIENCE).await?;
         for (account, result) in accounts.iter().zip(written.results) {
             match result {
                 Decided::Done { .. } => page.written.push(account.next_due),
                 Decided::Postponed => return Err(AppError::Overloaded),
-                Decided::Refused(_) | Decided::KeyReused | Decided::Failed => page.failed += 1,
+                Decided::Refused(_) | Decided::KeyReused | Decided::Failed => {
+                    page.failed.push(account.account_id);
+                }
             }
         }
         Ok(page)
@@ -109,10 +122,10 @@ impl App {
         now: Timestamp,
         ends: Instant,
     ) -> Result<bool, AppError> {
-        let mut after = None;
+        let (mut after, nobody) = (None, HashSet::new());
         loop {
-            let page = self.write_due_page(environment, lane, now, after).await?;
-            if page.failed > 0 {
+            let page = self.write_due_page(environment, lane, now, after, &nobody).await?;
+            if !page.failed.is_empty() {
                 return Err(AppError::Internal("what became due cannot be written".into()));
             }
             if page.next.is_none() {
@@ -149,6 +162,16 @@ impl App {
     }
 }
 
+/// How many of these, from the first on, make one page.
+fn fitting(accounts: &[DueAccount]) -> usize {
+    let mut size = 0;
+    let fit = accounts.iter().take_while(|account| {
+        size += account.size;
+        size <= PAGE_SIZE_MAX
+    });
+    fit.count().max(1)
+}
+
 fn advance(account: &DueAccount) -> Submission {
     Submission {
         end_user_id: account.end_user_id.clone(),
@@ -156,5 +179,34 @@ fn advance(account: &DueAccount) -> Submission {
         // Whoever is up to date has nothing to write, however often they are asked.
         identity: None,
         notes: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quotastack_core::ids::EndUserId;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_bounded_by_what_its_accounts_have_and_an_account_with_more_goes_alone() {
+        let account = |size| DueAccount {
+            next_due: Timestamp::MIN,
+            account_id: AccountId::from_uuid(Uuid::nil()),
+            end_user_id: EndUserId::new("u").expect("a valid name"),
+            size,
+        };
+        for (sizes, fit) in [
+            (vec![1; 100], 100),
+            (vec![1_000; 10], 4),
+            (vec![4_000, 1], 1),
+            (vec![3_999, 1, 1], 2),
+            (vec![11_000, 1, 1], 1),
+            (vec![1, 11_000], 1),
+            (vec![], 1),
+        ] {
+            let accounts: Vec<DueAccount> = sizes.iter().copied().map(account).collect();
+            assert_eq!(fitting(&accounts), fit, "{sizes:?}");
+        }
     }
 }

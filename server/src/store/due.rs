@@ -35,6 +35,8 @@ pub struct DueAccount {
     pub account_id: AccountId,
     /// Whose it is.
     pub end_user_id: EndUserId,
+    /// Its live blocks and open reservations: no more than so many of its instants are due.
+    pub size: usize,
 }
 
 impl Tx {
@@ -74,7 +76,11 @@ impl Tx {
     ) -> sqlx::Result<Vec<DueAccount>> {
         let (from, account_id) = after.map_or((Timestamp::MIN, Uuid::nil()), |(at, id)| (at, id.uuid()));
         let rows = sqlx::query(
-            "select next_due, account_id, end_user_id from due join accounts using (lane_id, account_id)
+            "select next_due, account_id, end_user_id,
+               (select count(*) from blocks b where b.lane_id = $1 and b.account_id = due.account_id and b.remaining > 0) +
+               (select count(*) from reservations r
+                where r.lane_id = $1 and r.account_id = due.account_id and r.status = 'active') as size
+             from due join accounts using (lane_id, account_id)
              where lane_id = $1 and next_due <= $2 and (next_due, account_id) > ($3, $4)
              order by next_due, account_id limit $5",
         )
@@ -90,6 +96,7 @@ impl Tx {
                 next_due: row.try_get::<Ts, _>("next_due")?.0,
                 account_id: AccountId::from_uuid(row.try_get("account_id")?),
                 end_user_id: end_user_id(row.try_get("end_user_id")?)?,
+                size: usize::try_from(row.try_get::<i64, _>("size")?).expect("counts are not negative"),
             })
         });
         accounts.collect()

@@ -4,11 +4,12 @@
 //! so that several servers share the work. A killed server's lane waits for its lease to end; whatever was missed is
 //! caught up in order. Nobody is denied anything because this is behind. Source: docs/ledger.md, "Written in time".
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
+use quotastack_core::ids::AccountId;
 use quotastack_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -17,14 +18,15 @@ use crate::app::due::PAGE_LANES;
 use crate::app::error::AppError;
 use crate::app::{App, clock};
 use crate::store::due::DueLane;
-use crate::store::types::LaneId;
 
 /// How long a lane is another server's no longer, if its holder is killed.
 const LEASE: Duration = Duration::from_secs(10);
 /// How long one lane is worked on before the next one has its turn; the last page of a turn ends well within the lease.
 const TURN_MAX: Duration = Duration::from_secs(4);
-/// How long a lane rests in which an account cannot be written.
+/// How long accounts rest that cannot be written.
 const REST: Duration = Duration::from_secs(60);
+/// How many of them are remembered; more are tried again in every round.
+const RESTING_MAX: usize = 10_000;
 
 /// Runs rounds until it is told to stop, with a pause of `interval` after each that left nothing.
 pub async fn run(app: Arc<App>, interval: Duration, stop: CancellationToken) {
@@ -60,20 +62,30 @@ pub struct DueWorker {
     stop: CancellationToken,
     /// Names this worker in leases.
     holder: Uuid,
-    /// Lanes in which an account cannot be written, and until when they rest.
-    resting: HashMap<LaneId, Instant>,
+    /// Accounts that cannot be written. They hold up nobody else.
+    resting: HashSet<AccountId>,
+    /// When they are all tried again.
+    rest_ends: Instant,
 }
 
 impl DueWorker {
     /// A worker that begins no page once `stop` is cancelled.
     pub fn new(app: Arc<App>, stop: CancellationToken) -> Self {
-        Self { app, stop, holder: Uuid::from_bytes(clock::random()), resting: HashMap::new() }
+        Self {
+            app,
+            stop,
+            holder: Uuid::from_bytes(clock::random()),
+            resting: HashSet::new(),
+            rest_ends: Instant::now(),
+        }
     }
 
     /// Gives every lane with something due a turn. False if one of them needs another. What fails in one lane does not
     /// hold up the others; the first error is told.
     pub async fn round(&mut self) -> Result<bool, AppError> {
-        self.resting.retain(|_, until| *until > Instant::now());
+        if self.rest_ends <= Instant::now() {
+            self.resting.clear();
+        }
         let (mut is_done, mut lanes, mut behind, mut first_error) = (true, 0, 0, None);
         let mut after = None;
         loop {
@@ -83,9 +95,6 @@ impl DueWorker {
                 behind = behind.max(lane.present.micros_since(lane.next_due));
                 if self.stop.is_cancelled() {
                     return Ok(is_done);
-                }
-                if self.resting.contains_key(&lane.lane_id) {
-                    continue;
                 }
                 match self.turn(lane).await {
                     Ok(lane_is_done) => is_done &= lane_is_done,
@@ -110,14 +119,13 @@ impl DueWorker {
         let ends = Instant::now() + TURN_MAX;
         let mut after = None;
         let outcome = loop {
-            let page = match self.app.write_due_page(&environment, lane.number, lane.present, after).await {
+            let page = self.app.write_due_page(&environment, lane.number, lane.present, after, &self.resting).await;
+            let page = match page {
                 Ok(page) => page,
                 Err(error) => break Err(error),
             };
             note(&page.written, lane.present);
-            if page.failed > 0 {
-                self.rest(lane, page.failed);
-            }
+            self.rest(&page.failed);
             if page.next.is_none() {
                 break Ok(true);
             }
@@ -130,11 +138,19 @@ impl DueWorker {
         outcome
     }
 
-    fn rest(&mut self, lane: &DueLane, failed: usize) {
-        counter!("quotastack_due_failed_total").increment(failed as u64);
-        if self.resting.insert(lane.lane_id, Instant::now() + REST).is_none() {
-            tracing::error!(lane = lane.number, failed, "accounts of a lane cannot be advanced; it rests for a minute");
+    fn rest(&mut self, failed: &[AccountId]) {
+        if failed.is_empty() {
+            return;
         }
+        counter!("quotastack_due_failed_total").increment(failed.len() as u64);
+        if self.resting.is_empty() {
+            self.rest_ends = Instant::now() + REST;
+            tracing::error!(
+                accounts = failed.len(),
+                "what is due in some accounts cannot be written; trying again in a minute"
+            );
+        }
+        self.resting.extend(failed.iter().take(RESTING_MAX.saturating_sub(self.resting.len())));
     }
 }
 

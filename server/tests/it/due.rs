@@ -1,5 +1,6 @@
 //! The worker that writes down what time has done: once, in order, whoever runs it and whenever it is killed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,7 +180,8 @@ async fn two_servers_at_once_write_it_once() {
         one.write_all_due(id, now, patience),
         two.write_all_due(id, now, patience)
     );
-    (one_done.unwrap(), two_done.unwrap());
+    one_done.unwrap();
+    two_done.unwrap();
     all_expired_once(&server, client, USERS).await;
     one.stop().await;
     two.stop().await;
@@ -199,8 +201,10 @@ async fn what_a_killed_worker_left_is_caught_up_in_order_when_its_lease_is_over(
     let lane = killed.due_lanes(None).await.unwrap().remove(0);
     let holder = Uuid::from_bytes(clock::random());
     let environment = killed.lease_due_lane(&lane, holder, Duration::from_secs(600)).await.unwrap().unwrap();
-    let page = killed.write_due_page(&environment, lane.number, lane.present, None).await.unwrap();
-    assert!(page.next.is_some() && page.failed == 0);
+    let nobody = HashSet::new();
+    let page = killed.write_due_page(&environment, lane.number, lane.present, None, &nobody);
+    let page = page.await.unwrap();
+    assert!(page.next.is_some() && page.failed.is_empty());
     killed.stop().await;
 
     rounds(&mut worker).await;
@@ -305,6 +309,30 @@ async fn a_block_that_a_hold_protects_is_looked_at_once_and_again_when_the_hold_
 }
 
 #[tokio::test]
+async fn a_clock_that_went_back_moves_no_account_back() {
+    let server = TestServer::start().await;
+    let client = &server.sandbox;
+    grant_to_all(client, 3).await;
+    let (app, principal, mut worker) = worker(&server, client).await;
+    let mut owner = server.owner().await;
+    set_clock_and_die(&mut owner, principal.environment_id, "2100-01-01T00:02:30Z").await;
+    rounds(&mut worker).await;
+    set_clock_and_die(&mut owner, principal.environment_id, START).await;
+    let before = server.row_counts().await;
+    rounds(&mut worker).await;
+    assert_eq!(server.row_counts().await, before);
+    // What is written now counts where the lane is, and what had expired stays so.
+    client.post("/v1/credits/grants", &json!({"end_user_id": "u0", "amount": 1})).await.is(201);
+    assert_eq!(client.get("/v1/end_users/u0/credits").await.is(200)["balance"], 1);
+    let entries = server.verified_entries(client, "u0").await;
+    assert!(entries.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at), "{entries:?}");
+    set_clock_and_die(&mut owner, principal.environment_id, LATER).await;
+    rounds(&mut worker).await;
+    all_expired_once(&server, client, 3).await;
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn an_account_that_cannot_be_written_does_not_hold_up_the_others() {
     const USERS: u64 = 20;
     let server = TestServer::start().await;
@@ -321,10 +349,21 @@ async fn an_account_that_cannot_be_written_does_not_hold_up_the_others() {
     assert_eq!(events(&mut owner, "credits.expired").await.len() as u64, USERS - 1);
     let left = app.due_lanes(None).await.unwrap();
     assert_eq!((left.len(), left[0].next_due), (1, minutes_after_start(1)));
+    // While it rests, what becomes due in its lane is written all the same.
+    client.post("/v1/sandbox/clock", &json!({ "now": LATER })).await.refused(500, "internal");
+    for user in 0..4 {
+        let body = json!({"end_user_id": format!("v{user}"), "amount": 1, "expires_at": "2101-01-01T00:00:01Z"});
+        client.post("/v1/credits/grants", &body).await.is(201);
+    }
+    set_clock_and_die(&mut owner, principal.environment_id, "2101-01-01T00:00:01Z").await;
+    rounds(&mut worker).await;
+    assert_eq!(events(&mut owner, "credits.expired").await.len() as u64, USERS - 1 + 4);
     sqlx::raw_sql("alter table entries drop constraint poison").execute(&mut owner).await.unwrap();
     let (other, _, mut after) = self::worker(&server, client).await;
     rounds(&mut after).await;
-    all_expired_once(&server, client, USERS).await;
+    assert_eq!(events(&mut owner, "credits.expired").await.len() as u64, USERS + 4);
+    assert!(app.due_lanes(None).await.unwrap().is_empty());
+    assert_eq!(expiries(&server.verified_entries(client, "u0").await), [minutes_after_start(1)]);
     app.stop().await;
     other.stop().await;
 }
@@ -336,7 +375,7 @@ async fn a_million_accounts_with_nothing_due_are_neither_looked_at_nor_written()
     let mut owner = server.owner().await;
     sqlx::query(
         "insert into due (lane_id, account_id, environment_id, next_due)
-         select (select min(lane_id) from lanes where environment_id = $1), md5(n::text)::uuid, $1, null
+         select (select min(lane_id) from lanes where environment_id = $1), lpad(to_hex(n), 32, '0')::uuid, $1, null
          from generate_series(1, 1000000) as n",
     )
     .bind(principal.environment_id.0)

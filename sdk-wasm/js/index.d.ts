@@ -669,6 +669,11 @@ export class QuotaStack {
   ): Promise<{ feature_key: string; removed: boolean }>
 
   getSandboxClock(): Promise<SandboxClock>
+  /**
+   * Moves the sandbox's clock forward, where it then stands, or lets it run on (`follow`). All that becomes due is written
+   * before this returns. `catching_up` = the clock is set and there is more to write: call again with the same
+   * `idempotencyKey`, or with `now` as the clock's present.
+   */
   setSandboxClock(to: { advance_seconds: number } | { now: Timestamp } | { follow: true }, options?: MutationOptions): Promise<SandboxClock>
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quotastack_server::app::App;
+use quotastack_server::workers::{Workers, WorkersConfig};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::task::JoinSet;
 
 use crate::support::client::Client;
 use crate::support::server::TestServer;
+use crate::support::wait::until;
 
 /// Hours after which a row's slot can be emptied on every day of a period.
 const CERTAINLY_DEAD: u32 = 39 * 24;
@@ -100,6 +102,23 @@ async fn what_is_old_goes_slot_by_slot_and_page_by_page() {
     }
     // Usage and payments are remembered for ever: nothing of them is in these tables.
     assert_eq!(count(&mut owner, "accounts").await, 30);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_s_worker_forgets_what_is_old_at_its_start() {
+    let server = TestServer::start().await;
+    let mut owner = server.owner().await;
+    is_replayed(&server.live, GRANTS, &grant()).await;
+    is_replayed(&server.live, "/v1/plans", &json!({"name": "P"})).await;
+    age(&mut owner, CERTAINLY_DEAD).await;
+    assert_eq!(count(&mut owner, "account_requests").await, 1);
+    let (app, _) = server.app(&server.live).await;
+    let workers = Workers::start(&app, WorkersConfig::default());
+    for table in ["account_requests", "catalogue_requests"] {
+        until("it is empty", async || (count(&mut owner, table).await == 0).then_some(())).await;
+    }
+    workers.stop().await;
     app.stop().await;
 }
 

@@ -3,10 +3,10 @@
 use crate::api::{self, types};
 use crate::config::{ClientBuilder, ConfigError};
 use crate::error::Error;
-use crate::requests::{Grant, Reserve, Usage};
+use crate::requests::{Grant, Reserve, Summary, Usage, UsageFilter};
 use crate::{
-    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, ReservationReceipt, Subscription, UsageReceipt,
-    VoidReceipt,
+    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, ReservationReceipt, Subscription,
+    UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
 };
 
 /// A client of one environment. Cheap to clone; clones share their connections.
@@ -90,6 +90,22 @@ impl Client {
         let reason = reason.map(str::to_owned);
         let request = self.api.void_usage().usage_id(usage_id).body_map(|body| body.reason(reason));
         Ok(request.send().await?.into_inner())
+    }
+
+    /// Usage events, the latest recorded first. A page may be short while its `next_cursor` leads on.
+    ///
+    /// # Errors
+    /// Among others `validation_failed`.
+    pub async fn list_usage(&self, filter: UsageFilter) -> Result<UsageEventList, Error> {
+        Ok(filter.into_request(&self.api).send().await?.into_inner())
+    }
+
+    /// Sums of usage per bucket and group.
+    ///
+    /// # Errors
+    /// Among others `validation_failed`, where the range has too many buckets or no feature sums the property.
+    pub async fn summarize_usage(&self, summary: Summary) -> Result<UsageSummary, Error> {
+        Ok(summary.into_request(&self.api).send().await?.into_inner())
     }
 
     /// Sets credit aside until it is committed or released, or its time runs out.

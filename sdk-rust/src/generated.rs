@@ -2570,6 +2570,94 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "`SummarizeUsageBucket`"]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum SummarizeUsageBucket {
+        #[serde(rename = "hour")]
+        Hour,
+        #[serde(rename = "day")]
+        Day,
+        #[serde(rename = "month")]
+        Month,
+    }
+    impl ::std::fmt::Display for SummarizeUsageBucket {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Hour => f.write_str("hour"),
+                Self::Day => f.write_str("day"),
+                Self::Month => f.write_str("month"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for SummarizeUsageBucket {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "hour" => Ok(Self::Hour),
+                "day" => Ok(Self::Day),
+                "month" => Ok(Self::Month),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for SummarizeUsageBucket {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for SummarizeUsageBucket {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "`SummarizeUsageGroupBy`"]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum SummarizeUsageGroupBy {
+        #[serde(rename = "feature")]
+        Feature,
+        #[serde(rename = "end_user")]
+        EndUser,
+        #[serde(rename = "property")]
+        Property,
+    }
+    impl ::std::fmt::Display for SummarizeUsageGroupBy {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Feature => f.write_str("feature"),
+                Self::EndUser => f.write_str("end_user"),
+                Self::Property => f.write_str("property"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for SummarizeUsageGroupBy {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "feature" => Ok(Self::Feature),
+                "end_user" => Ok(Self::EndUser),
+                "property" => Ok(Self::Property),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for SummarizeUsageGroupBy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for SummarizeUsageGroupBy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "One tier."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Tier {
@@ -2778,6 +2866,20 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "A page of usage events."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct UsageEventList {
+        #[doc = "The page."]
+        pub data: ::std::vec::Vec<UsageEvent>,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl UsageEventList {
+        pub fn builder() -> builder::UsageEventList {
+            Default::default()
+        }
+    }
     #[doc = "What an event cost and what is left."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct UsageReceipt {
@@ -2844,6 +2946,48 @@ pub mod types {
     }
     impl UsageResults {
         pub fn builder() -> builder::UsageResults {
+            Default::default()
+        }
+    }
+    #[doc = "What the usage of a bucket and group comes to."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct UsageSum {
+        #[doc = "The first instant of the bucket, also where the range begins later."]
+        pub bucket_start: ::std::string::String,
+        #[doc = "What they were charged: taken, and owed."]
+        pub cost: i64,
+        #[doc = "With `group_by=end_user`: whose."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub end_user_id: ::std::option::Option<::std::string::String>,
+        #[doc = "How many events."]
+        pub events: i64,
+        #[doc = "With `group_by=feature`: which."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub feature_key: ::std::option::Option<::std::string::String>,
+        #[doc = "With `group_by=property`: whether these are all values beyond the first 1,000 that usage of the feature had."]
+        pub other_values: bool,
+        #[doc = "With `group_by=property`: the property's value; null for usage without the property, and where `other_values` is true."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub property_value: ::std::option::Option<::std::string::String>,
+        #[doc = "Their units."]
+        pub units: i64,
+    }
+    impl UsageSum {
+        pub fn builder() -> builder::UsageSum {
+            Default::default()
+        }
+    }
+    #[doc = "A page of sums of usage."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct UsageSummary {
+        #[doc = "The page."]
+        pub data: ::std::vec::Vec<UsageSum>,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl UsageSummary {
+        pub fn builder() -> builder::UsageSummary {
             Default::default()
         }
     }
@@ -10124,6 +10268,49 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct UsageEventList {
+            data: ::std::result::Result<::std::vec::Vec<super::UsageEvent>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for UsageEventList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl UsageEventList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::UsageEvent>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<UsageEventList> for super::UsageEventList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: UsageEventList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::UsageEventList> for UsageEventList {
+            fn from(value: super::UsageEventList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct UsageReceipt {
             allocations:
                 ::std::result::Result<::std::option::Option<::std::vec::Vec<super::Allocation>>, ::std::string::String>,
@@ -10399,6 +10586,174 @@ pub mod types {
         impl ::std::convert::From<super::UsageResults> for UsageResults {
             fn from(value: super::UsageResults) -> Self {
                 Self { results: Ok(value.results) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct UsageSum {
+            bucket_start: ::std::result::Result<::std::string::String, ::std::string::String>,
+            cost: ::std::result::Result<i64, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            events: ::std::result::Result<i64, ::std::string::String>,
+            feature_key: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            other_values: ::std::result::Result<bool, ::std::string::String>,
+            property_value: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            units: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for UsageSum {
+            fn default() -> Self {
+                Self {
+                    bucket_start: Err("no value supplied for bucket_start".to_string()),
+                    cost: Err("no value supplied for cost".to_string()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    events: Err("no value supplied for events".to_string()),
+                    feature_key: Err("no value supplied for feature_key".to_string()),
+                    other_values: Err("no value supplied for other_values".to_string()),
+                    property_value: Err("no value supplied for property_value".to_string()),
+                    units: Err("no value supplied for units".to_string()),
+                }
+            }
+        }
+        impl UsageSum {
+            pub fn bucket_start<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.bucket_start =
+                    value.try_into().map_err(|e| format!("error converting supplied value for bucket_start: {e}"));
+                self
+            }
+            pub fn cost<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cost = value.try_into().map_err(|e| format!("error converting supplied value for cost: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn events<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.events = value.try_into().map_err(|e| format!("error converting supplied value for events: {e}"));
+                self
+            }
+            pub fn feature_key<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.feature_key =
+                    value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn other_values<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.other_values =
+                    value.try_into().map_err(|e| format!("error converting supplied value for other_values: {e}"));
+                self
+            }
+            pub fn property_value<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.property_value =
+                    value.try_into().map_err(|e| format!("error converting supplied value for property_value: {e}"));
+                self
+            }
+            pub fn units<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.units = value.try_into().map_err(|e| format!("error converting supplied value for units: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<UsageSum> for super::UsageSum {
+            type Error = super::error::ConversionError;
+            fn try_from(value: UsageSum) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    bucket_start: value.bucket_start?,
+                    cost: value.cost?,
+                    end_user_id: value.end_user_id?,
+                    events: value.events?,
+                    feature_key: value.feature_key?,
+                    other_values: value.other_values?,
+                    property_value: value.property_value?,
+                    units: value.units?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::UsageSum> for UsageSum {
+            fn from(value: super::UsageSum) -> Self {
+                Self {
+                    bucket_start: Ok(value.bucket_start),
+                    cost: Ok(value.cost),
+                    end_user_id: Ok(value.end_user_id),
+                    events: Ok(value.events),
+                    feature_key: Ok(value.feature_key),
+                    other_values: Ok(value.other_values),
+                    property_value: Ok(value.property_value),
+                    units: Ok(value.units),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct UsageSummary {
+            data: ::std::result::Result<::std::vec::Vec<super::UsageSum>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for UsageSummary {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl UsageSummary {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::UsageSum>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<UsageSummary> for super::UsageSummary {
+            type Error = super::error::ConversionError;
+            fn try_from(value: UsageSummary) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::UsageSummary> for UsageSummary {
+            fn from(value: super::UsageSummary) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
             }
         }
         #[derive(Clone, Debug)]
@@ -10840,7 +11195,7 @@ impl Client {
     pub fn get_end_user_credits(&self) -> builder::GetEndUserCredits<'_> {
         builder::GetEndUserCredits::new(self)
     }
-    #[doc = "An end user's ledger entries\n\nAppend-only, in order of `seq`, which counts from 1 without gaps. `next_cursor` is the `after_seq` of the next\npage. Each entry's `hash` covers it and the entry before.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/ledger`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `after_seq`: Entries after this one.\n- `feature_key`: Only entries about usage and reservations of this feature.\n- `from`: Only entries recorded then or later.\n- `kind`: Only entries of these kinds, separated by commas.\n- `limit`: Items per page.\n- `reservation_id`: Only entries about this reservation.\n- `to`: Only entries recorded before.\n- `usage_id`: Only entries about this usage event.\n```ignore\nlet response = client.list_ledger_entries()\n    .end_user_id(end_user_id)\n    .after_seq(after_seq)\n    .feature_key(feature_key)\n    .from(from)\n    .kind(kind)\n    .limit(limit)\n    .reservation_id(reservation_id)\n    .to(to)\n    .usage_id(usage_id)\n    .send()\n    .await;\n```"]
+    #[doc = "An end user's ledger entries\n\nAppend-only, in order of `seq`, which counts from 1 without gaps. `next_cursor` is the `after_seq` of the next\npage. Each entry's `hash` covers it and the entry before. A page looks at a bounded number of entries: with\nfilters it may hold fewer than `limit`, even none, while `next_cursor` leads on.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/ledger`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `after_seq`: Entries after this one.\n- `feature_key`: Only entries about usage and reservations of this feature.\n- `from`: Only entries recorded then or later.\n- `kind`: Only entries of these kinds, separated by commas.\n- `limit`: Items per page.\n- `reservation_id`: Only entries about this reservation.\n- `subscription_id`: Only entries about this subscription.\n- `to`: Only entries recorded before.\n- `topup_id`: Only entries about this top-up.\n- `usage_id`: Only entries about this usage event.\n```ignore\nlet response = client.list_ledger_entries()\n    .end_user_id(end_user_id)\n    .after_seq(after_seq)\n    .feature_key(feature_key)\n    .from(from)\n    .kind(kind)\n    .limit(limit)\n    .reservation_id(reservation_id)\n    .subscription_id(subscription_id)\n    .to(to)\n    .topup_id(topup_id)\n    .usage_id(usage_id)\n    .send()\n    .await;\n```"]
     pub fn list_ledger_entries(&self) -> builder::ListLedgerEntries<'_> {
         builder::ListLedgerEntries::new(self)
     }
@@ -10988,6 +11343,10 @@ impl Client {
     pub fn refund_topup(&self) -> builder::RefundTopup<'_> {
         builder::RefundTopup::new(self)
     }
+    #[doc = "List usage\n\nOf an end user, or of all, the latest recorded first; undone events too (`voided_at`). Events that are recorded\nmeanwhile come before the first page. A page looks at a bounded number of events: with filters it may hold fewer\nthan `limit`, even none, while `next_cursor` leads on.\n\n\nSends a `GET` request to `/v1/usage`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `end_user_id`: Only usage of this end user.\n- `feature_key`: Only usage of this feature.\n- `from`: Only usage with an `effective_at` then or later.\n- `limit`: Items per page.\n- `reservation_id`: Only usage of this reservation.\n- `to`: Only usage with an `effective_at` before.\n```ignore\nlet response = client.list_usage()\n    .cursor(cursor)\n    .end_user_id(end_user_id)\n    .feature_key(feature_key)\n    .from(from)\n    .limit(limit)\n    .reservation_id(reservation_id)\n    .to(to)\n    .send()\n    .await;\n```"]
+    pub fn list_usage(&self) -> builder::ListUsage<'_> {
+        builder::ListUsage::new(self)
+    }
     #[doc = "Record usage\n\nPrices the event and debits it in burn order. Usage records work that was done: it is refused only for its\nidentity, its price and missing credit, never for an entitlement. An event's identity is the end user and its\nidempotency key (`idempotency_key`, or the header, which means the same), for ever. Without a key, every\nrequest is an event of its own.\n\n\nSends a `POST` request to `/v1/usage`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn record_usage(&self) -> builder::RecordUsage<'_> {
         builder::RecordUsage::new(self)
@@ -10995,6 +11354,10 @@ impl Client {
     #[doc = "Record up to 1,000 events\n\nEach event is decided on its own, in order; one refusal does not stop the others. An event without a key of its\nown gets the header's, as `{key}/{index}`.\n\n\nSends a `POST` request to `/v1/usage/batch`\n\nArguments:\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.record_usage_batch()\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn record_usage_batch(&self) -> builder::RecordUsageBatch<'_> {
         builder::RecordUsageBatch::new(self)
+    }
+    #[doc = "Sums of usage\n\nEvents, units and cost per bucket and group, in the order of both. Usage counts in the bucket of its\n`effective_at`; undone events do not count. Sums agree with the ledger at once. Buckets are of UTC and begin at\nfull hours, days or months; where the range begins or ends inside one, that bucket holds the part inside. Buckets\nand groups without usage are left out. A range may touch 1,000 buckets.\n\n\nSends a `GET` request to `/v1/usage/summary`\n\nArguments:\n- `bucket`: How long a bucket is.\n- `cursor`: The `next_cursor` of the page before.\n- `end_user_id`: Only usage of this end user.\n- `feature_key`: Only usage of this feature.\n- `from`: Usage with an `effective_at` then or later.\n- `group_by`: What sums are told apart by. End users come in the order in which they were first seen, the others by name.\n- `limit`: Lines per page.\n- `property`: With `group_by=property`: which one. A feature names it in its `summary_properties`; only usage of such features is summed.\n- `to`: Usage with an `effective_at` before.\n```ignore\nlet response = client.summarize_usage()\n    .bucket(bucket)\n    .cursor(cursor)\n    .end_user_id(end_user_id)\n    .feature_key(feature_key)\n    .from(from)\n    .group_by(group_by)\n    .limit(limit)\n    .property(property)\n    .to(to)\n    .send()\n    .await;\n```"]
+    pub fn summarize_usage(&self) -> builder::SummarizeUsage<'_> {
+        builder::SummarizeUsage::new(self)
     }
     #[doc = "A usage event\n\nWhat was recorded, and whether it was undone since.\n\n\nSends a `GET` request to `/v1/usage/{usage_id}`\n\nArguments:\n- `usage_id`: The usage event.\n```ignore\nlet response = client.get_usage()\n    .usage_id(usage_id)\n    .send()\n    .await;\n```"]
     pub fn get_usage(&self) -> builder::GetUsage<'_> {
@@ -11410,7 +11773,9 @@ pub mod builder {
         kind: Result<Option<::std::string::String>, String>,
         limit: Result<Option<i32>, String>,
         reservation_id: Result<Option<::std::string::String>, String>,
+        subscription_id: Result<Option<::std::string::String>, String>,
         to: Result<Option<::std::string::String>, String>,
+        topup_id: Result<Option<::std::string::String>, String>,
         usage_id: Result<Option<::std::string::String>, String>,
     }
     impl<'a> ListLedgerEntries<'a> {
@@ -11424,7 +11789,9 @@ pub mod builder {
                 kind: Ok(None),
                 limit: Ok(None),
                 reservation_id: Ok(None),
+                subscription_id: Ok(None),
                 to: Ok(None),
+                topup_id: Ok(None),
                 usage_id: Ok(None),
             }
         }
@@ -11492,6 +11859,16 @@ pub mod builder {
                 .map_err(|_| "conversion to `:: std :: string :: String` for reservation_id failed".to_string());
             self
         }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
         pub fn to<V>(mut self, value: V) -> Self
         where
             V: std::convert::TryInto<::std::string::String>,
@@ -11500,6 +11877,16 @@ pub mod builder {
                 .try_into()
                 .map(Some)
                 .map_err(|_| "conversion to `:: std :: string :: String` for to failed".to_string());
+            self
+        }
+        pub fn topup_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.topup_id = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for topup_id failed".to_string());
             self
         }
         pub fn usage_id<V>(mut self, value: V) -> Self
@@ -11514,8 +11901,20 @@ pub mod builder {
         }
         #[doc = "Sends a `GET` request to `/v1/end_users/{end_user_id}/ledger`"]
         pub async fn send(self) -> Result<ResponseValue<types::LedgerEntryList>, Error<types::Problem>> {
-            let Self { client, end_user_id, after_seq, feature_key, from, kind, limit, reservation_id, to, usage_id } =
-                self;
+            let Self {
+                client,
+                end_user_id,
+                after_seq,
+                feature_key,
+                from,
+                kind,
+                limit,
+                reservation_id,
+                subscription_id,
+                to,
+                topup_id,
+                usage_id,
+            } = self;
             let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
             let after_seq = after_seq.map_err(Error::InvalidRequest)?;
             let feature_key = feature_key.map_err(Error::InvalidRequest)?;
@@ -11523,7 +11922,9 @@ pub mod builder {
             let kind = kind.map_err(Error::InvalidRequest)?;
             let limit = limit.map_err(Error::InvalidRequest)?;
             let reservation_id = reservation_id.map_err(Error::InvalidRequest)?;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
             let to = to.map_err(Error::InvalidRequest)?;
+            let topup_id = topup_id.map_err(Error::InvalidRequest)?;
             let usage_id = usage_id.map_err(Error::InvalidRequest)?;
             let url = format!("{}/v1/end_users/{}/ledger", client.baseurl, encode_path(&end_user_id.to_string()),);
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
@@ -11542,7 +11943,9 @@ pub mod builder {
                 .query(&progenitor_client::QueryParam::new("kind", &kind))
                 .query(&progenitor_client::QueryParam::new("limit", &limit))
                 .query(&progenitor_client::QueryParam::new("reservation_id", &reservation_id))
+                .query(&progenitor_client::QueryParam::new("subscription_id", &subscription_id))
                 .query(&progenitor_client::QueryParam::new("to", &to))
+                .query(&progenitor_client::QueryParam::new("topup_id", &topup_id))
                 .query(&progenitor_client::QueryParam::new("usage_id", &usage_id))
                 .headers(header_map)
                 .build()?;
@@ -14131,6 +14534,141 @@ pub mod builder {
             }
         }
     }
+    #[doc = "Builder for [`Client::list_usage`]\n\n[`Client::list_usage`]: super::Client::list_usage"]
+    #[derive(Debug, Clone)]
+    pub struct ListUsage<'a> {
+        client: &'a super::Client,
+        cursor: Result<Option<::std::string::String>, String>,
+        end_user_id: Result<Option<::std::string::String>, String>,
+        feature_key: Result<Option<::std::string::String>, String>,
+        from: Result<Option<::std::string::String>, String>,
+        limit: Result<Option<i32>, String>,
+        reservation_id: Result<Option<::std::string::String>, String>,
+        to: Result<Option<::std::string::String>, String>,
+    }
+    impl<'a> ListUsage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                cursor: Ok(None),
+                end_user_id: Ok(None),
+                feature_key: Ok(None),
+                from: Ok(None),
+                limit: Ok(None),
+                reservation_id: Ok(None),
+                to: Ok(None),
+            }
+        }
+        pub fn cursor<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.cursor = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for cursor failed".to_string());
+            self
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        pub fn from<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.from = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for from failed".to_string());
+            self
+        }
+        pub fn limit<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
+            self
+        }
+        pub fn reservation_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.reservation_id = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for reservation_id failed".to_string());
+            self
+        }
+        pub fn to<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.to = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for to failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/usage`"]
+        pub async fn send(self) -> Result<ResponseValue<types::UsageEventList>, Error<types::Problem>> {
+            let Self { client, cursor, end_user_id, feature_key, from, limit, reservation_id, to } = self;
+            let cursor = cursor.map_err(Error::InvalidRequest)?;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let from = from.map_err(Error::InvalidRequest)?;
+            let limit = limit.map_err(Error::InvalidRequest)?;
+            let reservation_id = reservation_id.map_err(Error::InvalidRequest)?;
+            let to = to.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/usage", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("cursor", &cursor))
+                .query(&progenitor_client::QueryParam::new("end_user_id", &end_user_id))
+                .query(&progenitor_client::QueryParam::new("feature_key", &feature_key))
+                .query(&progenitor_client::QueryParam::new("from", &from))
+                .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .query(&progenitor_client::QueryParam::new("reservation_id", &reservation_id))
+                .query(&progenitor_client::QueryParam::new("to", &to))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_usage" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
     #[doc = "Builder for [`Client::record_usage`]\n\n[`Client::record_usage`]: super::Client::record_usage"]
     #[derive(Debug, Clone)]
     pub struct RecordUsage<'a> {
@@ -14271,6 +14809,165 @@ pub mod builder {
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "record_usage_batch" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::summarize_usage`]\n\n[`Client::summarize_usage`]: super::Client::summarize_usage"]
+    #[derive(Debug, Clone)]
+    pub struct SummarizeUsage<'a> {
+        client: &'a super::Client,
+        bucket: Result<Option<types::SummarizeUsageBucket>, String>,
+        cursor: Result<Option<::std::string::String>, String>,
+        end_user_id: Result<Option<::std::string::String>, String>,
+        feature_key: Result<Option<::std::string::String>, String>,
+        from: Result<::std::string::String, String>,
+        group_by: Result<Option<types::SummarizeUsageGroupBy>, String>,
+        limit: Result<Option<i32>, String>,
+        property: Result<Option<::std::string::String>, String>,
+        to: Result<::std::string::String, String>,
+    }
+    impl<'a> SummarizeUsage<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                bucket: Ok(None),
+                cursor: Ok(None),
+                end_user_id: Ok(None),
+                feature_key: Ok(None),
+                from: Err("from was not initialized".to_string()),
+                group_by: Ok(None),
+                limit: Ok(None),
+                property: Ok(None),
+                to: Err("to was not initialized".to_string()),
+            }
+        }
+        pub fn bucket<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::SummarizeUsageBucket>,
+        {
+            self.bucket = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `SummarizeUsageBucket` for bucket failed".to_string());
+            self
+        }
+        pub fn cursor<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.cursor = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for cursor failed".to_string());
+            self
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        pub fn from<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.from =
+                value.try_into().map_err(|_| "conversion to `:: std :: string :: String` for from failed".to_string());
+            self
+        }
+        pub fn group_by<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::SummarizeUsageGroupBy>,
+        {
+            self.group_by = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `SummarizeUsageGroupBy` for group_by failed".to_string());
+            self
+        }
+        pub fn limit<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
+            self
+        }
+        pub fn property<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.property = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for property failed".to_string());
+            self
+        }
+        pub fn to<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.to =
+                value.try_into().map_err(|_| "conversion to `:: std :: string :: String` for to failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/usage/summary`"]
+        pub async fn send(self) -> Result<ResponseValue<types::UsageSummary>, Error<types::Problem>> {
+            let Self { client, bucket, cursor, end_user_id, feature_key, from, group_by, limit, property, to } = self;
+            let bucket = bucket.map_err(Error::InvalidRequest)?;
+            let cursor = cursor.map_err(Error::InvalidRequest)?;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let from = from.map_err(Error::InvalidRequest)?;
+            let group_by = group_by.map_err(Error::InvalidRequest)?;
+            let limit = limit.map_err(Error::InvalidRequest)?;
+            let property = property.map_err(Error::InvalidRequest)?;
+            let to = to.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/usage/summary", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("bucket", &bucket))
+                .query(&progenitor_client::QueryParam::new("cursor", &cursor))
+                .query(&progenitor_client::QueryParam::new("end_user_id", &end_user_id))
+                .query(&progenitor_client::QueryParam::new("feature_key", &feature_key))
+                .query(&progenitor_client::QueryParam::new("from", &from))
+                .query(&progenitor_client::QueryParam::new("group_by", &group_by))
+                .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .query(&progenitor_client::QueryParam::new("property", &property))
+                .query(&progenitor_client::QueryParam::new("to", &to))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "summarize_usage" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;

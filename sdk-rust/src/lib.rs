@@ -30,9 +30,9 @@ mod transport;
 
 pub use api::types::{
     Block, Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, Problem, Reservation,
-    ReservationReceipt, Subscription, UsageReceipt, VoidReceipt,
+    ReservationReceipt, Subscription, UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
 };
 pub use client::Client;
 pub use config::{ClientBuilder, ConfigError};
 pub use error::Error;
-pub use requests::{Grant, Reserve, Usage};
+pub use requests::{Grant, Reserve, Summary, Usage, UsageFilter};

@@ -2,7 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::types;
+use crate::api::{self, types};
+
+/// The request with those of the fields that are given.
+macro_rules! set {
+    ($request:ident, $of:ident, [$($name:ident),*]) => {{
+        $(let $request = match $of.$name {
+            Some(value) => $request.$name(value),
+            None => $request,
+        };)*
+        $request
+    }};
+}
 
 /// Usage to record.
 #[derive(Debug, Clone, Default)]
@@ -137,5 +148,66 @@ impl Grant {
             cap_group,
             accumulation_cap,
         }
+    }
+}
+
+/// Which usage to list; what is `None` leaves nothing out.
+#[derive(Debug, Clone, Default)]
+pub struct UsageFilter {
+    /// Of this end user.
+    pub end_user_id: Option<String>,
+    /// Of this feature.
+    pub feature_key: Option<String>,
+    /// Of this reservation.
+    pub reservation_id: Option<String>,
+    /// With an `effective_at` then or later (RFC 3339).
+    pub from: Option<String>,
+    /// With an `effective_at` before (RFC 3339).
+    pub to: Option<String>,
+    /// Events per page, 1 to 100.
+    pub limit: Option<i32>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl UsageFilter {
+    pub(crate) fn into_request(self, api: &api::Client) -> api::builder::ListUsage<'_> {
+        let request = api.list_usage();
+        set!(request, self, [end_user_id, feature_key, reservation_id, from, to, limit, cursor])
+    }
+}
+
+/// Sums of usage to ask for.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Usage with an `effective_at` then or later (RFC 3339).
+    pub from: String,
+    /// Usage with an `effective_at` before (RFC 3339).
+    pub to: String,
+    /// How long a bucket is; a day if not given.
+    pub bucket: Option<types::SummarizeUsageBucket>,
+    /// What sums are told apart by; features if not given.
+    pub group_by: Option<types::SummarizeUsageGroupBy>,
+    /// Which property, where sums are told apart by one.
+    pub property: Option<String>,
+    /// Only usage of this end user.
+    pub end_user_id: Option<String>,
+    /// Only usage of this feature.
+    pub feature_key: Option<String>,
+    /// Lines per page, 1 to 1,000.
+    pub limit: Option<i32>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl Summary {
+    /// By day and feature.
+    pub fn new(from: impl Into<String>, to: impl Into<String>) -> Self {
+        Self { from: from.into(), to: to.into(), ..Self::default() }
+    }
+
+    pub(crate) fn into_request(self, api: &api::Client) -> api::builder::SummarizeUsage<'_> {
+        let request = api.summarize_usage().from(self.from).to(self.to);
+        set!(request, self, [bucket, group_by, property, end_user_id, feature_key, limit, cursor])
     }
 }

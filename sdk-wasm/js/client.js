@@ -74,6 +74,15 @@ export class QuotaStack {
     return this.#call("consume", { body: { ...usage, end_user_id: endUserId } })
   }
 
+  listUsage({ end_user_id, feature_key, reservation_id, from, to, limit, cursor } = {}) {
+    return this.#call("list_usage", { end_user_id, feature_key, reservation_id, from, to, limit, cursor })
+  }
+
+  summarizeUsage({ from, to, bucket, group_by, property, end_user_id, feature_key, limit, cursor }) {
+    const range = { from, to, bucket, limit, cursor }
+    return this.#call("summarize_usage", { ...range, group_by, property, end_user_id, feature_key })
+  }
+
   getUsage(usageId) {
     return this.#call("get_usage", { usage_id: usageId })
   }
@@ -143,9 +152,12 @@ export class QuotaStack {
     return this.#call("get_end_user_credits", { end_user_id: endUserId, include })
   }
 
-  listLedgerEntries(endUserId, { after_seq, limit, kind, feature_key, usage_id, reservation_id, from, to } = {}) {
-    const filter = { after_seq, limit, kind, feature_key, usage_id, reservation_id, from, to }
-    return this.#call("list_ledger_entries", { end_user_id: endUserId, ...filter })
+  listLedgerEntries(endUserId, { after_seq, limit, kind, feature_key, from, to, ...about } = {}) {
+    const { usage_id, reservation_id, topup_id, subscription_id } = about
+    const ids = { usage_id, reservation_id, topup_id, subscription_id }
+    return this.#call("list_ledger_entries", {
+      end_user_id: endUserId, after_seq, limit, kind, feature_key, from, to, ...ids,
+    })
   }
 
   createFeature(feature, { idempotencyKey } = {}) {

@@ -151,6 +151,42 @@ export interface RecordedUsage {
   allocations: Allocation[]
 }
 
+export interface UsageFilter extends PageOptions {
+  end_user_id?: string
+  feature_key?: string
+  reservation_id?: string
+  /** Of `effective_at`. */
+  from?: Timestamp
+  /** Of `effective_at`; usage at exactly this instant is not in. */
+  to?: Timestamp
+}
+
+export interface SummaryOptions extends PageOptions {
+  from: Timestamp
+  to: Timestamp
+  /** Default `day`. */
+  bucket?: "hour" | "day" | "month"
+  /** Default `feature`. */
+  group_by?: "feature" | "end_user" | "property"
+  /** With `group_by: "property"`: which one. */
+  property?: string
+  end_user_id?: string
+  feature_key?: string
+}
+
+/** What the usage of a bucket and group comes to. */
+export interface UsageSum {
+  bucket_start: Timestamp
+  feature_key: string | null
+  end_user_id: string | null
+  property_value: string | null
+  /** All values beyond the first 1,000 of a feature's property. */
+  other_values: boolean
+  events: number
+  units: number
+  cost: number
+}
+
 export interface VoidReceipt {
   id: string
   returned: number
@@ -569,6 +605,10 @@ export class QuotaStack {
 
   /** Checks and records in one step. Who may not use the feature is refused with the check's reason. */
   consume(endUserId: string, usage: Usage): Promise<ConsumeReceipt>
+  /** The latest recorded first. A page may be short while `next_cursor` leads on. */
+  listUsage(filter?: UsageFilter): Promise<Page<RecordedUsage>>
+  /** Sums per bucket and group. */
+  summarizeUsage(options: SummaryOptions): Promise<Page<UsageSum>>
   getUsage(usageId: string): Promise<RecordedUsage>
   /** Undoes an event; its key stays used. */
   voidUsage(usageId: string, options?: MutationOptions & { reason?: string }): Promise<VoidReceipt>
@@ -623,6 +663,8 @@ export class QuotaStack {
       feature_key?: string
       usage_id?: string
       reservation_id?: string
+      topup_id?: string
+      subscription_id?: string
       from?: Timestamp
       to?: Timestamp
     },

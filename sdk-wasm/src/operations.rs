@@ -21,6 +21,9 @@ struct Arguments {
     block_id: Option<String>,
     topup_id: Option<String>,
     package_id: Option<String>,
+    property: Option<String>,
+    bucket: Option<types::SummarizeUsageBucket>,
+    group_by: Option<types::SummarizeUsageGroupBy>,
     kind: Option<String>,
     from: Option<String>,
     to: Option<String>,
@@ -63,7 +66,19 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
         "list_ledger_entries" => send!(
             api.list_ledger_entries,
             given,
-            [end_user_id, after_seq, kind, feature_key, usage_id, reservation_id, from, to, limit]
+            [
+                end_user_id,
+                after_seq,
+                kind,
+                feature_key,
+                usage_id,
+                reservation_id,
+                topup_id,
+                subscription_id,
+                from,
+                to,
+                limit
+            ]
         ),
         "create_feature" => send!(api.create_feature, given, [idempotency_key], types::CreateFeature),
         "list_features" => send!(api.list_features, given, [limit, cursor]),
@@ -77,6 +92,14 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
         "create_subscription" => send!(api.create_subscription, given, [idempotency_key], types::CreateSubscription),
         "get_subscription" => send!(api.get_subscription, given, [subscription_id]),
         "list_subscriptions" => send!(api.list_subscriptions, given, [end_user_id, limit, cursor]),
+        "list_usage" => {
+            send!(api.list_usage, given, [end_user_id, feature_key, reservation_id, from, to, limit, cursor])
+        }
+        "summarize_usage" => send!(
+            api.summarize_usage,
+            given,
+            [from, to, bucket, group_by, property, end_user_id, feature_key, limit, cursor]
+        ),
         "get_usage" => send!(api.get_usage, given, [usage_id]),
         "void_usage" => send!(api.void_usage, given, [usage_id, idempotency_key], types::VoidUsage),
         "consume" => send!(api.consume, given, [idempotency_key], types::RecordUsage),

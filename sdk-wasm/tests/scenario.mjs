@@ -88,6 +88,12 @@ async function credits(quotastack, user, { feature_key, plan_variant_id }) {
   same((await quotastack.createGrant(user, gift, named)).block.id, grant.block.id, "the grant again")
   const account = await quotastack.getEndUserCredits(user, { include: "blocks" })
   same([account.balance, account.blocks.map(({ remaining }) => remaining)], [141, [50, 91]], "the credits")
+  const { data: events } = await quotastack.listUsage({ end_user_id: user, feature_key })
+  same(events.map(({ units, cost }) => [units, cost]), [[1, 3], [2, 6]], "the usage, latest first")
+  const range = { from: "2000-01-01T00:00:00Z", to: "2050-01-01T00:00:00Z", bucket: "month" }
+  const { data: sums } = await quotastack.summarizeUsage({ ...range, end_user_id: user, group_by: "feature" })
+  const total = ["events", "units", "cost"].map((name) => sums.reduce((sum, line) => sum + line[name], 0))
+  same(total, [2, 3, 9], "the sums of usage")
   const ledger = await quotastack.listLedgerEntries(user, { after_seq: 1, limit: 2 })
   same(ledger.data.map(({ seq, kind }) => [seq, kind]), [[2, "usage"], [3, "usage"]], "a page of the ledger")
 }

@@ -219,8 +219,10 @@ impl Decisions {
             batch.events.extend((0..).zip(&effects.events).map(|(place, event)| (account.id, *stamp, place, event)));
         }
         batch.due = due.into_iter().collect();
-        batch.usage = self.usage.iter().map(|(account, record)| (*account, record)).collect();
-        batch.voids = self.voids.iter().map(|(account, record)| (*account, record)).collect();
+        let stamps: HashMap<AccountId, u64> =
+            batch.accounts.iter().map(|(account, stamp)| (account.id, *stamp)).collect();
+        batch.usage = self.usage.iter().map(|(account, record)| (*account, stamps[account], record)).collect();
+        batch.voids = self.voids.iter().map(|(account, record)| (*account, stamps[account], record)).collect();
         batch.requests = self
             .requests
             .iter()

@@ -20,10 +20,13 @@ use crate::app::error::AppError;
 use crate::app::root::App;
 use crate::store::accounts::BlockNotes;
 use crate::store::entries::EntryFilter;
-use crate::store::types::EnvironmentId;
+use crate::store::tx::Tx;
+use crate::store::types::{EnvironmentId, LaneId};
 
 /// Blocks in one answer.
 const BLOCKS_MAX: i64 = 10_000;
+/// Entries that one page of a filtered list looks at.
+const ENTRIES_WINDOW: u64 = 20_000;
 
 /// The state of an end user with what is needed to read it.
 #[derive(Debug, Clone)]
@@ -62,6 +65,35 @@ impl AccountRead {
         let id = AccountId::from_uuid(Uuid::nil());
         Self { account: Account::new(id, end_user_id), blocks: Vec::new(), now }
     }
+}
+
+/// A page of an account's entries.
+#[derive(Debug)]
+pub struct EntryPage {
+    /// In order, each with the reason given for it.
+    pub entries: Vec<(Entry, Option<String>)>,
+    /// The next page has what comes after this one, if it may have something.
+    pub next: Option<u64>,
+}
+
+/// The first entry of `1..=last` that was recorded at an instant or later; `last + 1` if there is none.
+async fn first_since(
+    tx: &mut Tx,
+    lane_id: LaneId,
+    account_id: AccountId,
+    last: u64,
+    since: Timestamp,
+) -> sqlx::Result<u64> {
+    // An account's entries are recorded in the order of their numbers, which have no gaps.
+    let (mut low, mut high) = (1, last + 1);
+    while low < high {
+        let middle = low.midpoint(high);
+        match tx.entry_recorded_at(lane_id, account_id, middle).await? {
+            Some(at) if at < since => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
 }
 
 impl App {
@@ -106,20 +138,39 @@ impl App {
         Ok(Some(AccountRead { account, blocks, now }))
     }
 
-    /// Up to `limit` entries of an end user after `after_seq` that pass the filter, each with the reason given for it.
+    /// Up to `limit` entries of an end user after `after_seq` that pass the filter. Looks at a bounded number of them.
     pub async fn entries(
         &self,
         id: EnvironmentId,
         end_user_id: &EndUserId,
         after_seq: u64,
         filter: &EntryFilter,
-        limit: i64,
-    ) -> Result<Vec<(Entry, Option<String>)>, AppError> {
+        limit: usize,
+    ) -> Result<EntryPage, AppError> {
         let environment = self.environment(id).await?;
         let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
         let mut tx = self.store.begin_snapshot(id).await?;
-        let Some(account_id) = tx.find_account(lane_id, end_user_id).await? else { return Ok(Vec::new()) };
-        Ok(tx.list_filtered_entries(lane_id, account_id, after_seq, filter, limit).await?)
+        let nothing = EntryPage { entries: Vec::new(), next: None };
+        let Some((account_id, last)) = tx.find_account_seq(lane_id, end_user_id).await? else { return Ok(nothing) };
+        let first = match filter.recorded_from {
+            Some(from) => first_since(&mut tx, lane_id, account_id, last, from).await?,
+            None => 1,
+        };
+        let after_seq = after_seq.max(first - 1);
+        let up_to = after_seq.saturating_add(ENTRIES_WINDOW).min(last);
+        let wanted = i64::try_from(limit).expect("limits are small") + 1;
+        let mut entries = tx.list_filtered_entries(lane_id, account_id, (after_seq, up_to), filter, wanted).await?;
+        let next = if entries.len() > limit {
+            entries.truncate(limit);
+            entries.last().map(|(last, _)| last.seq)
+        } else {
+            let is_over = match filter.recorded_to {
+                Some(to) => tx.entry_recorded_at(lane_id, account_id, up_to).await?.is_none_or(|at| at >= to),
+                None => false,
+            };
+            Some(up_to).filter(|up_to| *up_to < last && !is_over)
+        };
+        Ok(EntryPage { entries, next })
     }
 
     /// Up to `limit` entries of an end user after `after_seq`, each with the hash before it: a segment of the chain.

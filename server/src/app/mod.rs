@@ -13,6 +13,7 @@
 //! - [`retention`]: forgetting requests that are older than 30 days
 //! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
 //! - [`named`]: what is found by an id of its own: usage, reservations, top-ups, blocks
+//! - [`usage_list`]: lists of usage; [`usage_summary`], [`usage_range`]: sums of it; [`usage_rollups`]: what keeps them
 //! - [`verify`]: the whole ledger held against its entries
 //! - [`operator`]: tenants and keys for the operator's commands
 //! - [`clock`], [`error`]
@@ -36,6 +37,10 @@ pub mod retention;
 mod root;
 pub mod sandbox;
 pub mod secret;
+pub mod usage_list;
+pub mod usage_range;
+pub mod usage_rollups;
+pub mod usage_summary;
 pub mod verify;
 pub mod writer;
 

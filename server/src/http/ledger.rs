@@ -6,10 +6,11 @@ use axum::response::Response;
 use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::credits::{Credits, Units};
-use quotastack_core::ids::{BlockId, FeatureKey, KeyId, ReservationId, UsageId};
+use quotastack_core::ids::{BlockId, FeatureKey, KeyId, ReservationId, SubscriptionId, TopupId, UsageId};
 use quotastack_core::ledger::entry::{Actor, Cause, Entry, EntryKind};
 use quotastack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::app::auth::Scope;
 use crate::http::body::json;
@@ -29,6 +30,8 @@ pub struct LedgerParams {
     feature_key: Option<String>,
     usage_id: Option<String>,
     reservation_id: Option<String>,
+    topup_id: Option<String>,
+    subscription_id: Option<String>,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 }
@@ -37,17 +40,33 @@ impl LedgerParams {
     fn filter(&self) -> Result<EntryFilter, Problem> {
         let kinds = self.kind.as_deref().map(|kinds| kinds.split(',').map(kind).collect::<Result<Vec<_>, _>>());
         let feature_key = self.feature_key.as_deref().map(|key| fields::feature_key(key, "query:feature_key"));
-        let usage_id = self.usage_id.as_deref().map(|id| fields::id::<UsageId>(id, "query:usage_id"));
+        if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
+            return Err(Problem::invalid("query:to", "must be after `from`: a range is [from, to)"));
+        }
         let reservation_id =
             self.reservation_id.as_deref().map(|id| fields::id::<ReservationId>(id, "query:reservation_id"));
         Ok(EntryFilter {
             kinds: kinds.transpose()?,
             feature_key: feature_key.transpose()?,
-            usage_id: usage_id.transpose()?,
+            cause_id: self.cause_id()?,
             reservation_id: reservation_id.transpose()?,
             recorded_from: self.from,
             recorded_to: self.to,
         })
+    }
+
+    fn cause_id(&self) -> Result<Option<Uuid>, Problem> {
+        let usage = self.usage_id.as_deref().map(|id| fields::id(id, "query:usage_id").map(UsageId::uuid));
+        let topup = self.topup_id.as_deref().map(|id| fields::id(id, "query:topup_id").map(TopupId::uuid));
+        let subscription = self.subscription_id.as_deref();
+        let subscription = subscription.map(|id| fields::id(id, "query:subscription_id").map(SubscriptionId::uuid));
+        let mut given = [usage, topup, subscription].into_iter().flatten();
+        let first = given.next().transpose()?;
+        if given.next().is_some() {
+            let detail = "give one of usage_id, topup_id and subscription_id: an entry has one cause";
+            return Err(Problem::invalid("query", detail));
+        }
+        Ok(first)
     }
 }
 
@@ -73,13 +92,10 @@ pub async fn list_ledger_entries(
     let after_seq = fields::units(params.after_seq.unwrap_or(0), "query:after_seq")?;
     let after_seq = u64::try_from(after_seq.get()).expect("units are not negative");
     let filter = params.filter()?;
-    let limit = limit(params.limit)?;
-    let mut entries = state.app.entries(principal.environment_id, &end_user_id, after_seq, &filter, limit + 1).await?;
-    let size = usize::try_from(limit).expect("limits are 1 to 100");
-    let more = entries.len() > size;
-    entries.truncate(size);
-    let next_cursor = entries.last().filter(|_| more).map(|(last, _)| last.seq.to_string());
-    let data = entries.iter().map(|(entry, reason)| EntryJson::new(entry, reason.as_deref())).collect();
+    let limit = usize::try_from(limit(params.limit)?).expect("limits are 1 to 100");
+    let page = state.app.entries(principal.environment_id, &end_user_id, after_seq, &filter, limit).await?;
+    let next_cursor = page.next.map(|seq| seq.to_string());
+    let data = page.entries.iter().map(|(entry, reason)| EntryJson::new(entry, reason.as_deref())).collect();
     Ok(json(StatusCode::OK, &PageJson { data, next_cursor }))
 }
 

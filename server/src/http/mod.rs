@@ -30,3 +30,5 @@ pub mod state;
 pub mod subscriptions;
 pub mod topups;
 pub mod usage;
+pub mod usage_list;
+pub mod usage_summary;

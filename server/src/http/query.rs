@@ -85,11 +85,16 @@ pub fn read_cursor<T: FromStr>(cursor: Option<&str>) -> Result<Option<T>, ApiErr
     value.map(Some).ok_or_else(|| Problem::invalid("query:cursor", detail).into())
 }
 
+/// The text of a `cursor` of ours.
+pub fn write_cursor(value: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(value)
+}
+
 /// A page out of one row more than `limit`, and the cursor of the next one.
 pub fn page<T>(mut rows: Vec<T>, limit: i64, name: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
     let size = usize::try_from(limit).expect("limits are 1 to 100");
     let more = rows.len() > size;
     rows.truncate(size);
-    let next = rows.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(name(last)));
+    let next = rows.last().filter(|_| more).map(|last| write_cursor(name(last)));
     (rows, next)
 }

@@ -7,15 +7,16 @@ use axum::routing::{get, post};
 use crate::http::state::ApiState;
 use crate::http::{
     corrections, credits, entitlements, error, features, ledger, overrides, packages, plans, prices, reservations,
-    sandbox, service, subscriptions, topups, usage,
+    sandbox, service, subscriptions, topups, usage, usage_list, usage_summary,
 };
 
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/v1/entitlements/check", get(entitlements::check_entitlement).post(entitlements::check_entitlements))
-        .route("/v1/usage", post(usage::record_usage))
+        .route("/v1/usage", post(usage::record_usage).get(usage_list::list_usage))
         .route("/v1/usage/batch", post(usage::record_usage_batch))
+        .route("/v1/usage/summary", get(usage_summary::summarize_usage))
         .route("/v1/usage/{usage_id}", get(usage::get_usage))
         .route("/v1/usage/{usage_id}/void", post(usage::void_usage))
         .route("/v1/consume", post(usage::consume))

@@ -130,7 +130,7 @@ pub async fn get_usage(State(state): State<ApiState>, caller: Caller, segment: S
 }
 
 #[derive(Debug, Serialize)]
-struct UsageEventJson<'a> {
+pub(super) struct UsageEventJson<'a> {
     id: UsageId,
     end_user_id: &'a EndUserId,
     feature_key: &'a FeatureKey,
@@ -151,7 +151,7 @@ struct UsageEventJson<'a> {
 }
 
 impl<'a> UsageEventJson<'a> {
-    fn new(read: &'a UsageRead) -> Self {
+    pub(super) fn new(read: &'a UsageRead) -> Self {
         let UsageRead { end_user_id, record, void } = read;
         let paid = record.allocations.iter().map(|part| PaidJson { block_id: part.block_id, amount: part.amount });
         Self {

@@ -79,6 +79,40 @@ impl Tx {
         Ok(id.map(AccountId::from_uuid))
     }
 
+    /// The account of an end user and the `seq` of its last entry, if anything was ever written for them.
+    pub async fn find_account_seq(
+        &mut self,
+        lane_id: LaneId,
+        end_user_id: &EndUserId,
+    ) -> sqlx::Result<Option<(AccountId, u64)>> {
+        let row = sqlx::query("select account_id, seq from accounts where lane_id = $1 and end_user_id = $2")
+            .bind(lane_id.0)
+            .bind(end_user_id.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((AccountId::from_uuid(row.try_get("account_id")?), unsigned("seq", row.try_get("seq")?)?)))
+    }
+
+    /// Whose these accounts are.
+    pub async fn end_users_of(
+        &mut self,
+        lane_id: LaneId,
+        accounts: &[AccountId],
+    ) -> sqlx::Result<Vec<(AccountId, EndUserId)>> {
+        let ids: Vec<Uuid> = accounts.iter().map(|id| id.uuid()).collect();
+        let rows =
+            sqlx::query("select account_id, end_user_id from accounts where lane_id = $1 and account_id = any ($2)")
+                .bind(lane_id.0)
+                .bind(ids)
+                .fetch_all(self.connection())
+                .await?;
+        let found = rows.iter().map(|row| {
+            Ok((AccountId::from_uuid(row.try_get("account_id")?), end_user_id(row.try_get("end_user_id")?)?))
+        });
+        found.collect()
+    }
+
     /// Whose a block is.
     pub async fn find_block_owner(&mut self, lane_id: LaneId, id: BlockId) -> sqlx::Result<Option<EndUserId>> {
         let name: Option<String> = sqlx::query_scalar(

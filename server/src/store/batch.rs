@@ -33,10 +33,10 @@ pub struct Batch<'a> {
     pub entries: Vec<(AccountId, &'a Entry)>,
     /// Why people made some of them.
     pub reasons: Vec<(AccountId, u64, &'a str)>,
-    /// New usage.
-    pub usage: Vec<(AccountId, &'a UsageRecord)>,
-    /// Usage that was undone.
-    pub voids: Vec<(AccountId, &'a VoidRecord)>,
+    /// New usage, each with the stamp of its account.
+    pub usage: Vec<(AccountId, u64, &'a UsageRecord)>,
+    /// Usage that was undone, each with the stamp of its account.
+    pub voids: Vec<(AccountId, u64, &'a VoidRecord)>,
     /// Made or changed reservations, each with its account.
     pub reservations: Vec<(&'a Account, &'a Reservation)>,
     /// Made or changed top-ups, the last state of each.
@@ -310,49 +310,50 @@ impl Tx {
         Ok(())
     }
 
-    async fn write_usage(&mut self, place: BatchPlace, rows: &[(AccountId, &UsageRecord)]) -> sqlx::Result<()> {
+    async fn write_usage(&mut self, place: BatchPlace, rows: &[(AccountId, u64, &UsageRecord)]) -> sqlx::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
         sqlx::query(
             "insert into usage_events (lane_id, environment_id, account_id, key_hash, usage_id, idempotency_key, fingerprint,
                feature_key, units, properties, cost, charged, effective_at, recorded_at, seq, version, balance_after,
-               reserved_after, debt_after, owed, priced_by, counter, reservation_id)
+               reserved_after, debt_after, owed, priced_by, counter, reservation_id, feed_seq)
              select $1, $2, account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties::jsonb,
                cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed,
-               priced_by::jsonb, counter::jsonb, reservation_id
+               priced_by::jsonb, counter::jsonb, reservation_id, feed_seq
              from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::text[],
                $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[], $15::bigint[], $16::bigint[],
-               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::uuid[])
+               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::uuid[], $24::bigint[])
                as t (account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties, cost, charged,
                  effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed, priced_by, counter,
-                 reservation_id)",
+                 reservation_id, feed_seq)",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
-        .bind(column(rows, |(account, _)| account.uuid()))
-        .bind(column(rows, |(_, usage)| key_hash(&usage.key).to_vec()))
-        .bind(column(rows, |(_, usage)| usage.id.uuid()))
-        .bind(column(rows, |(_, usage)| usage.key.as_str()))
-        .bind(column(rows, |(_, usage)| usage.fingerprint.to_vec()))
-        .bind(column(rows, |(_, usage)| usage.feature_key.as_str()))
-        .bind(column(rows, |(_, usage)| usage.units.get()))
-        .bind(column(rows, |(_, usage)| {
+        .bind(column(rows, |(account, ..)| account.uuid()))
+        .bind(column(rows, |(.., usage)| key_hash(&usage.key).to_vec()))
+        .bind(column(rows, |(.., usage)| usage.id.uuid()))
+        .bind(column(rows, |(.., usage)| usage.key.as_str()))
+        .bind(column(rows, |(.., usage)| usage.fingerprint.to_vec()))
+        .bind(column(rows, |(.., usage)| usage.feature_key.as_str()))
+        .bind(column(rows, |(.., usage)| usage.units.get()))
+        .bind(column(rows, |(.., usage)| {
             (!usage.properties.is_empty()).then(|| to_json(&usage.properties).to_string())
         }))
-        .bind(column(rows, |(_, usage)| usage.cost.get()))
-        .bind(column(rows, |(_, usage)| usage.charged.get()))
-        .bind(column(rows, |(_, usage)| Ts(usage.effective_at)))
-        .bind(column(rows, |(_, usage)| Ts(usage.recorded_at)))
-        .bind(column(rows, |(_, usage)| signed(usage.seq)))
-        .bind(column(rows, |(_, usage)| signed(usage.version)))
-        .bind(column(rows, |(_, usage)| usage.totals.balance.get()))
-        .bind(column(rows, |(_, usage)| usage.totals.reserved.get()))
-        .bind(column(rows, |(_, usage)| usage.totals.debt.get()))
-        .bind(column(rows, |(_, usage)| usage.owed.get()))
-        .bind(column(rows, |(_, usage)| to_json(&usage.priced_by).to_string()))
-        .bind(column(rows, |(_, usage)| usage.counter.as_ref().map(|counter| to_json(counter).to_string())))
-        .bind(column(rows, |(_, usage)| usage.reservation_id.map(|id| id.uuid())))
+        .bind(column(rows, |(.., usage)| usage.cost.get()))
+        .bind(column(rows, |(.., usage)| usage.charged.get()))
+        .bind(column(rows, |(.., usage)| Ts(usage.effective_at)))
+        .bind(column(rows, |(.., usage)| Ts(usage.recorded_at)))
+        .bind(column(rows, |(.., usage)| signed(usage.seq)))
+        .bind(column(rows, |(.., usage)| signed(usage.version)))
+        .bind(column(rows, |(.., usage)| usage.totals.balance.get()))
+        .bind(column(rows, |(.., usage)| usage.totals.reserved.get()))
+        .bind(column(rows, |(.., usage)| usage.totals.debt.get()))
+        .bind(column(rows, |(.., usage)| usage.owed.get()))
+        .bind(column(rows, |(.., usage)| to_json(&usage.priced_by).to_string()))
+        .bind(column(rows, |(.., usage)| usage.counter.as_ref().map(|counter| to_json(counter).to_string())))
+        .bind(column(rows, |(.., usage)| usage.reservation_id.map(|id| id.uuid())))
+        .bind(column(rows, |(_, stamp, _)| signed(*stamp)))
         .execute(self.connection())
         .await?;
         Ok(())

@@ -125,8 +125,8 @@ pub struct EntryFilter {
     pub kinds: Option<Vec<EntryKind>>,
     /// About this feature.
     pub feature_key: Option<FeatureKey>,
-    /// About this usage event.
-    pub usage_id: Option<UsageId>,
+    /// About the usage event, top-up or subscription with this id.
+    pub cause_id: Option<Uuid>,
     /// About this reservation.
     pub reservation_id: Option<ReservationId>,
     /// Written at this instant or later.
@@ -136,13 +136,13 @@ pub struct EntryFilter {
 }
 
 impl Tx {
-    /// Up to `limit` entries of an account after `after_seq` that pass the filter, in order, each with the reason that
-    /// a person gave for it. Their `prev_hash` is not read.
+    /// Up to `limit` entries of an account after `after_seq` up to `up_to_seq` that pass the filter, in order, each with
+    /// the reason that a person gave for it. Their `prev_hash` is not read.
     pub async fn list_filtered_entries(
         &mut self,
         lane_id: LaneId,
         account_id: AccountId,
-        after_seq: u64,
+        (after_seq, up_to_seq): (u64, u64),
         filter: &EntryFilter,
         limit: i64,
     ) -> sqlx::Result<Vec<(Entry, Option<String>)>> {
@@ -153,7 +153,7 @@ impl Tx {
                reservation_id, feature_key, units, effective_at, recorded_at, actor, hash, detail, r.reason
              from entries e left join entry_reasons r
                on r.lane_id = $1 and r.account_id = e.account_id and r.seq = e.seq
-             where e.lane_id = $1 and e.account_id = $2 and e.seq > $3
+             where e.lane_id = $1 and e.account_id = $2 and e.seq > $3 and e.seq <= $11
                and ($4::text[] is null or kind = any ($4)) and ($5::text is null or feature_key = $5)
                and ($6::uuid is null or cause_id = $6) and ($7::uuid is null or reservation_id = $7)
                and ($8::timestamptz is null or recorded_at >= $8) and ($9::timestamptz is null or recorded_at < $9)
@@ -164,14 +164,32 @@ impl Tx {
         .bind(signed(after_seq))
         .bind(kinds)
         .bind(filter.feature_key.as_ref().map(FeatureKey::as_str))
-        .bind(filter.usage_id.map(UsageId::uuid))
+        .bind(filter.cause_id)
         .bind(filter.reservation_id.map(ReservationId::uuid))
         .bind(filter.recorded_from.map(Ts))
         .bind(filter.recorded_to.map(Ts))
         .bind(limit)
+        .bind(signed(up_to_seq))
         .fetch_all(self.connection())
         .await?;
         rows.iter().map(|row| Ok((entry_from_row(row, Hash::ZERO)?, row.try_get("reason")?))).collect()
+    }
+
+    /// When an entry was recorded.
+    pub async fn entry_recorded_at(
+        &mut self,
+        lane_id: LaneId,
+        account_id: AccountId,
+        seq: u64,
+    ) -> sqlx::Result<Option<Timestamp>> {
+        let found: Option<Ts> =
+            sqlx::query_scalar("select recorded_at from entries where lane_id = $1 and account_id = $2 and seq = $3")
+                .bind(lane_id.0)
+                .bind(account_id.uuid())
+                .bind(signed(seq))
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(found.map(|at| at.0))
     }
 
     /// Up to `limit` entries of an account after `after_seq`, in order.

@@ -6,7 +6,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Connection, PgConnection, SqlSafeStr};
 use uuid::Uuid;
 
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "roles", include_str!("../../migrations/0001_roles.sql")),
     (2, "catalogue", include_str!("../../migrations/0002_catalogue.sql")),
     (3, "ledger", include_str!("../../migrations/0003_ledger.sql")),
@@ -14,10 +14,11 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "ledger rules", include_str!("../../migrations/0005_ledger_rules.sql")),
     (6, "due", include_str!("../../migrations/0006_due.sql")),
     (7, "retention", include_str!("../../migrations/0007_retention.sql")),
+    (8, "usage rollups", include_str!("../../migrations/0008_usage_rollups.sql")),
 ];
 
 /// The version of the schema that this server reads and writes.
-pub const SCHEMA_VERSION: i32 = 7;
+pub const SCHEMA_VERSION: i32 = 8;
 
 /// Brings the database to this version's schema; does nothing where it is there already. A new database begins the
 /// history `epoch`. Needs a login that may create roles and tables, and that row security does not bind.

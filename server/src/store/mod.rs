@@ -11,7 +11,8 @@
 //! - [`batch`]: what it writes
 //! - [`due`]: when time alone will next change an account; leases of workers
 //! - [`retention`]: how old requests go
-//! - [`entries`], [`feed`], [`verify`]: what readers read
+//! - [`entries`], [`feed`], [`usage_sums`], [`verify`]: what readers read
+//! - [`usage_rollups`]: what adds usage up for them
 //! - [`types`]: how values cross
 
 pub mod accounts;
@@ -34,5 +35,7 @@ pub mod topups;
 pub mod tx;
 pub mod types;
 pub mod usage;
+pub mod usage_rollups;
+pub mod usage_sums;
 pub mod verify;
 pub mod voids;

@@ -1,12 +1,13 @@
-//! Usage events that were recorded before: what a repeat is answered from.
+//! Usage events that were recorded before: what a repeat is answered from, and lists of them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{AccountId, EndUserId, IdempotencyKey, ReservationId, UsageId};
+use quotastack_core::ids::{AccountId, EndUserId, FeatureKey, IdempotencyKey, ReservationId, UsageId};
 use quotastack_core::ledger::entry::Allocation;
 use quotastack_core::ledger::outcome::UsageRecord;
 use quotastack_core::ledger::wallet::Totals;
+use quotastack_core::time::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::store::entries::allocations_from_json;
 use crate::store::tx::Tx;
 use crate::store::types::{
-    LaneId, Ts, bytes, credits, end_user_id, feature_key, from_json, idempotency_key, units, unsigned,
+    LaneId, Ts, bytes, credits, end_user_id, feature_key, from_json, idempotency_key, signed, units, unsigned,
 };
 
 /// The first 16 bytes of BLAKE3 over a key: what usage is unique by, within an account.
@@ -32,10 +33,43 @@ macro_rules! select_usage {
         concat!(
             "select u.account_id, u.key_hash, u.usage_id, u.idempotency_key, u.fingerprint, u.feature_key, u.units,
                u.properties, u.cost, u.charged, u.owed, u.priced_by, u.counter, u.reservation_id, u.effective_at,
-               u.recorded_at, u.seq, u.version, u.balance_after, u.reserved_after, u.debt_after, e.allocations ",
+               u.recorded_at, u.seq, u.version, u.balance_after, u.reserved_after, u.debt_after, u.feed_seq, e.allocations ",
             $from
         )
     };
+}
+
+/// Which events a reader wants; what is `None` leaves nothing out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageFilter {
+    /// Of this feature.
+    pub feature_key: Option<FeatureKey>,
+    /// Of this reservation.
+    pub reservation_id: Option<ReservationId>,
+    /// With an `effective_at` of this instant or later.
+    pub from: Option<Timestamp>,
+    /// With an `effective_at` before this instant.
+    pub to: Option<Timestamp>,
+}
+
+/// A place in the order in which a lane recorded usage: of the feed, and in the account that stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UsagePlace {
+    /// Of the feed.
+    pub feed_seq: u64,
+    /// Of the event's entry.
+    pub seq: u64,
+}
+
+/// An event in a list.
+#[derive(Debug, Clone)]
+pub struct ListedUsage {
+    /// Its account.
+    pub account_id: AccountId,
+    /// Its place.
+    pub place: UsagePlace,
+    /// The event.
+    pub record: UsageRecord,
 }
 
 impl Tx {
@@ -91,6 +125,88 @@ impl Tx {
         found.collect()
     }
 
+    /// Up to `limit` events of an account with a `seq` in `[after, before)` that pass the filter, the latest first.
+    pub async fn list_usage_of_account(
+        &mut self,
+        lane_id: LaneId,
+        account_id: AccountId,
+        (after, before): (u64, u64),
+        filter: &UsageFilter,
+        limit: i64,
+    ) -> sqlx::Result<Vec<ListedUsage>> {
+        let rows = sqlx::query(select_usage!(
+            "from entries e
+             join usage_events u on u.lane_id = $1 and u.usage_id = e.cause_id and u.seq = e.seq
+             where e.lane_id = $1 and e.account_id = $2 and e.seq >= $3 and e.seq < $4 and e.kind in ('usage', 'commit')
+               and ($5::text is null or u.feature_key = $5) and ($6::uuid is null or u.reservation_id = $6)
+               and ($7::timestamptz is null or u.effective_at >= $7) and ($8::timestamptz is null or u.effective_at < $8)
+             order by e.seq desc limit $9"
+        ))
+        .bind(lane_id.0)
+        .bind(account_id.uuid())
+        .bind(signed(after))
+        .bind(signed(before))
+        .bind(filter.feature_key.as_ref().map(FeatureKey::as_str))
+        .bind(filter.reservation_id.map(ReservationId::uuid))
+        .bind(filter.from.map(Ts))
+        .bind(filter.to.map(Ts))
+        .bind(limit)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(listed_from_row).collect()
+    }
+
+    /// Up to `limit` events that pass the filter, the latest first, among the `window` events of a lane before a place.
+    pub async fn list_usage_of_lane(
+        &mut self,
+        lane_id: LaneId,
+        before: UsagePlace,
+        window: i64,
+        filter: &UsageFilter,
+        limit: i64,
+    ) -> sqlx::Result<Vec<ListedUsage>> {
+        let rows = sqlx::query(select_usage!(
+            "from (select * from usage_events where lane_id = $1 and (feed_seq, seq) < ($2, $3)
+               order by feed_seq desc, seq desc limit $4) as u
+             join entries e on e.lane_id = $1 and e.account_id = u.account_id and e.seq = u.seq
+             where ($5::text is null or u.feature_key = $5) and ($6::uuid is null or u.reservation_id = $6)
+               and ($7::timestamptz is null or u.effective_at >= $7) and ($8::timestamptz is null or u.effective_at < $8)
+             order by u.feed_seq desc, u.seq desc limit $9"
+        ))
+        .bind(lane_id.0)
+        .bind(signed(before.feed_seq))
+        .bind(signed(before.seq))
+        .bind(window)
+        .bind(filter.feature_key.as_ref().map(FeatureKey::as_str))
+        .bind(filter.reservation_id.map(ReservationId::uuid))
+        .bind(filter.from.map(Ts))
+        .bind(filter.to.map(Ts))
+        .bind(limit)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(listed_from_row).collect()
+    }
+
+    /// The last of the `window` events of a lane before a place, and when it was recorded; `None` if there are fewer.
+    pub async fn usage_window_end(
+        &mut self,
+        lane_id: LaneId,
+        before: UsagePlace,
+        window: i64,
+    ) -> sqlx::Result<Option<(UsagePlace, Timestamp)>> {
+        let row = sqlx::query(
+            "select feed_seq, seq, recorded_at from usage_events where lane_id = $1 and (feed_seq, seq) < ($2, $3)
+             order by feed_seq desc, seq desc offset $4 limit 1",
+        )
+        .bind(lane_id.0)
+        .bind(signed(before.feed_seq))
+        .bind(signed(before.seq))
+        .bind(window - 1)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| Ok((place_from_row(&row)?, row.try_get::<Ts, _>("recorded_at")?.0))).transpose()
+    }
+
     /// Whose a usage event is.
     pub async fn find_usage_owner(&mut self, lane_id: LaneId, id: UsageId) -> sqlx::Result<Option<EndUserId>> {
         let name: Option<String> = sqlx::query_scalar(
@@ -103,6 +219,21 @@ impl Tx {
         .await?;
         name.as_deref().map(end_user_id).transpose()
     }
+}
+
+fn place_from_row(row: &PgRow) -> sqlx::Result<UsagePlace> {
+    Ok(UsagePlace {
+        feed_seq: unsigned("feed_seq", row.try_get("feed_seq")?)?,
+        seq: unsigned("seq", row.try_get("seq")?)?,
+    })
+}
+
+fn listed_from_row(row: &PgRow) -> sqlx::Result<ListedUsage> {
+    Ok(ListedUsage {
+        account_id: AccountId::from_uuid(row.try_get("account_id")?),
+        place: place_from_row(row)?,
+        record: record_from_row(row)?,
+    })
 }
 
 fn record_from_row(row: &PgRow) -> sqlx::Result<UsageRecord> {

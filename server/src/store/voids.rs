@@ -33,34 +33,35 @@ impl Tx {
     pub(super) async fn write_voids(
         &mut self,
         place: BatchPlace,
-        rows: &[(AccountId, &VoidRecord)],
+        rows: &[(AccountId, u64, &VoidRecord)],
     ) -> sqlx::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
         sqlx::query(
             "insert into usage_voids (lane_id, environment_id, account_id, usage_id, reason, returned, debt_undone, seq,
-               version, balance_after, reserved_after, debt_after, voided_at)
+               version, balance_after, reserved_after, debt_after, voided_at, feed_seq)
              select $1, $2, account_id, usage_id, reason, returned, debt_undone, seq, version, balance_after, reserved_after,
-               debt_after, voided_at
+               debt_after, voided_at, feed_seq
              from unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-               $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[])
+               $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::bigint[])
                as t (account_id, usage_id, reason, returned, debt_undone, seq, version, balance_after, reserved_after,
-                 debt_after, voided_at)",
+                 debt_after, voided_at, feed_seq)",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
-        .bind(column(rows, |(account, _)| account.uuid()))
-        .bind(column(rows, |(_, void)| void.usage_id.uuid()))
-        .bind(column(rows, |(_, void)| void.reason.clone()))
-        .bind(column(rows, |(_, void)| void.returned.get()))
-        .bind(column(rows, |(_, void)| void.debt_undone.get()))
-        .bind(column(rows, |(_, void)| signed(void.seq)))
-        .bind(column(rows, |(_, void)| signed(void.standing.version)))
-        .bind(column(rows, |(_, void)| void.standing.totals.balance.get()))
-        .bind(column(rows, |(_, void)| void.standing.totals.reserved.get()))
-        .bind(column(rows, |(_, void)| void.standing.totals.debt.get()))
-        .bind(column(rows, |(_, void)| Ts(void.standing.now)))
+        .bind(column(rows, |(account, ..)| account.uuid()))
+        .bind(column(rows, |(.., void)| void.usage_id.uuid()))
+        .bind(column(rows, |(.., void)| void.reason.clone()))
+        .bind(column(rows, |(.., void)| void.returned.get()))
+        .bind(column(rows, |(.., void)| void.debt_undone.get()))
+        .bind(column(rows, |(.., void)| signed(void.seq)))
+        .bind(column(rows, |(.., void)| signed(void.standing.version)))
+        .bind(column(rows, |(.., void)| void.standing.totals.balance.get()))
+        .bind(column(rows, |(.., void)| void.standing.totals.reserved.get()))
+        .bind(column(rows, |(.., void)| void.standing.totals.debt.get()))
+        .bind(column(rows, |(.., void)| Ts(void.standing.now)))
+        .bind(column(rows, |(_, stamp, _)| signed(*stamp)))
         .execute(self.connection())
         .await?;
         Ok(())

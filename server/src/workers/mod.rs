@@ -3,10 +3,12 @@
 //!
 //! - [`due`]: writes down what time has done to accounts that nobody touches
 //! - [`retention`]: forgets requests that are older than 30 days
+//! - [`usage_rollups`]: keeps sums of usage up with what was recorded
 //! - [`run`]: starts and stops them
 
 pub mod due;
 pub mod retention;
 mod run;
+pub mod usage_rollups;
 
 pub use run::{Workers, WorkersConfig};

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::workers::{due, retention};
+use crate::workers::{due, retention, usage_rollups};
 
 /// How long the workers may take to finish what they are at, say while the database does not answer.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -38,6 +38,7 @@ impl Workers {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(due::run(Arc::clone(app), config.due_interval, stop.clone()));
         tasks.spawn(retention::run(Arc::clone(app), stop.clone()));
+        tasks.spawn(usage_rollups::run(Arc::clone(app), stop.clone()));
         tasks.close();
         Self { stop, tasks }
     }

@@ -15,7 +15,7 @@ use crate::support::server::TestServer;
 const OF_NO_TENANT: [&str; 2] = ["_sqlx_migrations", "history"];
 /// What the operator's commands may see.
 const OPERATORS: [&str; 4] = ["api_keys", "environments", "lanes", "tenants"];
-const APPEND_ONLY: [&str; 9] = [
+const APPEND_ONLY: [&str; 10] = [
     "account_requests",
     "catalogue_requests",
     "entries",
@@ -23,6 +23,7 @@ const APPEND_ONLY: [&str; 9] = [
     "events",
     "feature_prices",
     "usage_events",
+    "usage_property_values",
     "usage_voids",
     "variants",
 ];
@@ -54,7 +55,8 @@ async fn partitions(connection: &mut PgConnection) -> Vec<String> {
 
 /// Rows in every table.
 async fn fill(client: &Client) {
-    let feature = json!({"feature_key": "f", "name": "F", "kind": "metered", "price": {"type": "per_unit", "cost": 1}});
+    let feature = json!({"feature_key": "f", "name": "F", "kind": "metered", "price": {"type": "per_unit", "cost": 1},
+        "summary_properties": ["p"]});
     client.post("/v1/features", &feature).await.is(201);
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
     let variants = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
@@ -62,7 +64,8 @@ async fn fill(client: &Client) {
         "grants": [{"amount": 50, "interval": "billing_period"}]});
     let variant = client.post(&variants, &variant).await.is(201);
     client.post("/v1/subscriptions", &json!({"end_user_id": "u", "plan_variant_id": variant["id"]})).await.is(201);
-    let usage = client.post("/v1/usage", &json!({"end_user_id": "u", "feature_key": "f", "units": 1})).await.is(200);
+    let usage = json!({"end_user_id": "u", "feature_key": "f", "units": 1, "properties": {"p": "v"}});
+    let usage = client.post("/v1/usage", &usage).await.is(200);
     client
         .post(&format!("/v1/usage/{}/void", usage["id"].as_str().unwrap()), &json!({"reason": "wrong"}))
         .await
@@ -91,6 +94,7 @@ async fn filled() -> (TestServer, PgConnection, [EnvironmentId; 2]) {
         for lane in app.due_lanes(None).await.unwrap() {
             app.lease_due_lane(&lane, Uuid::nil(), Duration::from_secs(1)).await.unwrap();
         }
+        while app.roll_up_round().await.unwrap() {}
         app.stop().await;
     }
     let mut owner = server.owner().await;
@@ -113,7 +117,7 @@ async fn every_table_has_forced_row_security() {
                and relnamespace = 'public'::regnamespace and not (relrowsecurity and relforcerowsecurity)";
     let open: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut owner).await.unwrap();
     assert!(open.is_empty(), "without row security: {open:?}");
-    assert!(tenant_tables(&mut owner).await.len() >= 17);
+    assert!(tenant_tables(&mut owner).await.len() >= 20);
 
     let roles =
         "select count(*) from pg_roles where rolname in ('quotastack_app', 'quotastack_admin', 'quotastack_definer')
@@ -150,7 +154,18 @@ async fn a_transaction_sees_the_rows_of_its_own_environment_and_without_one_noth
 async fn a_transaction_cannot_write_rows_of_another_environment() {
     let (_server, mut connection, [one, other]) = filled().await;
     act_as_app(&mut connection, one).await;
-    for table in ["accounts", "blocks", "due", "subscriptions", "feed", "lanes", "features", "plans", "worker_leases"] {
+    for table in [
+        "accounts",
+        "blocks",
+        "due",
+        "subscriptions",
+        "feed",
+        "lanes",
+        "features",
+        "plans",
+        "worker_leases",
+        "usage_rollups",
+    ] {
         let give_away = format!("update {table} set environment_id = {}", other.0);
         assert_eq!(run(&mut connection, &give_away).await, Err(NOT_PERMITTED.to_owned()), "{table}");
         let take = format!("update {table} set environment_id = environment_id where environment_id = {}", other.0);
@@ -205,8 +220,14 @@ async fn the_operator_sees_tenants_and_keys_and_nothing_of_an_account() {
 
 #[tokio::test]
 async fn only_a_few_narrow_functions_look_across_tenants() {
-    const NARROW: [&str; 5] =
-        ["due_lanes", "empty_request_slot", "find_api_key", "forget_catalogue_requests", "lane_positions"];
+    const NARROW: [&str; 6] = [
+        "due_lanes",
+        "empty_request_slot",
+        "find_api_key",
+        "forget_catalogue_requests",
+        "lane_positions",
+        "lanes_to_roll_up",
+    ];
     let (_server, mut connection, _) = filled().await;
     let sql = "select proname::text from pg_proc where prosecdef and pronamespace = 'public'::regnamespace
                and pg_get_userbyid(proowner) = 'quotastack_definer'
@@ -214,7 +235,7 @@ async fn only_a_few_narrow_functions_look_across_tenants() {
     let narrow: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap();
     assert_eq!(narrow, NARROW);
     let all = "select count(*) from pg_proc where prosecdef and pronamespace = 'public'::regnamespace";
-    assert_eq!(rows(&mut connection, all).await, 5);
+    assert_eq!(rows(&mut connection, all).await, 6);
     let open = "select count(*) from pg_proc where prosecdef and pronamespace = 'public'::regnamespace
                 and has_function_privilege('public', oid, 'execute')";
     assert_eq!(rows(&mut connection, open).await, 0);
@@ -223,6 +244,7 @@ async fn only_a_few_narrow_functions_look_across_tenants() {
         "select * from accounts",
         "select * from entries",
         "select * from usage_events",
+        "select * from usage_rollups",
         "select * from tenants",
         "select account_id from due",
         "select answer from catalogue_requests",

@@ -11,6 +11,7 @@
 //! - `retention`: what of requests is kept for 30 days
 //! - `isolation`: what SQL itself holds
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
+//! - `usage_list`, `usage_summary`: reading usage and the ledger
 //! - `link`: the link to sidecars, frame by frame
 //! - `commands`: the program as processes
 //! - `verify`: the whole ledger held against its entries
@@ -39,5 +40,7 @@ mod retention;
 mod sandbox_clock;
 mod support;
 mod two_servers;
+mod usage_list;
+mod usage_summary;
 mod verify;
 mod writer;

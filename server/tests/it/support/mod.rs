@@ -5,6 +5,7 @@
 //! - `client`: requests; every answer is held against `contract`, which is openapi.yaml
 //! - `peer`: a sidecar's end of the link, reduced to frames
 //! - `scratch`: temporary directories that the user of Postgres can enter
+//! - `usage`: random histories of usage, and what the ledger says of them
 //! - `wait`: poll a condition until a deadline
 
 pub(crate) mod client;
@@ -13,4 +14,5 @@ pub(crate) mod contract;
 pub(crate) mod peer;
 pub(crate) mod scratch;
 pub(crate) mod server;
+pub(crate) mod usage;
 pub(crate) mod wait;

@@ -2,10 +2,12 @@
 //!
 //! Layers, each calling only what is below it: [`http`] and [`sync`] translate, [`workers`] do what nobody asks for,
 //! [`app`] owns transactions and the clock, [`store`] is the only place with SQL. [`postgres`] runs a private database
-//! where none is given; [`serve`] puts it all together; [`cli`] is what an operator types.
+//! where none is given; [`serve`] puts it all together; [`cli`] is what an operator types; [`fault`] is where tests make
+//! a debug build die.
 
 pub mod app;
 pub mod cli;
+pub mod fault;
 pub mod http;
 pub mod postgres;
 pub mod serve;

@@ -1,8 +1,9 @@
 //! Changes of the catalogue: features, plans, variants, and the sandbox clock. One at a time per environment; each
 //! gives the catalogue its next version, which readers and sidecars then follow.
 
-use std::time::Duration;
+use std::time::Instant;
 
+use metrics::counter;
 use quotastack_core::catalogue::{Feature, FeatureKind, PlanKind, TopupPackage, Variant};
 use quotastack_core::ids::{FeatureKey, PackageId, PlanId, VariantId, uuid_v7};
 use quotastack_core::pricing::{Price, PriceVersion};
@@ -13,16 +14,18 @@ use crate::app::auth::Principal;
 use crate::app::clock;
 use crate::app::error::AppError;
 use crate::app::idempotency::RequestIdentity;
-use crate::app::root::App;
+use crate::app::retry::{Runs, in_time};
+use crate::app::root::{App, WRITE_PATIENCE};
 use crate::app::sandbox::{ClockSetting, set_clock};
+use crate::fault::{self, Point};
 use crate::store::features::FeatureRow;
 use crate::store::packages::PackageRow;
 use crate::store::plans::{PlanRow, VariantRow};
 use crate::store::tx::{Tx, is_duplicate_of, is_retryable};
 use crate::store::types::EnvironmentId;
 
-/// How often a change is tried while the database is contended.
-const ATTEMPTS_MAX: u32 = 5;
+/// Why a change finds what it made.
+const WRITTEN: &str = "this transaction has just written it";
 
 /// A change that can be asked for.
 #[derive(Debug, Clone)]
@@ -69,20 +72,20 @@ pub enum CatalogueChange {
     SetClock(ClockSetting),
 }
 
-/// What a change came to: the name of what was made. Stored as the answer to a repeated request.
+/// What a change came to: what it made, as it stood then. Stored as the answer to a repeated request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Changed {
     /// A feature was created.
-    Feature(FeatureKey),
+    Feature(FeatureRow),
     /// A version of a feature's price was created.
     Price(PriceVersion),
     /// A top-up package was created, replaced or archived.
-    Package(PackageId),
+    Package(PackageRow),
     /// A plan was created.
-    Plan(PlanId),
+    Plan(PlanRow),
     /// A variant was created.
-    Variant(VariantId),
+    Variant(VariantRow),
     /// The clock was set.
     Clock {
         /// The environment's present with it.
@@ -112,35 +115,50 @@ impl App {
         identity: Option<RequestIdentity>,
     ) -> Result<CatalogueDone, AppError> {
         let identity = identity.unwrap_or_else(|| RequestIdentity::unique(clock::random()));
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            match self.change_once(principal, change, identity).await {
-                Err(Failure::Database(error)) if is_retryable(&error) && attempt < ATTEMPTS_MAX => {
-                    tokio::time::sleep(Duration::from_millis(u64::from(attempt) * 10)).await;
-                }
-                // The commit may have happened.
-                Err(Failure::Database(error)) if is_retryable(&error) => return Err(AppError::OutcomeUnknown),
-                Err(Failure::Database(error)) => return Err(error.into()),
+        let environment = self.environment(principal.environment_id).await?;
+        let mut runs = Runs::until(Instant::now() + WRITE_PATIENCE);
+        let mut unanswered = Vec::new();
+        let done = loop {
+            let run = self.change_once(principal, change, identity, &mut runs, &mut unanswered);
+            match in_time(run).await {
+                Ok(done) => break done,
                 Err(Failure::Refused(error)) => return Err(error),
-                Ok(done) => return Ok(done),
+                Err(Failure::Database(error)) => {
+                    if is_retryable(&error) && runs.again().await {
+                        tracing::warn!(%error, "a change of the catalogue failed; running it again");
+                        counter!("quotastack_catalogue_retries_total").increment(1);
+                        continue;
+                    }
+                    return Err(if runs.in_doubt() { AppError::OutcomeUnknown } else { error.into() });
+                }
             }
+        };
+        // The change is made. Who reads next sees it anyway; this only lets sidecars know sooner.
+        if !done.replayed
+            && let Err(error) = in_time(environment.handle.follow_catalogue(&self.store)).await
+        {
+            tracing::debug!(%error, "a changed catalogue was not read yet");
         }
+        Ok(done)
     }
 
+    /// `unanswered`: when runs were made whose COMMIT had no answer.
     async fn change_once(
         &self,
         principal: &Principal,
         change: &CatalogueChange,
         identity: RequestIdentity,
+        runs: &mut Runs,
+        unanswered: &mut Vec<Timestamp>,
     ) -> Result<CatalogueDone, Failure> {
         let id = principal.environment_id;
-        let environment = self.environment(id).await.map_err(Failure::Refused)?;
         let mut tx = self.store.begin(id).await?;
         // Locks the environment's row, so that changes come one after the other.
         let version = tx.bump_catalogue(id).await?;
+        runs.locked();
+        fault::reach(Point::CatalogueLocked);
         let now = clock::now();
-        if let Some((request_hash, answer)) = tx.find_catalogue_request(id, &identity.key_hash, now).await? {
+        if let Some((request_hash, answer, made_at)) = tx.find_catalogue_request(id, &identity.key_hash, now).await? {
             if request_hash != identity.request_hash {
                 return Err(Failure::Refused(AppError::KeyReused));
             }
@@ -148,15 +166,17 @@ impl App {
             let changed = changed.map_err(Failure::Refused)?;
             tx.rollback().await?;
             // The version before the one that was just given and is taken back.
-            return Ok(CatalogueDone { changed, replayed: true, version: version - 1 });
+            return Ok(CatalogueDone { changed, replayed: !unanswered.contains(&made_at), version: version - 1 });
         }
         let changed = apply_change(&mut tx, principal, change, now).await?;
+        fault::reach(Point::CatalogueChanged);
         let answer = serde_json::to_value(&changed).expect("an answer has a JSON form");
         tx.insert_catalogue_request(id, &identity.key_hash, &identity.request_hash, &answer, now).await?;
-        tx.commit().await?;
-        let mut tx = self.store.begin_snapshot(id).await?;
-        environment.handle.current_catalogue(&mut tx).await?;
-        tx.commit().await?;
+        fault::reach(Point::CatalogueBeforeCommit);
+        runs.committing();
+        unanswered.push(now);
+        fault::underway(Point::CatalogueCommitUnderway, tx.commit()).await?;
+        fault::reach(Point::CatalogueAfterCommit);
         Ok(CatalogueDone { changed, replayed: false, version })
     }
 
@@ -251,7 +271,7 @@ async fn apply_change(
                     Err(Failure::Refused(AppError::AlreadyExists(format!("there is a feature {feature_key} already"))))
                 }
                 Err(error) => Err(error.into()),
-                Ok(()) => Ok(Changed::Feature(feature_key.clone())),
+                Ok(()) => Ok(Changed::Feature(tx.find_feature(id, feature_key).await?.expect(WRITTEN))),
             }
         }
         CatalogueChange::CreatePrice { feature_key, price, effective_from } => {
@@ -261,24 +281,24 @@ async fn apply_change(
             refuse_unknown_scope(tx, id, &package.feature_keys).await?;
             let package_id = PackageId::from_uuid(uuid_v7(now, clock::random(), None));
             tx.insert_package(id, package_id, package, now).await?;
-            Ok(Changed::Package(package_id))
+            Ok(Changed::Package(tx.find_package(id, package_id).await?.expect(WRITTEN)))
         }
         CatalogueChange::ReplacePackage(package_id, package) => {
             refuse_unknown_scope(tx, id, &package.feature_keys).await?;
             refuse_archived(tx, id, *package_id).await?;
             tx.replace_package(id, *package_id, package).await?;
-            Ok(Changed::Package(*package_id))
+            Ok(Changed::Package(tx.find_package(id, *package_id).await?.expect(WRITTEN)))
         }
         CatalogueChange::ArchivePackage(package_id) => {
             let found = tx.find_package(id, *package_id).await?;
             found.ok_or_else(|| Failure::Refused(no_package(*package_id)))?;
             tx.archive_package(id, *package_id, now).await?;
-            Ok(Changed::Package(*package_id))
+            Ok(Changed::Package(tx.find_package(id, *package_id).await?.expect(WRITTEN)))
         }
         CatalogueChange::CreatePlan { name, kind } => {
             let plan_id = PlanId::from_uuid(uuid_v7(now, clock::random(), None));
             tx.insert_plan(id, &PlanRow { plan_id, name: name.clone(), kind: *kind, created_at: now }).await?;
-            Ok(Changed::Plan(plan_id))
+            Ok(Changed::Plan(tx.find_plan(id, plan_id).await?.expect(WRITTEN)))
         }
         CatalogueChange::CreateVariant { name, variant } => {
             let plan = tx.find_plan(id, variant.plan_id).await?;
@@ -288,7 +308,7 @@ async fn apply_change(
             let variant = Variant { plan_kind: plan.kind, version: 1, ..variant.clone() };
             let row = VariantRow { variant_id, name: name.clone(), created_at: now, variant };
             tx.insert_variant(id, &row).await?;
-            Ok(Changed::Variant(variant_id))
+            Ok(Changed::Variant(tx.find_variant(id, variant_id).await?.expect(WRITTEN)))
         }
         CatalogueChange::SetClock(setting) => set_clock(tx, id, *setting, now).await,
     }

@@ -10,7 +10,7 @@ use quotastack_core::ids::{Bucket, LaneCount};
 use quotastack_core::sync::catalogue::{CatalogueTooLong, EncodedCatalogue};
 
 use crate::app::feed::Feed;
-use crate::store::tx::Tx;
+use crate::store::tx::{Store, Tx};
 use crate::store::types::{EnvironmentId, LaneId};
 
 /// An environment in memory.
@@ -92,5 +92,12 @@ impl EnvironmentHandle {
     pub async fn current_catalogue(&self, tx: &mut Tx) -> sqlx::Result<Arc<Catalogue>> {
         let (version, _) = tx.catalogue_head(self.id).await?;
         self.catalogue_at(tx, version).await
+    }
+
+    /// Reads the catalogue if the database has another one than the one at hand.
+    pub async fn follow_catalogue(&self, store: &Store) -> sqlx::Result<()> {
+        let mut tx = store.begin_snapshot(self.id).await?;
+        self.current_catalogue(&mut tx).await?;
+        tx.commit().await
     }
 }

@@ -71,9 +71,7 @@ async fn follow_lane(
     asked_at: Timestamp,
 ) -> sqlx::Result<()> {
     if handle.catalogue().version < position.catalogue_version {
-        let mut tx = store.begin_snapshot(handle.id).await?;
-        handle.current_catalogue(&mut tx).await?;
-        tx.commit().await?;
+        handle.follow_catalogue(store).await?;
     }
     catch_up(store, handle, position.number, position.feed_seq, asked_at).await
 }

@@ -6,6 +6,7 @@
 //!   all of them, each with its writers
 //! - [`writer`], [`needs`], [`decide`]: group commit: many commands of a lane in one transaction, what they need to
 //!   know, and the pure part of it
+//! - [`retry`]: how often, for how long and with what knowledge a transaction is run again
 //! - [`feed`]: the rings that sessions read; [`follow`]: what keeps them up with the database
 //! - [`idempotency`]: what makes a repeated request the same one
 //! - [`catalogue`]: changes of features, plans, variants and the sandbox clock; [`sandbox`]: that clock
@@ -34,6 +35,7 @@ pub mod named;
 pub mod needs;
 pub mod operator;
 pub mod retention;
+pub mod retry;
 mod root;
 pub mod sandbox;
 pub mod secret;

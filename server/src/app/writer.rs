@@ -23,6 +23,8 @@ use crate::app::decide::{Decided, Decisions, Submission, decide};
 use crate::app::environment::EnvironmentHandle;
 use crate::app::error::AppError;
 use crate::app::needs::{self, Loaded};
+use crate::app::retry::{Runs, in_time};
+use crate::fault::{self, Point};
 use crate::store::batch::BatchPlace;
 use crate::store::tx::{Store, Tx, is_retryable};
 use crate::store::types::LaneId;
@@ -31,10 +33,6 @@ use crate::store::types::LaneId;
 const QUEUE_MAX: usize = 4_096;
 /// Commands in one transaction, but for a job that has more by itself.
 const BATCH_COMMANDS_MAX: usize = BATCH_EVENTS_MAX;
-/// How often a transaction is tried while the database is away or contended.
-const ATTEMPTS_MAX: u32 = 12;
-/// The longest pause between two attempts.
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How far the database's clock may be from ours while we write.
 const CLOCK_SKEW_MAX_MICROS: i64 = 1_000_000;
 
@@ -71,8 +69,9 @@ impl LaneWriter {
         Self { jobs }
     }
 
-    /// Has the commands, all of this lane, carried out in order. Refused with `overloaded` before anything ran if
-    /// the queue is full or they would wait longer than `patience`.
+    /// Has the commands, all of this lane, carried out in order. Refused with `overloaded` if nothing was done: the
+    /// queue is full, they would wait longer than `patience`, or the database stays away for longer than that.
+    /// `outcome_unknown` only where a COMMIT went unanswered, and the database with it.
     pub async fn write(&self, commands: Vec<Submission>, patience: Duration) -> Result<Written, AppError> {
         let (reply, answer) = oneshot::channel();
         let job = Job { commands, deadline: Instant::now() + patience, reply };
@@ -96,6 +95,16 @@ enum RunError {
     Permanent(String),
     /// The database's clock and ours disagree.
     ClockSkew(i64),
+}
+
+/// Why a batch was given up.
+enum GivenUp {
+    /// It fails whenever it is run. Nothing was done.
+    Poisoned(String),
+    /// It could not be run in time. Nothing was done.
+    NotDone(String),
+    /// The last COMMIT that was sent had no answer, and the database is not there to be asked.
+    Unknown(String),
 }
 
 impl From<sqlx::Error> for RunError {
@@ -125,6 +134,8 @@ impl Writer {
     async fn write_jobs(&self, jobs: Vec<Job>) {
         let started = Instant::now();
         let (mut commands, mut replies) = (Vec::new(), Vec::new());
+        // The batch is tried for as long as one of its callers may wait.
+        let deadline = jobs.iter().map(|job| job.deadline).max().unwrap_or(started);
         for job in jobs {
             if job.deadline < started {
                 // The caller may be gone; then nobody misses the answer.
@@ -134,58 +145,54 @@ impl Writer {
                 commands.extend(job.commands);
             }
         }
-        let done = self.write_halving(&commands).await;
-        let mut results = done.results.into_iter();
+        if commands.is_empty() {
+            return;
+        }
+        let mut done = self.write_halving(&commands, deadline).await;
+        fault::reach(Point::BeforeReply);
+        let mut results = std::mem::take(&mut done.results).into_iter();
         let mut named = commands.iter().map(|command| &command.end_user_id);
         for (count, reply) in replies {
             // The job's whole share first: one that is not known must not leave the others to the next job.
             let share: Vec<Option<Decided>> = results.by_ref().take(count).collect();
             let end_users: Vec<&EndUserId> = named.by_ref().take(count).collect();
-            let answer =
-                share.into_iter().collect::<Option<Vec<_>>>().ok_or(AppError::OutcomeUnknown).map(|results| Written {
-                    results,
-                    feed_seq: done.feed_seq,
-                    states: end_users
-                        .into_iter()
-                        .filter_map(|name| Some((name.clone(), Arc::clone(done.states.get(name)?))))
-                        .collect(),
-                });
-            let _ = reply.send(answer);
+            let _ = reply.send(answer(share, &end_users, &done));
         }
+        fault::reach(Point::AfterReply);
         counter!("quotastack_writer_batches_total").increment(1);
         counter!("quotastack_writer_commands_total").increment(commands.len() as u64);
         histogram!("quotastack_writer_batch_seconds").record(started.elapsed());
     }
 
     /// Writes all commands in one transaction; where it fails for good, in halves, until the culprit is alone.
-    async fn write_halving(&self, commands: &[Submission]) -> Done {
+    async fn write_halving(&self, commands: &[Submission], deadline: Instant) -> Done {
         let mut done = Done::default();
         let mut work = vec![commands];
         while let Some(part) = work.pop() {
-            match self.write_retrying(part).await {
+            match self.write_retrying(part, deadline).await {
                 Ok((decisions, states)) => {
                     done.feed_seq = decisions.feed_seq;
                     done.results.extend(decisions.results.into_iter().map(Some));
                     done.states.extend(states);
                 }
-                Err(RunError::Permanent(reason)) if part.len() > 1 => {
+                Err(GivenUp::Poisoned(reason)) if part.len() > 1 => {
                     tracing::warn!(lane = self.lane, commands = part.len(), reason, "a batch failed; halving it");
                     let (first, second) = part.split_at(part.len() / 2);
                     work.push(second);
                     work.push(first);
                 }
-                Err(RunError::Permanent(reason)) => {
+                Err(GivenUp::Poisoned(reason)) => {
                     tracing::error!(lane = self.lane, reason, "a command fails alone and was not carried out");
                     counter!("quotastack_writer_poison_total").increment(1);
                     done.results.push(Some(Decided::Failed));
                 }
-                Err(RunError::Transient(error)) => {
-                    tracing::error!(lane = self.lane, %error, "the database did not answer; giving up on a batch");
-                    done.results.extend(part.iter().map(|_| None));
-                }
-                Err(RunError::ClockSkew(micros)) => {
-                    tracing::error!(lane = self.lane, micros, "the database's clock differs from ours; not writing");
+                Err(GivenUp::NotDone(reason)) => {
+                    tracing::error!(lane = self.lane, reason, "a batch could not be written in time");
                     done.results.extend(part.iter().map(|_| Some(Decided::Postponed)));
+                }
+                Err(GivenUp::Unknown(reason)) => {
+                    tracing::error!(lane = self.lane, reason, "it is not known whether a batch was written");
+                    done.results.extend(part.iter().map(|_| None));
                 }
             }
         }
@@ -195,37 +202,52 @@ impl Writer {
     async fn write_retrying(
         &self,
         commands: &[Submission],
-    ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), RunError> {
-        let mut attempt = 0;
+        deadline: Instant,
+    ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), GivenUp> {
+        let mut runs = Runs::until(deadline);
         loop {
-            match self.write_once(commands).await {
-                Err(RunError::Transient(error)) if attempt + 1 < ATTEMPTS_MAX => {
-                    tracing::warn!(lane = self.lane, attempt, %error, "a transaction failed; running it again");
-                    counter!("quotastack_writer_retries_total").increment(1);
-                    tokio::time::sleep(backoff(attempt)).await;
-                    attempt += 1;
+            let reason = match in_time(self.write_once(commands, &mut runs)).await {
+                Ok(written) => return Ok(written),
+                Err(RunError::Transient(error)) => {
+                    if runs.again().await {
+                        tracing::warn!(lane = self.lane, %error, "a transaction failed; running it again");
+                        counter!("quotastack_writer_retries_total").increment(1);
+                        continue;
+                    }
+                    error.to_string()
                 }
-                other => return other,
-            }
+                Err(RunError::ClockSkew(micros)) => format!("the database's clock is {micros} us ahead of ours"),
+                Err(RunError::Permanent(reason)) if !runs.in_doubt() => return Err(GivenUp::Poisoned(reason)),
+                Err(RunError::Permanent(reason)) => reason,
+            };
+            return Err(if runs.in_doubt() { GivenUp::Unknown(reason) } else { GivenUp::NotDone(reason) });
         }
     }
 
     async fn write_once(
         &self,
         commands: &[Submission],
+        runs: &mut Runs,
     ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), RunError> {
+        fault::reach(Point::BeforeBegin);
         let mut tx = self.store.begin(self.environment.id).await?;
+        fault::reach(Point::AfterBegin);
         let real_now = clock::now();
-        let loaded = self.load(&mut tx, commands, real_now).await?;
+        let loaded = self.load(&mut tx, commands, real_now, runs).await?;
+        fault::reach(Point::AfterLoad);
         let (catalogue, from) = (Arc::clone(&loaded.catalogue), loaded.feed_seq);
         let decisions = catch_unwind(AssertUnwindSafe(|| decide(loaded, commands)))
             .map_err(|_| RunError::Permanent("the rules panicked".to_owned()))?;
+        fault::reach(Point::AfterDecide);
         if !decisions.is_empty() {
             let (environment_id, lane_id) = (self.environment.id, self.lane_id);
             let place = BatchPlace { environment_id, lane_id, now: decisions.now, real_now };
             tx.write_batch(place, &decisions.batch()).await?;
             tx.update_lane(self.lane_id, decisions.feed_seq, decisions.now).await?;
-            tx.commit().await?;
+            fault::reach(Point::BeforeCommit);
+            runs.committing();
+            fault::underway(Point::CommitUnderway, tx.commit()).await?;
+            fault::reach(Point::AfterCommit);
         } else {
             tx.rollback().await?;
         }
@@ -234,8 +256,16 @@ impl Writer {
         Ok((decisions, states))
     }
 
-    async fn load(&self, tx: &mut Tx, commands: &[Submission], real_now: Timestamp) -> Result<Loaded, RunError> {
+    async fn load(
+        &self,
+        tx: &mut Tx,
+        commands: &[Submission],
+        real_now: Timestamp,
+        runs: &mut Runs,
+    ) -> Result<Loaded, RunError> {
         let lane = tx.lock_lane(self.lane_id).await?;
+        runs.locked();
+        fault::reach(Point::AfterLock);
         let skew = lane.database_now.micros_since(real_now);
         let waited = clock::now().micros_since(real_now);
         if skew < -CLOCK_SKEW_MAX_MICROS || skew > waited + CLOCK_SKEW_MAX_MICROS {
@@ -254,8 +284,13 @@ struct Done {
     states: HashMap<EndUserId, Arc<AccountState>>,
 }
 
-/// Doubling from 2 ms, with full jitter.
-fn backoff(attempt: u32) -> Duration {
-    let ceiling = BACKOFF_MAX.min(Duration::from_millis(2) * 2u32.pow(attempt.min(10)));
-    ceiling * u32::from(u8::from_be_bytes(clock::random())) / 255
+/// What a job is told, of its share of the results.
+fn answer(share: Vec<Option<Decided>>, end_users: &[&EndUserId], done: &Done) -> Result<Written, AppError> {
+    let results = share.into_iter().collect::<Option<Vec<_>>>().ok_or(AppError::OutcomeUnknown)?;
+    if results.iter().all(|decided| matches!(decided, Decided::Postponed)) {
+        return Err(AppError::Overloaded);
+    }
+    let state_of = |name: &&EndUserId| Some((EndUserId::clone(name), Arc::clone(done.states.get(*name)?)));
+    let states = end_users.iter().filter_map(state_of).collect();
+    Ok(Written { results, feed_seq: done.feed_seq, states })
 }

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use crate::app::auth::Scope;
 use crate::app::catalogue::{CatalogueChange, Changed};
 use crate::app::clock;
+use crate::app::error::AppError;
 use crate::http::body::{Json, changed, json};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
@@ -72,9 +73,8 @@ pub async fn create_feature(
     let feature = checked_feature(body.value)?;
     let change = CatalogueChange::CreateFeature { feature_key, name, feature };
     let done = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Feature(key) = &done.changed else { unreachable!("the change creates a feature") };
-    let row = state.app.feature(principal.environment_id, key).await?;
-    Ok(changed(StatusCode::CREATED, &FeatureOut::new(&row), &done))
+    let Changed::Feature(row) = &done.changed else { unreachable!("the change creates a feature") };
+    Ok(changed(StatusCode::CREATED, &FeatureOut::new(row), &done))
 }
 
 fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
@@ -177,8 +177,8 @@ pub async fn get_feature(
     segment: Segment,
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogRead)?;
-    let key = FeatureKey::new(&segment.0)
-        .map_err(|_| crate::app::error::AppError::NotFound(format!("there is no feature {}", segment.0)))?;
+    let key =
+        FeatureKey::new(&segment.0).map_err(|_| AppError::NotFound(format!("there is no feature {}", segment.0)))?;
     let row = state.app.feature(principal.environment_id, &key).await?;
     Ok(json(StatusCode::OK, &FeatureOut::new(&row)))
 }

@@ -65,9 +65,8 @@ pub async fn create_topup_package(
     let identity = body.identity(&principal, "create_topup_package", None)?;
     let change = CatalogueChange::CreatePackage(body.value.checked()?);
     let done = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Package(id) = &done.changed else { unreachable!("the change creates a package") };
-    let row = state.app.package(principal.environment_id, *id).await?;
-    Ok(changed(StatusCode::CREATED, &PackageOut::new(&row), &done))
+    let Changed::Package(row) = &done.changed else { unreachable!("the change creates a package") };
+    Ok(changed(StatusCode::CREATED, &PackageOut::new(row), &done))
 }
 
 /// `PUT /v1/topup_packages/{package_id}`
@@ -82,8 +81,8 @@ pub async fn replace_topup_package(
     let identity = body.identity(&principal, &format!("replace_topup_package {id}"), None)?;
     let change = CatalogueChange::ReplacePackage(id, body.value.checked()?);
     let done = state.app.change_catalogue(&principal, &change, identity).await?;
-    let row = state.app.package(principal.environment_id, id).await?;
-    Ok(changed(StatusCode::OK, &PackageOut::new(&row), &done))
+    let Changed::Package(row) = &done.changed else { unreachable!("the change replaces a package") };
+    Ok(changed(StatusCode::OK, &PackageOut::new(row), &done))
 }
 
 /// `DELETE /v1/topup_packages/{package_id}`
@@ -96,8 +95,8 @@ pub async fn archive_topup_package(
     let id: PackageId = segment.id("top-up package")?;
     // Archiving twice is archiving once: it needs no key.
     let done = state.app.change_catalogue(&principal, &CatalogueChange::ArchivePackage(id), None).await?;
-    let row = state.app.package(principal.environment_id, id).await?;
-    Ok(changed(StatusCode::OK, &PackageOut::new(&row), &done))
+    let Changed::Package(row) = &done.changed else { unreachable!("the change archives a package") };
+    Ok(changed(StatusCode::OK, &PackageOut::new(row), &done))
 }
 
 /// `GET /v1/topup_packages/{package_id}`

@@ -58,9 +58,8 @@ pub async fn create_plan(
     let PlanKindJson::Base = body.value.kind.unwrap_or(PlanKindJson::Base);
     let change = CatalogueChange::CreatePlan { name: name(&body.value.name)?, kind: PlanKind::Base };
     let done = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Plan(id) = &done.changed else { unreachable!("the change creates a plan") };
-    let row = state.app.plan(principal.environment_id, *id).await?;
-    Ok(changed(StatusCode::CREATED, &PlanOut::new(&row), &done))
+    let Changed::Plan(row) = &done.changed else { unreachable!("the change creates a plan") };
+    Ok(changed(StatusCode::CREATED, &PlanOut::new(row), &done))
 }
 
 /// `GET /v1/plans`
@@ -177,9 +176,8 @@ pub async fn create_variant(
     let variant = checked_variant(&state, principal.environment_id, plan_id, body.value).await?;
     let change = CatalogueChange::CreateVariant { name, variant };
     let done = state.app.change_catalogue(&principal, &change, identity).await?;
-    let Changed::Variant(id) = &done.changed else { unreachable!("the change creates a variant") };
-    let row = state.app.variant(principal.environment_id, *id).await?;
-    Ok(changed(StatusCode::CREATED, &VariantOut::new(&row), &done))
+    let Changed::Variant(row) = &done.changed else { unreachable!("the change creates a variant") };
+    Ok(changed(StatusCode::CREATED, &VariantOut::new(row), &done))
 }
 
 async fn checked_variant(

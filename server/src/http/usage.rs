@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::auth::{Principal, Scope};
 use crate::app::decide::{Decided, Submission};
+use crate::app::error::AppError;
 use crate::app::named::UsageRead;
 use crate::app::{clock, submission};
 use crate::http::account::AccountJson;
@@ -192,8 +193,10 @@ pub async fn record_usage_batch(
     });
     let written = join_all(writes).await;
     if written.iter().all(|(_, written)| written.is_err()) {
-        let error = written.into_iter().find_map(|(_, written)| written.err());
-        return Err(error.expect("a batch has at least one event").into());
+        let errors: Vec<AppError> = written.into_iter().filter_map(|(_, written)| written.err()).collect();
+        // Where one lane may have written, nobody is told that nothing was done.
+        let unknown = errors.iter().position(|error| matches!(error, AppError::OutcomeUnknown)).unwrap_or_default();
+        return Err(errors.into_iter().nth(unknown).expect("a batch has at least one event").into());
     }
     let mut results: Vec<Option<ResultJson>> = (0..count).map(|_| None).collect();
     for (places, written) in written {

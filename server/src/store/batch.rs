@@ -11,6 +11,7 @@ use quotastack_core::ledger::topup::Topup;
 use quotastack_core::subscription::{Subscription, SubscriptionStatus};
 use quotastack_core::time::Timestamp;
 
+use crate::fault::{self, Point};
 use crate::store::accounts::{BlockNotes, ending_name};
 use crate::store::entries::{CauseColumns, allocations_to_json, detail_to_json};
 use crate::store::requests::RequestPeriod;
@@ -153,6 +154,7 @@ impl Tx {
         .bind(column(rows, |(_, stamp)| signed(*stamp)))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterAccounts);
         Ok(())
     }
 
@@ -211,6 +213,7 @@ impl Tx {
         .bind(column(rows, |(_, block, _)| block.lot.ended.map(ending_name)))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterBlocks);
         Ok(())
     }
 
@@ -237,6 +240,7 @@ impl Tx {
         .bind(column(rows, |(_, subscription)| to_json(subscription).to_string()))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterSubscriptions);
         Ok(())
     }
 
@@ -288,6 +292,7 @@ impl Tx {
         .bind(column(rows, |(_, entry)| detail_to_json(&entry.body).map(|detail| detail.to_string())))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterEntries);
         Ok(())
     }
 
@@ -307,6 +312,7 @@ impl Tx {
         .bind(column(rows, |(.., reason)| (*reason).to_owned()))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterReasons);
         Ok(())
     }
 
@@ -356,6 +362,7 @@ impl Tx {
         .bind(column(rows, |(_, stamp, _)| signed(*stamp)))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterUsage);
         Ok(())
     }
 
@@ -382,6 +389,7 @@ impl Tx {
         .bind(column(&kinds, |kind| kind["data"].to_string()))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterEvents);
         Ok(())
     }
 
@@ -408,6 +416,7 @@ impl Tx {
         .bind(column(rows, |row| to_json(row.outcome).to_string()))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterRequests);
         Ok(())
     }
 }

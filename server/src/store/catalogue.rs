@@ -85,22 +85,23 @@ impl Tx {
         Ok(())
     }
 
-    /// The stored answer to a catalogue request with this key in the last 30 days: (hash of the request, answer).
+    /// The stored answer to a catalogue request with this key in the last 30 days: (hash of the request, answer, when).
     pub async fn find_catalogue_request(
         &mut self,
         environment_id: EnvironmentId,
         key_hash: &[u8; 16],
         real_now: Timestamp,
-    ) -> sqlx::Result<Option<(Vec<u8>, serde_json::Value)>> {
-        sqlx::query_as(
-            "select request_hash, answer from catalogue_requests
+    ) -> sqlx::Result<Option<(Vec<u8>, serde_json::Value, Timestamp)>> {
+        let found: Option<(Vec<u8>, serde_json::Value, Ts)> = sqlx::query_as(
+            "select request_hash, answer, created_at from catalogue_requests
              where environment_id = $1 and key_hash = $2 and created_at > $3",
         )
         .bind(environment_id.0)
         .bind(key_hash.as_slice())
         .bind(Ts(known_since(real_now)))
         .fetch_optional(self.connection())
-        .await
+        .await?;
+        Ok(found.map(|(request_hash, answer, created_at)| (request_hash, answer, created_at.0)))
     }
 
     /// Stores the answer to a catalogue request.

@@ -4,6 +4,7 @@ use quotastack_core::catalogue::{Access, Feature};
 use quotastack_core::ids::FeatureKey;
 use quotastack_core::pricing::{Price, PriceVersion};
 use quotastack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -19,7 +20,7 @@ macro_rules! select_features {
 }
 
 /// A feature with what only people read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FeatureRow {
     /// Its key.
     pub feature_key: FeatureKey,

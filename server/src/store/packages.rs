@@ -3,6 +3,7 @@
 use quotastack_core::catalogue::TopupPackage;
 use quotastack_core::ids::PackageId;
 use quotastack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, Ts, from_json, to_json};
 
 /// A top-up package.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PackageRow {
     /// Its id.
     pub package_id: PackageId,

@@ -3,6 +3,7 @@
 use quotastack_core::catalogue::{PlanKind, Variant};
 use quotastack_core::ids::{PlanId, VariantId};
 use quotastack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, Ts, from_json, name_of, named, to_json};
 
 /// A plan.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlanRow {
     /// Its id.
     pub plan_id: PlanId,
@@ -24,7 +25,7 @@ pub struct PlanRow {
 }
 
 /// One version of a variant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VariantRow {
     /// The variant's id.
     pub variant_id: VariantId,

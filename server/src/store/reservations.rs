@@ -9,6 +9,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::fault::{self, Point};
 use crate::store::batch::{BatchPlace, column};
 use crate::store::tx::Tx;
 use crate::store::types::{LaneId, end_user_id, from_json, name_of, to_json};
@@ -135,6 +136,7 @@ impl Tx {
         .bind(column(rows, |row| hold_of(row).and_then(|hold| hold.counted).map(|(_, units)| units.get())))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterReservations);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use quotastack_core::ledger::topup::Topup;
 use sqlx::Row;
 use uuid::Uuid;
 
+use crate::fault::{self, Point};
 use crate::store::batch::{BatchPlace, column};
 use crate::store::tx::Tx;
 use crate::store::types::{LaneId, end_user_id, from_json, to_json};
@@ -114,6 +115,7 @@ impl Tx {
         .bind(column(rows, |(_, topup)| to_json(topup).to_string()))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterTopups);
         Ok(())
     }
 }

@@ -5,13 +5,16 @@
 
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use crate::store::types::EnvironmentId;
 
 /// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end of a dropped transaction may take, before its connection is closed instead.
+const ROLLBACK_MAX: Duration = Duration::from_secs(10);
 /// `serialization_failure`, `deadlock_detected`, `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`,
 /// `idle_in_transaction_session_timeout`, `lock_not_available`, `query_canceled` (our own `statement_timeout`).
 const RETRYABLE_SQLSTATES: [&str; 8] = ["40001", "40P01", "57P01", "57P02", "57P03", "25P03", "55P03", "57014"];
@@ -23,8 +26,12 @@ pub struct Store {
 }
 
 /// A transaction of one environment (or of the operator); rolled back unless committed.
+///
+/// Not sqlx's: that one gives a connection back as it is if it is dropped while it begins, with an open transaction of
+/// another environment, and waits for ever for one that has gone silent.
 pub struct Tx {
-    inner: Transaction<'static, Postgres>,
+    /// `None` once it has ended.
+    connection: Option<PoolConnection<Postgres>>,
 }
 
 impl Store {
@@ -73,9 +80,10 @@ impl Store {
     }
 
     async fn begin_with(&self, statement: String) -> sqlx::Result<Tx> {
+        let mut tx = Tx { connection: Some(self.pool.acquire().await?) };
         // Nothing of a caller is in the statement: role names are fixed, the id is an integer.
-        let inner = self.pool.begin_with(AssertSqlSafe(statement).into_sql_str()).await?;
-        Ok(Tx { inner })
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(tx.connection()).await?;
+        Ok(tx)
     }
 
     /// Closes all connections after their transactions.
@@ -87,17 +95,35 @@ impl Store {
 impl Tx {
     /// The connection, for statements.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.inner
+        self.connection.as_mut().expect("whoever ends a transaction consumes it")
     }
 
     /// Makes it durable. An error leaves open whether it is.
     pub async fn commit(self) -> sqlx::Result<()> {
-        self.inner.commit().await
+        self.end("commit").await
     }
 
     /// Ends it without a trace, and with it its locks.
     pub async fn rollback(self) -> sqlx::Result<()> {
-        self.inner.rollback().await
+        self.end("rollback").await
+    }
+
+    async fn end(mut self, statement: &'static str) -> sqlx::Result<()> {
+        sqlx::raw_sql(statement).execute(self.connection()).await?;
+        self.connection = None;
+        Ok(())
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        tokio::spawn(async move {
+            let rollback = sqlx::raw_sql("rollback").execute(&mut *connection);
+            if !matches!(tokio::time::timeout(ROLLBACK_MAX, rollback).await, Ok(Ok(_))) {
+                connection.close_on_drop();
+            }
+        });
     }
 }
 

@@ -6,6 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::fault::{self, Point};
 use crate::store::batch::{BatchPlace, column};
 use crate::store::tx::Tx;
 use crate::store::types::{LaneId, Ts, credits, signed, unsigned};
@@ -64,6 +65,7 @@ impl Tx {
         .bind(column(rows, |(_, stamp, _)| signed(*stamp)))
         .execute(self.connection())
         .await?;
+        fault::reach(Point::AfterVoids);
         Ok(())
     }
 }

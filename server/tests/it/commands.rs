@@ -1,71 +1,20 @@
 //! The program itself, as processes: `dev`, `serve`, and what an operator types.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::Output;
 
 use quotastack_server::store::types::EnvironmentId;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::due::{events, grant_to_all, set_clock_and_die};
-use crate::support::client::Client;
 use crate::support::cluster::fresh_database;
+use crate::support::process::{ANY_PORT, Running, program, serve_command};
 use crate::support::scratch::scratch_dir;
 use crate::support::wait::until;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_quotastack-server");
-const ANY_PORT: &str = "127.0.0.1:0";
-
-fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(args).env_remove("DATABASE_URL").stdin(Stdio::null());
-    command
-}
-
-/// A server that runs; killed when dropped.
-struct Running {
-    child: Child,
-    ready: Value,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
-        assert_eq!(ready["event"], "ready");
-        Self { child, ready }
-    }
-
-    fn dev(dir: &Path) -> Self {
-        Self::start(&mut program(&["dev", "--http", ANY_PORT, "--quic", ANY_PORT, "--data-dir", dir.to_str().unwrap()]))
-    }
-
-    fn text(&self, name: &str) -> &str {
-        self.ready[name].as_str().unwrap()
-    }
-
-    fn client(&self, key: &str) -> Client {
-        Client::new(self.text("http"), Some(key))
-    }
-
-    /// Asks it to stop, and how it ended.
-    async fn stop(&mut self, signal: Signal) -> ExitStatus {
-        kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), signal).unwrap();
-        until("the server has ended", async || self.child.try_wait().unwrap()).await
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// What a command printed: a JSON value per line.
 fn printed(output: &Output) -> Vec<Value> {
@@ -213,7 +162,8 @@ async fn an_operator_sets_up_a_database_a_tenant_and_keys_and_serves_them() {
     assert!(!listed.to_string().contains(secret), "a list shows the secret");
 
     let dir = scratch_dir();
-    let (mut server, client) = serve(&url, dir.path(), secret);
+    let mut server = Running::start(&mut serve_command(&url, dir.path()));
+    let client = server.client(secret);
     client.get("/v1/end_users/u/credits").await.is(200);
     client.get("/v1/features").await.refused(403, "forbidden");
     assert_eq!(printed(&run(&["key", "revoke", key_id])), [json!({"key_id": key_id, "event": "revoked"})]);
@@ -276,20 +226,4 @@ async fn empty_database() -> String {
     let empty = "drop schema public cascade; create schema public";
     sqlx::raw_sql(empty).execute(&mut owner).await.unwrap();
     db.url
-}
-
-/// A server for production over this database, with a certificate made for the test.
-fn serve_command(url: &str, dir: &Path) -> Command {
-    quotastack_server::sync::tls::Identity::self_signed(dir).unwrap();
-    let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-    let mut command = program(&["serve", "--http", ANY_PORT, "--quic", ANY_PORT]);
-    command.args(["--tls-cert", &file("server.pem"), "--tls-key", &file("server.key")]).env("DATABASE_URL", url);
-    command
-}
-
-/// The same, running, and a client with this key.
-fn serve(url: &str, dir: &Path, key: &str) -> (Running, Client) {
-    let server = Running::start(&mut serve_command(url, dir));
-    let client = server.client(key);
-    (server, client)
 }

@@ -12,6 +12,7 @@
 //! - `isolation`: what SQL itself holds
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
 //! - `usage_list`, `usage_summary`: reading usage and the ledger
+//! - `crash`: the server and Postgres killed at every point around a commit
 //! - `link`: the link to sidecars, frame by frame
 //! - `commands`: the program as processes
 //! - `verify`: the whole ledger held against its entries
@@ -25,6 +26,8 @@ mod cases;
 mod commands;
 mod corrections;
 mod coverage;
+#[cfg(debug_assertions)]
+mod crash;
 mod due;
 mod edges;
 mod idempotency;

@@ -15,10 +15,11 @@ use quotastack_server::app::decide::{Decided, Submission};
 use quotastack_server::app::{clock, submission};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::client::Client;
 use crate::support::server::TestServer;
+use crate::support::workload::{Caller, Door, Ledger, set_up};
 
 const CLIENTS: u64 = 64;
 const EVENTS_EACH: u64 = 8;
@@ -88,6 +89,37 @@ async fn many_clients_at_once_add_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_at_once_add_up_where_the_database_is_serializable() {
     sums_are_exact(TestServer::start_serializable().await).await;
+}
+
+/// Every kind of write from all clients at once, on one account and then each on its own.
+async fn every_kind_adds_up(server: TestServer) {
+    let variant = set_up(&server.live).await;
+    let mut sum = Ledger::default();
+    for on_one in [true, false] {
+        let mut clients = JoinSet::new();
+        for number in 0..CLIENTS {
+            let name = format!("{}-{number}", if on_one { "one" } else { "many" });
+            let user = if on_one { "one" } else { name.as_str() };
+            let mut caller = Caller::new(&name, user, &variant, Door::to(&server.live), number);
+            clients.spawn(async move {
+                caller.episode().await;
+                caller.repeat().await;
+                caller.into_ledger()
+            });
+        }
+        sum = clients.join_all().await.into_iter().fold(sum, Ledger::and);
+    }
+    sum.must_be_all_of(&server.db.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_write_of_many_clients_at_once_adds_up() {
+    every_kind_adds_up(TestServer::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_write_adds_up_where_the_database_is_serializable() {
+    every_kind_adds_up(TestServer::start_serializable().await).await;
 }
 
 async fn poison(server: &TestServer) {
@@ -177,15 +209,20 @@ async fn among_many_requests_only_the_poisoned_ones_are_told_of_an_internal_erro
     assert_eq!(account["balance"], -i64::try_from(CLIENTS - 4).unwrap());
 }
 
-/// Ends connections of the server, a random half of them each time, until it is stopped; counts them.
-async fn kill_connections(mut owner: PgConnection, killed: Arc<AtomicI64>) {
+/// Ends connections of the server, at this pace a random half of them, until it is stopped; counts them.
+pub(crate) fn kill_connections(mut owner: PgConnection, pace: Duration) -> (JoinHandle<()>, Arc<AtomicI64>) {
     let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                where application_name = 'quotastack-server' and datname = current_database() and random() < 0.5";
-    let mut pace = tokio::time::interval(Duration::from_millis(10));
-    loop {
-        pace.tick().await;
-        killed.fetch_add(sqlx::query_scalar(sql).fetch_one(&mut owner).await.unwrap(), Ordering::Relaxed);
-    }
+    let killed = Arc::new(AtomicI64::new(0));
+    let counter = Arc::clone(&killed);
+    let killer = tokio::spawn(async move {
+        let mut pace = tokio::time::interval(pace);
+        loop {
+            pace.tick().await;
+            counter.fetch_add(sqlx::query_scalar(sql).fetch_one(&mut owner).await.unwrap(), Ordering::Relaxed);
+        }
+    });
+    (killer, killed)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,8 +238,7 @@ async fn connections_die_where_the_database_is_serializable() {
 async fn connections_die(server: TestServer) {
     const REQUESTS: u64 = 500;
     create_feature(&server.live).await;
-    let killed = Arc::new(AtomicI64::new(0));
-    let killer = tokio::spawn(kill_connections(server.owner().await, Arc::clone(&killed)));
+    let (killer, killed) = kill_connections(server.owner().await, Duration::from_millis(10));
     let gate = Arc::new(tokio::sync::Semaphore::new(32));
     let mut requests = JoinSet::new();
     for number in 0..REQUESTS {

@@ -4,15 +4,19 @@
 //! - `server`: a server in this process over such a database, with a tenant and keys
 //! - `client`: requests; every answer is held against `contract`, which is openapi.yaml
 //! - `peer`: a sidecar's end of the link, reduced to frames
+//! - `process`: the program itself as processes
 //! - `scratch`: temporary directories that the user of Postgres can enter
 //! - `usage`: random histories of usage, and what the ledger says of them
 //! - `wait`: poll a condition until a deadline
+//! - `workload`: every kind of write, and plain sums of what must come of them
 
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod contract;
 pub(crate) mod peer;
+pub(crate) mod process;
 pub(crate) mod scratch;
 pub(crate) mod server;
 pub(crate) mod usage;
 pub(crate) mod wait;
+pub(crate) mod workload;

@@ -68,6 +68,7 @@ fn state(stamp: u64, remaining: i64) -> AccountState {
         origin: None,
         cap_group: None,
         ended: None,
+        claw_back: Credits::ZERO,
     });
     state
 }

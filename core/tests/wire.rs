@@ -80,6 +80,7 @@ fn state() -> AccountState {
         origin: Some(Origin { subscription_id, variant_id: VariantId::from_uuid(uuid(3)), template: 2 }),
         cap_group: Some(CapGroup::new("daily").unwrap()),
         ended: None,
+        claw_back: Credits::ZERO,
     };
     let subscription = Subscription {
         id: subscription_id,

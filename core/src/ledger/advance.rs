@@ -19,7 +19,7 @@ pub struct Instant {
     pub holds: Vec<Hold>,
     /// Subscriptions that ended, with their last state.
     pub ended: Vec<Subscription>,
-    /// Claw-back debts lowered by what came back to their blocks.
+    /// What came back to refunded lots and paid their claw-back.
     pub clawed_back: Vec<Settlement>,
     /// What left lots that are over.
     pub leaving: Vec<Leaving>,
@@ -55,11 +55,11 @@ fn pass<L: HasLot>(wallet: &mut Wallet<L>, at: Timestamp) -> Instant {
     let mut instant = Instant { at, ..Instant::default() };
     instant.holds = wallet.holds.extract_if(.., |hold| hold.expires_at <= at).collect();
     for hold in &instant.holds {
-        wallet.give_back(hold);
+        instant.clawed_back.extend(wallet.give_back(hold));
     }
     let is_over = |subscription: &mut Subscription| subscription.is_over(at);
     instant.ended = wallet.subscriptions.extract_if(.., is_over).map(|subscription| subscription.at(at)).collect();
-    (instant.clawed_back, instant.leaving) = wallet.sweep();
+    instant.leaving = wallet.sweep();
     let lots = wallet.lots.iter().map(HasLot::lot).enumerate();
     let starting = lots.filter(|(_, lot)| lot.effective_at == at && lot.remaining.is_positive());
     instant.started = starting.map(|(index, lot)| (index, lot.remaining)).collect();

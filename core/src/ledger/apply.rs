@@ -51,7 +51,7 @@ pub fn apply(
         Command::Consume(event) => usage::consume(&mut book, catalogue, event),
         Command::Void(order) => void::void(&mut book, order, known.usage, known.void),
         Command::Reserve(order) => reserve::reserve(&mut book, catalogue, order),
-        Command::Commit(order) => commit::commit(&mut book, catalogue, order, known.usage),
+        Command::Commit(order) => commit::commit(&mut book, catalogue, order),
         Command::Release(id) => reserve::release(&mut book, *id),
         Command::Extend(order) => reserve::extend(&mut book, order),
         Command::Adjust(order) => correct::adjust(&mut book, order),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
 use crate::ids::{BlockId, CapGroup, FeatureKey, SubscriptionId, VariantId};
+use crate::ledger::debt::DebtOf;
 use crate::time::Timestamp;
 
 /// Where credit came from.
@@ -41,8 +42,8 @@ pub struct Origin {
 pub enum Ending {
     /// A person voided it.
     Voided,
-    /// Its payment was refunded. What comes back first lowers the claw-back debt of this block.
-    Refunded(BlockId),
+    /// Its payment was refunded.
+    Refunded,
 }
 
 /// How credit leaves a block that is over.
@@ -83,6 +84,8 @@ pub struct Lot {
     pub cap_group: Option<CapGroup>,
     /// How it was ended before its time.
     pub ended: Option<Ending>,
+    /// What refunds made owed for credit of it that was spent or held. What comes back to it pays that first.
+    pub claw_back: Credits,
 }
 
 impl Lot {
@@ -159,6 +162,16 @@ impl Lot {
             && self.origin == other.origin
             && self.cap_group == other.cap_group
             && self.ended == other.ended
+            && self.claw_back.is_zero()
+            && other.claw_back.is_zero()
+    }
+
+    /// Pays `amount` of a debt out of its free credit.
+    pub(super) fn pay(&mut self, of: &DebtOf, amount: Credits) {
+        self.remaining -= amount;
+        if *of == DebtOf::Correction {
+            self.claw_back -= amount.min(self.claw_back);
+        }
     }
 }
 

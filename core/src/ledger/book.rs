@@ -11,7 +11,6 @@ use crate::ledger::account::Account;
 use crate::ledger::advance::{Instant, advance};
 use crate::ledger::block::{Block, Exit};
 use crate::ledger::command::Request;
-use crate::ledger::debt::DebtOf;
 use crate::ledger::entry::{Allocation, Cause, Entry, EntryBody, EntryKind, Hash};
 use crate::ledger::event::{Event, EventKind};
 use crate::ledger::hold::Hold;
@@ -137,16 +136,12 @@ impl<'a> Book<'a> {
         self.effects.reasons.push((self.account.seq, reason.to_owned()));
     }
 
-    /// Adds a debt, if it is more than nothing, with its entry and, where it rose from 0, its event.
-    pub(crate) fn owe(&mut self, of: DebtOf, amount: Credits, cause: Cause, effective_at: Timestamp, notify: bool) {
+    /// Adds the debt that `body` speaks of, if it is more than nothing, and where it rose from 0 its event.
+    pub(crate) fn owe(&mut self, body: EntryBody, notify: bool) {
+        let (of, amount) = body.owed.clone().expect("a debt says what is owed");
         if !amount.is_positive() {
             return;
         }
-        let body = EntryBody {
-            amount: -amount,
-            owed: Some((of.clone(), amount)),
-            ..EntryBody::new(EntryKind::Debt, cause, effective_at)
-        };
         let seq = self.write(body);
         let feature_key = of.feature().cloned();
         if self.account.wallet.debts.raise(of, amount, seq) {
@@ -160,10 +155,11 @@ impl<'a> Book<'a> {
         remaining.checked_add(amount).map(|_| ())
     }
 
-    /// After credit came free: what belongs to blocks that are over leaves them, the rest pays open debts.
-    pub(crate) fn after_return(&mut self) {
+    /// After credit came free, of which claw-backs have taken `clawed_back`: what belongs to blocks that are over
+    /// leaves them, the rest pays open debts.
+    pub(crate) fn after_return(&mut self, clawed_back: Vec<Settlement>) {
         let mut wallet = std::mem::take(&mut self.account.wallet);
-        let (clawed_back, leaving) = wallet.sweep();
+        let leaving = wallet.sweep();
         let settled = wallet.settle();
         let instant = Instant { at: wallet.time, clawed_back, leaving, settled, ..Instant::default() };
         self.write_instant(&mut wallet, instant);

@@ -5,7 +5,7 @@
 
 use crate::catalogue::{Catalogue, OveragePolicy};
 use crate::credits::{Credits, Units};
-use crate::ids::{IdempotencyKey, ReservationId};
+use crate::ids::IdempotencyKey;
 use crate::ledger::book::Book;
 use crate::ledger::command::{Commit, OverCommit, Usage};
 use crate::ledger::debt::DebtOf;
@@ -25,35 +25,26 @@ struct Charge {
     owed: Credits,
 }
 
-/// The key under which the usage of a commit after the reservation's end is recorded: there is at most one.
-pub fn late_key(id: ReservationId) -> IdempotencyKey {
-    IdempotencyKey::new(&format!("late:{id}")).expect("an id is part of an idempotency key")
-}
-
-/// Commits `order`. `known` is the usage recorded before by a late commit of the same reservation.
-pub(super) fn commit(
-    book: &mut Book<'_>,
-    catalogue: &Catalogue,
-    order: &Commit,
-    known: Option<&UsageRecord>,
-) -> Result<Outcome, Refusal> {
+/// Commits `order`.
+pub(super) fn commit(book: &mut Book<'_>, catalogue: &Catalogue, order: &Commit) -> Result<Outcome, Refusal> {
     let id = order.reservation_id;
     let reservation = match open_reservation(book.account, id) {
-        Err(Refusal::ReservationExpired(_)) if order.debit_late => return debit_late(book, catalogue, order, known),
+        Err(Refusal::ReservationExpired(_)) if order.debit_late => return debit_late(book, catalogue, order),
         other => other?.clone(),
     };
     let charge = decide(book, &reservation, order)?;
     let record = take(book, &reservation, order, &charge)?;
-    if order.is_final {
-        close(book, id, ReservationStatus::Committed);
+    let clawed_back = if order.is_final {
+        close(book, id, ReservationStatus::Committed)
     } else {
         book.note_hold(id);
-    }
+        Vec::new()
+    };
     // The rest is free now; and credit that came after the reserve pays what it could not cover.
-    book.after_return();
+    book.after_return(clawed_back);
     let reservation = book.account.reservation(id).expect("the reservation was just committed").clone();
     let record = UsageRecord { totals: book.account.totals, ..record };
-    Ok(Outcome::Committed { reservation, record, replayed: false })
+    Ok(Outcome::Committed { reservation, record })
 }
 
 fn decide(book: &mut Book<'_>, reservation: &Reservation, order: &Commit) -> Result<Charge, Refusal> {
@@ -96,7 +87,7 @@ fn take(
     let Charge { cost, from_hold, drawn, owed } = *charge;
     let charged = from_hold + drawn + owed;
     let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
-    let committed_cost = reservation.committed_cost.checked_add(cost)?;
+    let committed_cost = reservation.committed_cost.checked_add(charged)?;
     let Reservation { id, feature_key, quote, created_at, .. } = reservation;
 
     let drawn = book.account.wallet.burn(feature_key, drawn, book.now());
@@ -138,7 +129,7 @@ fn take(
         ..EntryBody::new(EntryKind::Commit, cause.clone(), *created_at)
     });
     let notify = quote.overage_policy == OveragePolicy::Notify;
-    book.owe(DebtOf::Feature(feature_key.clone()), owed, cause, *created_at, notify);
+    book.owe(EntryBody::debt(DebtOf::Feature(feature_key.clone()), owed, cause, *created_at), notify);
     book.account.lifetime_consumed = lifetime_consumed;
     let reservation = book.account.reservation_mut(*id).expect("the reservation is open");
     let units = reservation.committed_units.get() + order.units.get();
@@ -146,7 +137,7 @@ fn take(
     reservation.committed_cost = committed_cost;
     Ok(UsageRecord {
         id: order.usage_id,
-        key: IdempotencyKey::new(&order.usage_id.to_string()).expect("an id is an idempotency key"),
+        key: own_key(order),
         fingerprint: [0; 16],
         feature_key: feature_key.clone(),
         units: order.units,
@@ -166,17 +157,12 @@ fn take(
     })
 }
 
-/// A commit after the reservation's end, as ordinary usage linked to it. One per reservation.
-fn debit_late(
-    book: &mut Book<'_>,
-    catalogue: &Catalogue,
-    order: &Commit,
-    known: Option<&UsageRecord>,
-) -> Result<Outcome, Refusal> {
+/// A commit after the reservation's end, as ordinary usage linked to it.
+fn debit_late(book: &mut Book<'_>, catalogue: &Catalogue, order: &Commit) -> Result<Outcome, Refusal> {
     let reservation = book.account.reservation(order.reservation_id).expect("the reservation has expired").clone();
     let usage = Usage {
         id: order.usage_id,
-        key: late_key(reservation.id),
+        key: own_key(order),
         feature_key: reservation.feature_key.clone(),
         units: order.units,
         properties: reservation.properties.clone(),
@@ -184,13 +170,11 @@ fn debit_late(
         on_insufficient: None,
         admitted_at: None,
     };
-    if let Some(known) = known {
-        return if known.fingerprint == usage.fingerprint() {
-            Ok(Outcome::Committed { reservation, record: known.clone(), replayed: true })
-        } else {
-            Err(Refusal::IdempotencyConflict)
-        };
-    }
     let record = usage::charge(book, catalogue, &usage, Some(reservation.id))?;
-    Ok(Outcome::Committed { reservation, record, replayed: false })
+    Ok(Outcome::Committed { reservation, record })
+}
+
+/// The key of the usage that a commit records: a repeat of the commit is known by its request.
+fn own_key(order: &Commit) -> IdempotencyKey {
+    IdempotencyKey::new(&order.usage_id.to_string()).expect("an id is an idempotency key")
 }

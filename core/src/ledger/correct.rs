@@ -50,10 +50,7 @@ fn lower(book: &mut Book<'_>, order: &Adjust) -> Result<Outcome, Refusal> {
     let cost = -order.amount;
     let wallet = &book.account.wallet;
     if let Some(id) = order.block_id {
-        let block = book.account.block(id).ok_or(Refusal::BlockUnknown(id))?;
-        if block.lot.ended.is_some() {
-            return Err(Refusal::BlockEnded(id));
-        }
+        book.account.block(id).ok_or(Refusal::BlockUnknown(id))?;
     }
     let may_pay = |block: &crate::ledger::block::Block| match (order.block_id, &order.feature_key) {
         (Some(id), _) => block.id == id,
@@ -79,20 +76,24 @@ fn lower(book: &mut Book<'_>, order: &Adjust) -> Result<Outcome, Refusal> {
     let now = book.now();
     book.write(EntryBody { amount: -taken, allocations, ..EntryBody::new(EntryKind::Adjust, Cause::Adjustment, now) });
     book.give_reason(&order.reason);
-    book.owe(DebtOf::Adjustment, owed, Cause::Adjustment, now, false);
+    book.owe(EntryBody::debt(DebtOf::Correction, owed, Cause::Adjustment, now), false);
     // A debt without feature may meet credit that the order did not name.
-    book.after_return();
+    book.after_return(Vec::new());
     book.announce(now, EventKind::CreditsAdjusted { amount: order.amount });
     let (amount, block) = (order.amount, None);
     Ok(Outcome::Adjusted { amount, taken, owed, block, standing: book.standing() })
 }
 
-/// Ends a block: what is free leaves now, what is held leaves when it comes back.
+/// Ends a block: what is free leaves now, what is held leaves when it comes back. Once more changes nothing.
 pub(super) fn void_block(book: &mut Book<'_>, order: &VoidBlock) -> Result<Outcome, Refusal> {
     let id = order.block_id;
     let index = book.account.block_index(id).ok_or(Refusal::BlockUnknown(id))?;
     let now = book.now();
     let block = &mut book.account.wallet.lots[index];
+    if block.lot.ended == Some(Ending::Voided) {
+        let (block, withdrawn) = (block.clone(), Credits::ZERO);
+        return Ok(Outcome::BlockVoided { block, withdrawn, standing: book.standing() });
+    }
     if block.lot.has_ended(now) {
         return Err(Refusal::BlockEnded(id));
     }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{BlockId, FeatureKey};
+use crate::ids::FeatureKey;
 use crate::ledger::block::Lot;
 
 /// What a debt is for; an account has at most one debt for each.
@@ -13,10 +13,8 @@ use crate::ledger::block::Lot;
 pub enum DebtOf {
     /// Usage of this feature.
     Feature(FeatureKey),
-    /// A correction by a person.
-    Adjustment,
-    /// A refund of this block after some of it was spent.
-    ClawBack(BlockId),
+    /// No feature: a correction by a person, or the claw-back of a refund.
+    Correction,
 }
 
 impl DebtOf {
@@ -24,7 +22,7 @@ impl DebtOf {
     pub const fn feature(&self) -> Option<&FeatureKey> {
         match self {
             Self::Feature(feature) => Some(feature),
-            Self::Adjustment | Self::ClawBack(_) => None,
+            Self::Correction => None,
         }
     }
 
@@ -108,7 +106,7 @@ impl Debts {
         for debt in &mut self.0 {
             let amount = lot.free().min(debt.amount);
             if amount.is_positive() && debt.of.is_payable_by(lot) {
-                lot.remaining -= amount;
+                lot.pay(&debt.of, amount);
                 debt.amount -= amount;
                 paid.push((debt.of.clone(), amount));
             }

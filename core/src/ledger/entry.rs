@@ -15,7 +15,7 @@ use crate::ledger::debt::DebtOf;
 use crate::time::Timestamp;
 
 /// The version of the canonical bytes, their first byte.
-pub const CANONICAL_FORMAT: u8 = 2;
+pub const CANONICAL_FORMAT: u8 = 3;
 
 /// A BLAKE3 hash.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,7 +247,7 @@ pub struct EntryBody {
     pub kind: EntryKind,
     /// Signed change of the balance.
     pub amount: Credits,
-    /// Per block; empty where no block changed.
+    /// Per block; empty where no block changed. In the `debt` of a claw-back: the block, with 0.
     pub allocations: Vec<Allocation>,
     /// The blocks that a `grant` or an `adjust` made.
     pub granted: Vec<GrantedBlock>,
@@ -280,6 +280,11 @@ impl EntryBody {
             cause,
             effective_at,
         }
+    }
+
+    /// An entry that adds to a debt.
+    pub fn debt(of: DebtOf, amount: Credits, cause: Cause, effective_at: Timestamp) -> Self {
+        Self { amount: -amount, owed: Some((of, amount)), ..Self::new(EntryKind::Debt, cause, effective_at) }
     }
 
     /// Signed change of what holds have set aside.

@@ -52,6 +52,7 @@ pub(super) fn grant_one(book: &mut Book<'_>, grant: &Grant, kind: EntryKind, cau
         origin: None,
         cap_group: grant.cap_group.clone(),
         ended: None,
+        claw_back: Credits::ZERO,
     };
     let order = LotOrder { lot, accumulation_cap: grant.accumulation_cap };
     let mut granted = grant_lots(book, vec![order], kind, cause)?;
@@ -91,7 +92,7 @@ pub(crate) fn grant_lots(
         let (expired, withdrawn) = (Credits::ZERO, Credits::ZERO);
         book.account.wallet.insert(Block { id, granted: (seq, place), original, expired, withdrawn, lot });
     }
-    book.after_return();
+    book.after_return(Vec::new());
     Ok(granted)
 }
 

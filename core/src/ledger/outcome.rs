@@ -129,8 +129,6 @@ pub enum Outcome {
         reservation: Reservation,
         /// The usage.
         record: UsageRecord,
-        /// Whether the usage had been recorded before.
-        replayed: bool,
     },
     /// The balance was corrected.
     Adjusted {
@@ -197,12 +195,11 @@ impl Outcome {
             | Self::BlockVoided { standing, .. }
             | Self::ToppedUp { standing, .. }
             | Self::Refunded { standing, .. } => standing.version = version,
-            Self::Used { record, replayed: false } | Self::Committed { record, replayed: false, .. } => {
+            Self::Used { record, replayed: false } | Self::Committed { record, .. } => {
                 record.version = version;
             }
             Self::Voided { record, replayed: false } => record.standing.version = version,
             Self::Used { .. }
-            | Self::Committed { .. }
             | Self::Voided { .. }
             | Self::Subscribed { .. }
             | Self::OverrideSet { .. }

@@ -14,6 +14,7 @@ use crate::ledger::quote::quote;
 use crate::ledger::refusal::Refusal;
 use crate::ledger::reservation::{Reservation, ReservationStatus};
 use crate::ledger::usage::{check_overdraft, policy_of};
+use crate::ledger::wallet::Settlement;
 use crate::limits::{OPEN_HOLDS_MAX, RESERVATION_TTL_SECONDS_MAX};
 use crate::time::{MICROS_PER_SECOND, Timestamp};
 
@@ -104,19 +105,20 @@ pub(super) fn extend(book: &mut Book<'_>, order: &Extend) -> Result<Outcome, Ref
 /// Gives back all that an open reservation holds.
 pub(super) fn release(book: &mut Book<'_>, id: ReservationId) -> Result<Outcome, Refusal> {
     open_reservation(book.account, id)?;
-    close(book, id, ReservationStatus::Released);
-    book.after_return();
+    let clawed_back = close(book, id, ReservationStatus::Released);
+    book.after_return(clawed_back);
     let reservation = book.account.reservation(id).expect("the reservation was just closed").clone();
     Ok(Outcome::Reserved { reservation, standing: book.standing() })
 }
 
-/// Closes an open reservation and gives back what it holds. The caller lets what is free then go its way.
-pub(super) fn close(book: &mut Book<'_>, id: ReservationId, status: ReservationStatus) {
+/// Closes an open reservation and gives back what it holds; what claw-backs take of that. The caller lets the rest go
+/// its way.
+pub(super) fn close(book: &mut Book<'_>, id: ReservationId, status: ReservationStatus) -> Vec<Settlement> {
     let now = book.now();
     let wallet = &mut book.account.wallet;
     let index = wallet.holds.iter().position(|hold| hold.id == id).expect("an open reservation has its hold");
     let hold = wallet.holds.remove(index);
-    wallet.give_back(&hold);
+    let clawed_back = wallet.give_back(&hold);
     let allocations = given_back(wallet, &hold);
     let counted = uncounted(&hold);
     let reservation = book.account.reservation_mut(id).expect("the caller has seen the reservation");
@@ -127,6 +129,7 @@ pub(super) fn close(book: &mut Book<'_>, id: ReservationId, status: ReservationS
     if status == ReservationStatus::Released || !allocations.is_empty() || counted.is_some() {
         book.write(EntryBody { allocations, counted, ..EntryBody::new(EntryKind::Release, cause, now) });
     }
+    clawed_back
 }
 
 /// A reservation that is open.

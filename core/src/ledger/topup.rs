@@ -78,8 +78,9 @@ pub(super) fn top_up(book: &mut Book<'_>, order: &TopupOrder, known: Option<&Top
     Ok(Outcome::ToppedUp { topup, block: Some(block), standing: book.standing(), replayed: false })
 }
 
-/// Takes back what is free of a top-up's block. With `claw_back_spent`, what was spent of it, or is held, is owed; a
-/// hold that gives it back later lowers that debt. A refund of all that is left ends the block.
+/// Takes back what is free of a top-up's block. With `claw_back_spent`, what was spent of it, or is held, is owed; what
+/// comes back to the block later pays that first. For the rest goes what has expired, so that no late usage has it any
+/// more. A refund of all that is left ends the block.
 pub(super) fn refund(book: &mut Book<'_>, order: &Refund) -> Result<Outcome, Refusal> {
     let unknown = Refusal::TopupUnknown(order.topup_id);
     let mut topup = book.account.topup(order.topup_id).ok_or(unknown)?.clone();
@@ -89,36 +90,40 @@ pub(super) fn refund(book: &mut Book<'_>, order: &Refund) -> Result<Outcome, Ref
         return Err(Refusal::RefundOutOfRange { left });
     }
     let index = book.account.block_index(topup.block_id).expect("a top-up is loaded with its block");
-    let block = &mut book.account.wallet.lots[index];
-    let withdrawn = block.lot.free().min(amount);
+    let block = &book.account.wallet.lots[index];
+    let free = block.lot.free().min(amount);
     let spent_or_held = block.consumed() + block.lot.held - topup.clawed_back;
-    let owed = if order.claw_back_spent { (amount - withdrawn).min(spent_or_held) } else { Credits::ZERO };
-    let block_id = block.id;
-    let of = DebtOf::ClawBack(block_id);
-    let open = book.account.wallet.debts.total();
-    open.checked_add(owed)?;
+    let owed = if order.claw_back_spent { (amount - free).min(spent_or_held) } else { Credits::ZERO };
+    let revived = block.expired.min(amount - free - owed);
+    let withdrawn = free + revived;
+    let (block_id, has_started) = (block.id, block.lot.has_started(book.now()));
+    book.account.wallet.debts.total().checked_add(owed)?;
 
-    let now = book.now();
-    let block = &mut book.account.wallet.lots[index];
-    let counted = if block.lot.has_started(now) { withdrawn } else { Credits::ZERO };
-    block.lot.remaining -= withdrawn;
-    block.withdrawn += withdrawn;
-    if amount == left {
-        block.lot.ended = Some(Ending::Refunded(block_id));
+    let (now, cause) = (book.now(), Cause::Refund(topup.id));
+    if revived.is_positive() {
+        let allocations = vec![Allocation::of(block_id, revived)];
+        book.write(EntryBody { amount: revived, allocations, ..EntryBody::new(EntryKind::Expire, cause.clone(), now) });
     }
-    let body = EntryBody {
-        amount: -counted,
+    let ends = (amount == left).then_some(Ending::Refunded);
+    let block = &mut book.account.wallet.lots[index];
+    block.lot.remaining -= free;
+    block.expired -= revived;
+    block.withdrawn += withdrawn;
+    block.lot.ended = ends.or(block.lot.ended);
+    block.lot.claw_back += owed;
+    book.write(EntryBody {
+        amount: if has_started { -withdrawn } else { Credits::ZERO },
         allocations: vec![Allocation::of(block_id, -withdrawn)],
-        ends: (amount == left).then_some(Ending::Refunded(block_id)),
-        ..EntryBody::new(EntryKind::Refund, Cause::Refund(topup.id), book.now())
-    };
-    book.write(body);
-    book.owe(of, owed, Cause::Refund(topup.id), book.now(), false);
+        ends,
+        ..EntryBody::new(EntryKind::Refund, cause.clone(), now)
+    });
+    let debt = EntryBody::debt(DebtOf::Correction, owed, cause, now);
+    book.owe(EntryBody { allocations: vec![Allocation::of(block_id, Credits::ZERO)], ..debt }, false);
     topup.refunded += amount;
     topup.clawed_back += owed;
     book.save_topup(topup.clone());
-    book.announce(book.now(), EventKind::CreditsRefunded { topup_id: topup.id, block_id, withdrawn, owed });
-    // What the block still holds now stands under its new fate; nothing of it is free.
-    book.after_return();
+    book.announce(now, EventKind::CreditsRefunded { topup_id: topup.id, block_id, withdrawn, owed });
+    // More may be free than was asked for, and a debt without feature meets credit of other blocks.
+    book.after_return(Vec::new());
     Ok(Outcome::Refunded { topup, withdrawn, owed, standing: book.standing() })
 }

@@ -136,7 +136,7 @@ pub(super) fn charge(
         ..EntryBody::new(EntryKind::Usage, cause.clone(), effective_at)
     });
     let notify = policy == OveragePolicy::Notify;
-    book.owe(DebtOf::Feature(feature_key.clone()), owed, cause, effective_at, notify);
+    book.owe(EntryBody::debt(DebtOf::Feature(feature_key.clone()), owed, cause, effective_at), notify);
     book.account.lifetime_consumed = lifetime_consumed;
     Ok(UsageRecord {
         id: usage.id,

@@ -1,5 +1,7 @@
 //! Voids: a usage event is undone in reverse. Source: docs/ledger.md, "Void".
 
+use std::collections::BTreeMap;
+
 use crate::credits::Credits;
 use crate::ledger::book::Book;
 use crate::ledger::command::Void;
@@ -34,10 +36,13 @@ pub(super) fn void(
         .map(|(block, amount)| Allocation { debt: Some(of.clone()), ..Allocation::of(block, amount) })
         .collect();
     allocations.extend(usage.allocations.iter().map(|part| Allocation::of(part.block_id, part.amount)));
+    let mut returned_to = BTreeMap::new();
     for part in &allocations {
         let index = account.block_index(part.block_id).expect("the blocks that a void returns to are loaded");
         account.wallet.lots[index].lot.remaining += part.amount;
+        *returned_to.entry(index).or_default() += part.amount;
     }
+    let clawed_back = account.wallet.claw_back(returned_to);
     let counted = usage.counter.clone().map(|key| (key, -usage.units.get())).filter(|(_, units)| *units != 0);
     if let Some((key, units)) = &counted {
         account.wallet.counters.add(key, *units);
@@ -55,7 +60,7 @@ pub(super) fn void(
         book.give_reason(reason);
     }
     book.announce(now, EventKind::UsageVoided { usage_id: usage.id, amount: returned + debt_undone });
-    book.after_return();
+    book.after_return(clawed_back);
     let (usage_id, reason) = (usage.id, order.reason.clone());
     let record = VoidRecord { usage_id, reason, returned, debt_undone, seq, standing: book.standing() };
     Ok(Outcome::Voided { record, replayed: false })

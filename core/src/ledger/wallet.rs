@@ -197,44 +197,49 @@ impl<L: HasLot> Wallet<L> {
         self.holds.insert(index, hold);
     }
 
-    /// Gives back what a closed hold still held, and its place in its tier window.
-    pub(super) fn give_back(&mut self, hold: &Hold) {
+    /// Gives back what a closed hold still held, and its place in its tier window. What claw-backs take of it.
+    pub(super) fn give_back(&mut self, hold: &Hold) -> Vec<Settlement> {
         for part in &hold.parts {
             self.lots[part.lot].lot_mut().held -= part.amount;
         }
         if let Some((key, units)) = &hold.counted {
             self.counters.add(key, -units.get());
         }
+        self.claw_back(hold.parts.iter().map(|part| (part.lot, part.amount)))
     }
 
-    /// Free credit leaves lots that are over. What returns to a refunded block first lowers its claw-back debt.
-    pub fn sweep(&mut self) -> (Vec<Settlement>, Vec<Leaving>) {
-        let (mut clawed_back, mut leaving) = (Vec::new(), Vec::new());
-        for (index, lot) in self.lots.iter_mut().enumerate() {
-            if !lot.lot().has_ended(self.time) || !lot.lot().free().is_positive() {
-                continue;
-            }
-            if let Some(Ending::Refunded(block)) = lot.lot().ended {
-                let of = DebtOf::ClawBack(block);
-                let amount = self.debts.lower(&of, lot.lot().free());
-                if amount.is_positive() {
-                    lot.lot_mut().remaining -= amount;
-                    clawed_back.push(Settlement { lot: index, of, amount });
-                }
-            }
-            let amount = lot.lot().free();
+    /// Credit that has come back to lots, named in burn order, first pays what refunds of these lots made owed.
+    pub(super) fn claw_back(&mut self, returned: impl IntoIterator<Item = (usize, Credits)>) -> Vec<Settlement> {
+        let mut paid = Vec::new();
+        for (index, amount) in returned {
+            let lot = self.lots[index].lot_mut();
+            let amount = self.debts.lower(&DebtOf::Correction, amount.min(lot.claw_back));
             if amount.is_positive() {
-                lot.lot_mut().remaining -= amount;
-                let exit = match lot.lot().ended {
-                    None => Exit::Expired,
-                    Some(Ending::Voided) => Exit::Voided,
-                    Some(Ending::Refunded(_)) => Exit::Refunded,
-                };
-                lot.note_exit(exit, amount);
-                leaving.push(Leaving { lot: index, amount, exit });
+                lot.pay(&DebtOf::Correction, amount);
+                paid.push(Settlement { lot: index, of: DebtOf::Correction, amount });
             }
         }
-        (clawed_back, leaving)
+        paid
+    }
+
+    /// Free credit leaves lots that are over.
+    pub fn sweep(&mut self) -> Vec<Leaving> {
+        let mut leaving = Vec::new();
+        for (index, lot) in self.lots.iter_mut().enumerate() {
+            let amount = lot.lot().free();
+            if !lot.lot().has_ended(self.time) || !amount.is_positive() {
+                continue;
+            }
+            lot.lot_mut().remaining -= amount;
+            let exit = match lot.lot().ended {
+                None => Exit::Expired,
+                Some(Ending::Voided) => Exit::Voided,
+                Some(Ending::Refunded) => Exit::Refunded,
+            };
+            lot.note_exit(exit, amount);
+            leaving.push(Leaving { lot: index, amount, exit });
+        }
+        leaving
     }
 
     /// Free credit pays the debts it may pay: lots in burn order, the oldest debt first.

@@ -77,6 +77,7 @@ fn first_grants(
             origin: Some(Origin { subscription_id: subscription.id, variant_id: subscription.variant_id, template }),
             cap_group: grant.cap_group.clone(),
             ended: None,
+            claw_back: Credits::ZERO,
         };
         Ok(LotOrder { lot, accumulation_cap: grant.accumulation_cap })
     });

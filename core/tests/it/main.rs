@@ -1,7 +1,7 @@
 //! Tests of the pure rules, in one binary.
 //!
 //! - `cases`: the shared cases of docs/cases, which `case_file` reads
-//! - `time_table`, `subscribe_table`, `decision_table`: bank statements and answers, one line per step
+//! - `time_table`, `subscribe_table`, `correction_table`, `decision_table`: bank statements and answers, one line per step
 //! - `publish_table`: what replicas are told of an account
 //! - `docs`: tables of the documents that repeat the code's
 //! - `golden`: bytes that may never change
@@ -13,6 +13,7 @@
 
 mod case_file;
 mod cases;
+mod correction_table;
 mod decision_table;
 mod docs;
 mod edges;

@@ -113,7 +113,7 @@ fn a_stored_account_that_is_not_what_its_entries_say_is_found() {
     assert_eq!(edit(|a| drop(a.wallet.lots.remove(0))), Ok(()), "a used-up block may be left out");
     let owes = |a: &mut Account| {
         let wallet = &mut a.wallet;
-        wallet.debts.raise(DebtOf::Adjustment, credits(1), 1);
+        wallet.debts.raise(DebtOf::Correction, credits(1), 1);
     };
     assert_eq!(edit(owes), Err(Fault::StoredDebts));
 }

@@ -37,25 +37,6 @@ proptest! {
                 continue;
             }
             let outcome = ledger.send(at(played.now), command);
-            // Where the page leaves it open, the two may part ways; the stream ends there.
-            match (command, &outcome) {
-                // A reservation has one late commit.
-                (naive::Command::Commit(_), Err(Refusal::IdempotencyConflict))
-                | (_, Ok(Outcome::Committed { replayed: true, .. }))
-                // A block ends once, and nothing is taken from it then.
-                | (_, Err(Refusal::BlockEnded(_))) => return Ok(()),
-                // What a commit was not charged, because it was capped, is not asked for again.
-                (_, Ok(Outcome::Committed { record, .. })) if record.charged < record.cost => return Ok(()),
-                // The debt of a claw-back is one of its own here, and part of all debt without feature there.
-                (_, Ok(Outcome::Refunded { owed, .. })) if *owed > Credits::ZERO => return Ok(()),
-                // A refund ends also a block that has expired: its credit pays for no late usage any more.
-                (_, Ok(Outcome::Refunded { topup, .. }))
-                    if ledger.story.account.block(topup.block_id).unwrap().lot.has_expired(at(played.now)) =>
-                {
-                    return Ok(());
-                }
-                _ => {}
-            }
             let code = outcome.as_ref().err().map(Refusal::code).map(|code| code.as_str());
             let expected = played.result.as_ref().err().copied();
             // The page names no code for what people may not do.
@@ -112,7 +93,7 @@ impl Ledger {
 
     fn note(&mut self, outcome: &Result<Outcome, Refusal>) {
         match outcome {
-            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, replayed: false, .. }) => {
+            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, .. }) => {
                 self.events.push(record.id);
             }
             Ok(Outcome::ToppedUp { topup, .. }) => {

@@ -13,7 +13,6 @@ use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::ledger::book::Effects;
 use quotastack_core::ledger::command::{Command, Commit, Grant, OverCommit, Request, Reserve, TopupOrder, Usage};
-use quotastack_core::ledger::commit::late_key;
 use quotastack_core::ledger::entry::{Actor, Entry};
 use quotastack_core::ledger::invariants;
 use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
@@ -196,7 +195,6 @@ impl Story {
         let request = request(now, self.commands, command);
         let known = match &request.command {
             Command::Usage(usage) | Command::Consume(usage) => self.usage_known(self.recorded.get(&usage.key)),
-            Command::Commit(commit) => self.usage_known(self.recorded.get(&late_key(commit.reservation_id))),
             Command::Void(void) => {
                 let usage = self.recorded.values().find(|record| record.id == void.usage_id);
                 Known { void: self.voided.get(&void.usage_id), ..self.usage_known(usage) }
@@ -206,7 +204,7 @@ impl Story {
         };
         let outcome = apply(&mut self.account, &self.catalogue, &request, known, &mut self.effects);
         match &outcome {
-            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, replayed: false, .. }) => {
+            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, .. }) => {
                 self.recorded.insert(record.key.clone(), record.clone());
             }
             Ok(Outcome::Voided { record, replayed: false }) => {

@@ -9,7 +9,6 @@ use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::book::Effects;
 use quotastack_core::ledger::command::{Command, Request};
-use quotastack_core::ledger::commit::late_key;
 use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::ledger::topup::Topup;
@@ -161,7 +160,7 @@ impl Decisions {
     /// may find.
     fn note(&mut self, loaded: &mut Loaded, account: AccountId, outcome: &Outcome, submission: &Submission) {
         match outcome {
-            Outcome::Used { record, replayed: false } | Outcome::Committed { record, replayed: false, .. } => {
+            Outcome::Used { record, replayed: false } | Outcome::Committed { record, .. } => {
                 loaded.known_usage.insert((account, key_hash(&record.key)), record.clone());
                 self.usage.push((account, record.clone()));
             }
@@ -255,7 +254,6 @@ fn known<'a>(
     let by_key = |key: &IdempotencyKey| loaded.known_usage.get(&(account, key_hash(key)));
     match command {
         Command::Usage(usage) | Command::Consume(usage) => Known { usage: by_key(&usage.key), ..Known::default() },
-        Command::Commit(commit) => Known { usage: by_key(&late_key(commit.reservation_id)), ..Known::default() },
         Command::Void(void) => {
             let stored = loaded.named_usage.get(&void.usage_id);
             let in_batch = || in_batch.iter().find(|(_, record)| record.id == void.usage_id);
@@ -279,9 +277,6 @@ fn is_replay(command: &Command, outcome: &Outcome) -> bool {
     match (command, outcome) {
         (Command::Usage(usage) | Command::Consume(usage), Outcome::Used { record, replayed }) => {
             *replayed && usage.id != record.id
-        }
-        (Command::Commit(commit), Outcome::Committed { record, replayed, .. }) => {
-            *replayed && commit.usage_id != record.id
         }
         (Command::TopUp(order), Outcome::ToppedUp { topup, replayed, .. }) => *replayed && order.id != topup.id,
         (_, Outcome::Voided { replayed, .. }) => *replayed,

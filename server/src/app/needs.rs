@@ -8,7 +8,6 @@ use quotastack_core::catalogue::Catalogue;
 use quotastack_core::ids::{AccountId, BlockId, EndUserId, ReservationId, TopupId, UsageId};
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::command::Command;
-use quotastack_core::ledger::commit::late_key;
 use quotastack_core::ledger::debt::DebtOf;
 use quotastack_core::ledger::outcome::{UsageRecord, VoidRecord};
 use quotastack_core::ledger::topup::Topup;
@@ -84,12 +83,7 @@ impl Needs {
                 }
             }
             Command::Void(void) => self.voided.push(void.usage_id),
-            Command::Commit(commit) => {
-                self.reservations.push(commit.reservation_id);
-                if commit.debit_late {
-                    self.usage_keys.push((account.id, key_hash(&late_key(commit.reservation_id))));
-                }
-            }
+            Command::Commit(commit) => self.reservations.push(commit.reservation_id),
             Command::Release(id) => self.reservations.push(*id),
             Command::Extend(extend) => self.reservations.push(extend.reservation_id),
             Command::Adjust(adjust) => self.blocks.extend(adjust.block_id.map(|block| (account.id, block))),

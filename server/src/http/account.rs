@@ -80,7 +80,7 @@ fn status(block: &Block, now: Timestamp) -> &'static str {
     let lot = &block.lot;
     match lot.ended {
         Some(Ending::Voided) => "voided",
-        Some(Ending::Refunded(_)) => "refunded",
+        Some(Ending::Refunded) => "refunded",
         None if lot.has_expired(now) => "expired",
         None if !lot.has_started(now) => "scheduled",
         None if lot.remaining.is_zero() => "depleted",

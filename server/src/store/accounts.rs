@@ -21,7 +21,7 @@ macro_rules! select_blocks {
     ($rest:literal) => {
         concat!(
             "select account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
-               expires_at, scope, subscription_id, variant_id, template, cap_group, ended, original, expired, withdrawn,
+               expires_at, scope, subscription_id, variant_id, template, cap_group, ended, claw_back, original, expired, withdrawn,
                remaining, held, price_paid, currency, metadata
              from blocks ",
             $rest
@@ -365,7 +365,8 @@ fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
             held: credits("held", row.try_get("held")?)?,
             origin,
             cap_group: cap_group.map(cap_group_of).transpose()?,
-            ended: ending_of(id, row.try_get("ended")?),
+            ended: row.try_get::<Option<&str>, _>("ended")?.map(ending_of),
+            claw_back: credits("claw_back", row.try_get("claw_back")?)?,
         },
     })
 }
@@ -383,14 +384,14 @@ fn notes_from_row(row: &PgRow) -> sqlx::Result<BlockNotes> {
     })
 }
 
-fn ending_of(block: BlockId, ended: Option<&str>) -> Option<Ending> {
-    ended.map(|ended| if ended == "refunded" { Ending::Refunded(block) } else { Ending::Voided })
+fn ending_of(name: &str) -> Ending {
+    if name == "refunded" { Ending::Refunded } else { Ending::Voided }
 }
 
 /// How a block was ended before its time, as it is kept.
 pub(super) const fn ending_name(ended: Ending) -> &'static str {
     match ended {
         Ending::Voided => "voided",
-        Ending::Refunded(_) => "refunded",
+        Ending::Refunded => "refunded",
     }
 }

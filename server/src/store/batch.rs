@@ -169,19 +169,20 @@ impl Tx {
         sqlx::query(
             "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
                settles_debt, effective_at, expires_at, scope, subscription_id, template, original, expired, remaining, held,
-               price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended)
+               price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended, claw_back)
              select $1, $2, account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
                expires_at, scope::jsonb, subscription_id, template, original, expired, remaining, held, price_paid, currency,
-               metadata::jsonb, withdrawn, variant_id, cap_group, ended
+               metadata::jsonb, withdrawn, variant_id, cap_group, ended, claw_back
              from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::smallint[], $7::text[], $8::smallint[], $9::boolean[],
                $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::uuid[], $15::smallint[], $16::bigint[],
                $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[],
-               $23::bigint[], $24::uuid[], $25::text[], $26::text[])
+               $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bigint[])
                as t (account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
                  expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata,
-                 withdrawn, variant_id, cap_group, ended)
+                 withdrawn, variant_id, cap_group, ended, claw_back)
              on conflict (lane_id, account_id, block_id) do update set expired = excluded.expired,
-               remaining = excluded.remaining, held = excluded.held, withdrawn = excluded.withdrawn, ended = excluded.ended",
+               remaining = excluded.remaining, held = excluded.held, withdrawn = excluded.withdrawn, ended = excluded.ended,
+               claw_back = excluded.claw_back",
         )
         .bind(place.lane_id.0)
         .bind(place.environment_id.0)
@@ -211,6 +212,7 @@ impl Tx {
         .bind(column(rows, |(_, block, _)| block.lot.origin.map(|origin| origin.variant_id.uuid())))
         .bind(column(rows, |(_, block, _)| block.lot.cap_group.as_ref().map(ToString::to_string)))
         .bind(column(rows, |(_, block, _)| block.lot.ended.map(ending_name)))
+        .bind(column(rows, |(_, block, _)| block.lot.claw_back.get()))
         .execute(self.connection())
         .await?;
         fault::reach(Point::AfterBlocks);

@@ -6,7 +6,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Connection, PgConnection, SqlSafeStr};
 use uuid::Uuid;
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "roles", include_str!("../../migrations/0001_roles.sql")),
     (2, "catalogue", include_str!("../../migrations/0002_catalogue.sql")),
     (3, "ledger", include_str!("../../migrations/0003_ledger.sql")),
@@ -15,19 +15,20 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "due", include_str!("../../migrations/0006_due.sql")),
     (7, "retention", include_str!("../../migrations/0007_retention.sql")),
     (8, "usage rollups", include_str!("../../migrations/0008_usage_rollups.sql")),
+    (11, "claw-back", include_str!("../../migrations/0011_claw_back.sql")),
 ];
 
-/// The version of the schema that this server reads and writes.
-pub const SCHEMA_VERSION: i32 = 8;
+/// The version of the schema that this server reads and writes: the last migration's.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Brings the database to this version's schema; does nothing where it is there already. A new database begins the
 /// history `epoch`. Needs a login that may create roles and tables, and that row security does not bind.
 pub async fn run(database_url: &str, epoch: Uuid) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(database_url).await?;
-    let migrations = MIGRATIONS.map(|(version, description, sql)| {
-        Migration::new(version, Cow::Borrowed(description), MigrationType::Simple, sql.into_sql_str(), false)
+    let migrations = MIGRATIONS.iter().map(|&(version, description, sql)| {
+        Migration::new(version.into(), Cow::Borrowed(description), MigrationType::Simple, sql.into_sql_str(), false)
     });
-    Migrator::with_migrations(migrations.to_vec()).run(&mut connection).await?;
+    Migrator::with_migrations(migrations.collect()).run(&mut connection).await?;
     sqlx::query(
         "insert into history (epoch, schema_version) values ($1, $2)
          on conflict (singleton) do update set schema_version = greatest(history.schema_version, excluded.schema_version)",

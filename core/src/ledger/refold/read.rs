@@ -24,8 +24,12 @@ impl Refold {
             EntryKind::Debt => self.borrow(body)?,
             EntryKind::DebtSettled => {
                 for part in &body.allocations {
-                    self.change(part)?;
-                    self.pay(part.debt.as_ref().ok_or(Fault::Debt)?, -part.amount)?;
+                    let of = part.debt.as_ref().ok_or(Fault::Debt)?;
+                    let block = self.change(part)?;
+                    if *of == DebtOf::Correction {
+                        block.lot.claw_back -= (-part.amount).min(block.lot.claw_back);
+                    }
+                    self.pay(of, -part.amount)?;
                 }
             }
             EntryKind::Expire => {
@@ -203,6 +207,11 @@ impl Refold {
         }
         if matches!(body.cause, Cause::Usage { .. } | Cause::Commit { .. }) {
             self.consumed = self.consumed.checked_add(amount)?;
+        }
+        if matches!(body.cause, Cause::Refund(_)) {
+            let [part] = body.allocations.as_slice() else { return Err(Fault::Debt) };
+            let block = self.change(part)?;
+            block.lot.claw_back = block.lot.claw_back.checked_add(amount)?;
         }
         self.owed = self.owed.checked_add(amount)?;
         match self.debts.iter_mut().find(|debt| debt.of == of) {

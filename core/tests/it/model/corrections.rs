@@ -38,7 +38,7 @@ impl Model {
             left -= part;
         }
         self.line("adjust", -taken, self.now);
-        self.owe(Owed::Adjustment, owed, self.now);
+        self.owe(Owed::Correction, owed, self.now);
         self.settle();
         Ok(())
     }
@@ -46,6 +46,9 @@ impl Model {
     pub(crate) fn void_block(&mut self, now: i64, place: usize) -> Result<(), &'static str> {
         self.advance(now);
         let block = &mut self.blocks[place];
+        if block.ended == Some(Ended::Voided) {
+            return Ok(());
+        }
         if block.ended.is_some() || block.end.is_some_and(|end| end <= self.now) {
             return Err("invalid_transition");
         }
@@ -88,7 +91,8 @@ impl Model {
             self.blocks[place].withdrawn += free;
         }
         self.line("refund", -free, self.now);
-        self.owe(Owed::ClawBack(place), owed, self.now);
+        self.owe(Owed::Correction, owed, self.now);
+        self.blocks[place].claw_back += owed;
         self.topups[number] = (place, refunded + amount, clawed + owed);
         self.sweep();
         self.settle();

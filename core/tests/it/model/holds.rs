@@ -82,8 +82,9 @@ impl Model {
     pub(crate) fn release(&mut self, now: i64, number: usize) -> Result<(), &'static str> {
         self.advance(now);
         self.open(number)?;
-        self.close(number, Status::Released);
+        let returned = self.close(number, Status::Released);
         self.line("release", 0, self.now);
+        self.claw_back(&returned);
         self.sweep();
         self.settle();
         Ok(())
@@ -144,7 +145,7 @@ impl Model {
         hold.parts.retain(|(_, amount)| *amount > 0);
         hold.uncovered -= owed.min(hold.uncovered);
         hold.committed_units += units;
-        hold.committed_cost += cost;
+        hold.committed_cost += from_hold + drawn + owed;
         let (feature, created, more) = (hold.feature, hold.created, (hold.committed_units - counted).max(0));
         self.count(feature, more);
         self.line("commit", owed - (from_hold + drawn + owed), created);
@@ -153,24 +154,28 @@ impl Model {
         if is_final {
             let hold = &self.holds[number];
             let rest = !hold.parts.is_empty() || (feature == "tiered" && hold.committed_units < hold.units);
-            self.close(number, Status::Committed);
+            let returned = self.close(number, Status::Committed);
             if rest {
                 self.line("release", 0, self.now);
             }
+            self.claw_back(&returned);
         }
         self.sweep();
         self.settle();
         Ok(from_hold + drawn + owed)
     }
 
-    pub(super) fn close(&mut self, number: usize, status: Status) {
+    /// What came back to which block.
+    pub(super) fn close(&mut self, number: usize, status: Status) -> Vec<(usize, i64)> {
         let hold = &mut self.holds[number];
         hold.status = status;
-        for (place, amount) in std::mem::take(&mut hold.parts) {
-            self.blocks[place].held -= amount;
+        let returned = std::mem::take(&mut hold.parts);
+        for (place, amount) in &returned {
+            self.blocks[*place].held -= amount;
             self.reserved -= amount;
         }
         let (feature, rest) = (hold.feature, (hold.units - hold.committed_units).max(0));
         self.count(feature, -rest);
+        returned
     }
 }

@@ -84,6 +84,8 @@ pub(crate) struct ModelBlock {
     pub(crate) expired: i64,
     pub(crate) held: i64,
     pub(crate) withdrawn: i64,
+    /// What refunds made owed for it and nothing of it has paid.
+    pub(crate) claw_back: i64,
     pub(crate) ended: Option<Ended>,
     /// The group that shares a cap, and the cap of this block's own grant.
     pub(crate) cap: Option<(u8, i64)>,
@@ -95,12 +97,11 @@ pub(crate) enum Ended {
     Refunded,
 }
 
-/// What a debt is for: a feature, a correction, or the refund of the block at this place.
+/// What a debt is for: a feature, or a correction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owed {
     Feature(&'static str),
-    Adjustment,
-    ClawBack(usize),
+    Correction,
 }
 
 /// Where a hold stands.
@@ -197,12 +198,14 @@ impl Model {
         instants.dedup();
         for at in instants {
             self.now = at;
+            let mut returned = Vec::new();
             for place in 0..self.holds.len() {
                 if self.holds[place].status == Status::Active && self.holds[place].end <= at {
-                    self.close(place, Status::Expired);
+                    returned.extend(self.close(place, Status::Expired));
                     self.line("hold_expired", 0, at);
                 }
             }
+            self.claw_back(&returned);
             self.subscriptions.retain(|(_, end)| *end > at);
             self.sweep();
             let started: i64 = self.blocks.iter().filter(|b| b.start == at).map(|b| b.remaining).sum();
@@ -321,12 +324,15 @@ impl Model {
             for (owed, debt) in &mut self.debts {
                 let may = match owed {
                     Owed::Feature(feature) => pays(block, feature),
-                    Owed::Adjustment | Owed::ClawBack(_) => block.scope.is_empty(),
+                    Owed::Correction => block.scope.is_empty(),
                 };
                 let part = block.free().min(*debt);
                 if usable && may && part > 0 {
                     block.remaining -= part;
                     block.consumed += part;
+                    if *owed == Owed::Correction {
+                        block.claw_back = (block.claw_back - part).max(0);
+                    }
                     *debt -= part;
                     paid += part;
                     self.settled.push((*owed, place, part));
@@ -339,24 +345,35 @@ impl Model {
         }
     }
 
-    /// What is free in blocks that are over leaves them; in a refunded block it first lowers the block's own debt.
+    /// What came back to blocks first pays what refunds of them made owed.
+    fn claw_back(&mut self, returned: &[(usize, i64)]) {
+        let mut clawed = 0;
+        for place in self.burn_order() {
+            let back: i64 = returned.iter().filter(|(to, _)| *to == place).map(|(_, amount)| amount).sum();
+            let block = &mut self.blocks[place];
+            if let Some((_, debt)) = self.debts.iter_mut().find(|(owed, _)| *owed == Owed::Correction) {
+                let part = back.min(block.claw_back).min(*debt);
+                block.remaining -= part;
+                block.consumed += part;
+                block.claw_back -= part;
+                *debt -= part;
+                clawed += part;
+            }
+        }
+        self.debts.retain(|(_, debt)| *debt > 0);
+        if clawed > 0 {
+            self.line("debt_settled", 0, self.now);
+        }
+    }
+
+    /// What is free in blocks that are over leaves them.
     fn sweep(&mut self) {
-        let (mut clawed, mut gone) = (0, [0; 3]);
+        let mut gone = [0; 3];
         for place in self.burn_order() {
             let block = &mut self.blocks[place];
             let is_over = block.ended.is_some() || block.end.is_some_and(|end| end <= self.now);
             if !is_over {
                 continue;
-            }
-            if block.ended == Some(Ended::Refunded)
-                && let Some((owed, debt)) = self.debts.iter_mut().find(|(owed, _)| *owed == Owed::ClawBack(place))
-            {
-                let part = block.free().min(*debt);
-                block.remaining -= part;
-                block.consumed += part;
-                *debt -= part;
-                clawed += part;
-                self.settled.push((*owed, place, part));
             }
             let free = block.free();
             block.remaining -= free;
@@ -370,10 +387,6 @@ impl Model {
                 Some(Ended::Refunded) => 2,
             };
             gone[kind] += free;
-        }
-        self.debts.retain(|(_, debt)| *debt > 0);
-        if clawed > 0 {
-            self.line("debt_settled", 0, self.now);
         }
         for (kind, amount) in ["expire", "withdraw", "refund"].into_iter().zip(gone) {
             if amount > 0 {
@@ -422,6 +435,7 @@ impl ModelBlock {
             expired: 0,
             held: 0,
             withdrawn: 0,
+            claw_back: 0,
             ended: None,
             cap: None,
         }

@@ -79,13 +79,14 @@ impl Model {
         }
         assert_eq!(left, 0, "debt that is not open was settled");
         let mut returned = 0;
-        for (place, amount) in back {
-            self.blocks[place].remaining += amount;
-            self.blocks[place].consumed -= amount;
+        for (place, amount) in &back {
+            self.blocks[*place].remaining += amount;
+            self.blocks[*place].consumed -= amount;
             returned += amount;
         }
         self.count(event.feature, -event.units);
         self.line("void", returned + lowered, self.now);
+        self.claw_back(&back);
         self.sweep();
         self.settle();
         false

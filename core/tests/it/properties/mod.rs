@@ -119,9 +119,8 @@ impl World {
         let before = (self.account.version, self.account.clone());
         let (outcome, effects) = self.apply(command.clone());
         let answered = match &outcome {
-            Ok(Outcome::Used { record, replayed } | Outcome::Committed { record, replayed, .. }) => {
-                Ok(Some((record.charged.get(), *replayed)))
-            }
+            Ok(Outcome::Used { record, replayed }) => Ok(Some((record.charged.get(), *replayed))),
+            Ok(Outcome::Committed { record, .. }) => Ok(Some((record.charged.get(), false))),
             Ok(Outcome::Voided { replayed, .. }) => Ok(Some((0, *replayed))),
             Ok(_) => Ok(None),
             Err(refusal) => Err(refusal.code().as_str()),
@@ -281,7 +280,7 @@ impl World {
     /// Keeps what later commands are about.
     fn note(&mut self, outcome: &Result<Outcome, Refusal>) {
         match outcome {
-            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, replayed: false, .. }) => {
+            Ok(Outcome::Used { record, replayed: false } | Outcome::Committed { record, .. }) => {
                 self.events.push((record.clone(), None));
             }
             Ok(Outcome::Voided { record, replayed: false }) => {
@@ -323,8 +322,7 @@ impl World {
         let expected = self.model.debts.iter().map(|(owed, amount)| {
             let of = match owed {
                 Owed::Feature(name) => DebtOf::Feature(feature_key(name)),
-                Owed::Adjustment => DebtOf::Adjustment,
-                Owed::ClawBack(place) => DebtOf::ClawBack(self.block_ids[*place]),
+                Owed::Correction => DebtOf::Correction,
             };
             (of, *amount)
         });

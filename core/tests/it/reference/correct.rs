@@ -88,8 +88,9 @@ impl Model {
         Ok(Answer { block: Some(id), credit, ..Answer::default() })
     }
 
-    /// Takes what is free, up to `amount`; a refund of the rest of what was paid for ends the block. What could not be
-    /// taken can be claimed as debt, as far as the block paid for something or is held.
+    /// Takes what is free, up to `amount`. What could not be taken can be claimed as debt, as far as the block paid for
+    /// something or is held; the rest is taken of what has expired. A refund of the rest of what was paid for ends the
+    /// block.
     pub(super) fn refund(
         &mut self,
         payment_reference: &str,
@@ -108,17 +109,18 @@ impl Model {
             return Err("validation_failed");
         }
         block.refunded += amount;
-        let credit = if amount == rest {
-            block.end(Fate::Refund, now)
-        } else {
-            let taken = amount.min(block.free());
-            block.remaining -= taken;
-            block.withdrawn += taken;
-            taken
-        };
-        let not_taken = (amount - credit).max(0);
+        let free = amount.min(block.free());
         let spent = block.consumed + block.held - block.clawed_back;
-        let debt = if claw_back_spent { not_taken.min(spent.max(0)) } else { 0 };
+        let debt = if claw_back_spent { (amount - free).min(spent) } else { 0 };
+        let lapsed = block.expired.min(amount - free - debt);
+        block.remaining -= free;
+        block.expired -= lapsed;
+        block.withdrawn += free + lapsed;
+        if amount == rest {
+            block.ended = Some((Fate::Refund, now));
+            block.end(Fate::Refund, now);
+        }
+        let credit = free + lapsed;
         block.clawed_back += debt;
         let id = block.id;
         self.seal(EntryKind::Refund, now);

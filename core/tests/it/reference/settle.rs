@@ -41,8 +41,9 @@ impl Model {
                 debt.amount -= amount;
                 block.remaining -= amount;
                 block.consumed += amount;
-                if let Some(feature) = debt.feature.clone() {
-                    self.settled.push(Settled { block: id, feature, amount, undone: 0 });
+                match debt.feature.clone() {
+                    Some(feature) => self.settled.push(Settled { block: id, feature, amount, undone: 0 }),
+                    None => block.claw_back_undone += amount.min(block.clawed_back - block.claw_back_undone),
                 }
             }
         }
@@ -55,7 +56,7 @@ impl Model {
     /// the way of its block.
     pub(super) fn meet_fates(&mut self, returned: &[(BlockId, i64)], at: Micros) {
         let mut lowered = 0;
-        for block in 0..self.blocks.len() {
+        for block in self.in_burn_order(|_| true) {
             let back: i64 = returned.iter().filter(|(id, _)| *id == block).map(|(_, amount)| amount).sum();
             let owed = self.blocks[block].clawed_back - self.blocks[block].claw_back_undone;
             let paid = self.lower_debt(None, back.min(owed));

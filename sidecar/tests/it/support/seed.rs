@@ -97,6 +97,7 @@ impl Seed {
             origin: None,
             cap_group: None,
             ended: None,
+            claw_back: Credits::ZERO,
         });
         self.states.push(state);
         self

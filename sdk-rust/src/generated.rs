@@ -382,7 +382,7 @@ pub mod types {
         #[doc = "Whether it closes the reservation and gives the rest back."]
         #[serde(rename = "final", skip_serializing_if = "::std::option::Option::is_none")]
         pub final_: ::std::option::Option<bool>,
-        #[doc = "After the reservation's end: charge it as ordinary usage, once. Left out, it is refused."]
+        #[doc = "After the reservation's end: charge it as ordinary usage. Left out, it is refused."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub late: ::std::option::Option<CommitReservationLate>,
         #[doc = "Above what is held: takes the difference in burn order and follows the feature's policy, charges no more than was reserved, or refuses."]
@@ -396,7 +396,7 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "After the reservation's end: charge it as ordinary usage, once. Left out, it is refused."]
+    #[doc = "After the reservation's end: charge it as ordinary usage. Left out, it is refused."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
@@ -2406,7 +2406,7 @@ pub mod types {
         #[doc = "When it was closed; null = it is open."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub closed_at: ::std::option::Option<::std::string::String>,
-        #[doc = "Their price."]
+        #[doc = "What was charged for them: less than their price where a cap left something out."]
         pub committed_cost: i64,
         #[doc = "Units committed so far."]
         pub committed_units: i64,
@@ -2459,7 +2459,7 @@ pub mod types {
         #[doc = "When it was closed; null = it is open."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub closed_at: ::std::option::Option<::std::string::String>,
-        #[doc = "Their price."]
+        #[doc = "What was charged for them: less than their price where a cap left something out."]
         pub committed_cost: i64,
         #[doc = "Units committed so far."]
         pub committed_units: i64,

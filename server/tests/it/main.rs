@@ -13,6 +13,7 @@
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
 //! - `usage_list`, `usage_summary`: reading usage and the ledger
 //! - `crash`: the server and Postgres killed at every point around a commit
+//! - `faults`: failures of the database and of the network, injected at random
 //! - `link`: the link to sidecars, frame by frame
 //! - `commands`: the program as processes
 //! - `verify`: the whole ledger held against its entries
@@ -30,6 +31,7 @@ mod coverage;
 mod crash;
 mod due;
 mod edges;
+mod faults;
 mod idempotency;
 mod isolation;
 mod keys;

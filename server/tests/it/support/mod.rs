@@ -5,6 +5,7 @@
 //! - `client`: requests; every answer is held against `contract`, which is openapi.yaml
 //! - `peer`: a sidecar's end of the link, reduced to frames
 //! - `process`: the program itself as processes
+//! - `relay`: a network that loses connections and answers
 //! - `scratch`: temporary directories that the user of Postgres can enter
 //! - `usage`: random histories of usage, and what the ledger says of them
 //! - `wait`: poll a condition until a deadline
@@ -15,6 +16,7 @@ pub(crate) mod cluster;
 pub(crate) mod contract;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod relay;
 pub(crate) mod scratch;
 pub(crate) mod server;
 pub(crate) mod usage;

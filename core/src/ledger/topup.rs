@@ -92,7 +92,8 @@ pub(super) fn refund(book: &mut Book<'_>, order: &Refund) -> Result<Outcome, Ref
     let index = book.account.block_index(topup.block_id).expect("a top-up is loaded with its block");
     let block = &book.account.wallet.lots[index];
     let free = block.lot.free().min(amount);
-    let spent_or_held = block.consumed() + block.lot.held - topup.clawed_back;
+    // Below 0 where voids have given back what earlier refunds made owed.
+    let spent_or_held = (block.consumed() + block.lot.held - topup.clawed_back).max(Credits::ZERO);
     let owed = if order.claw_back_spent { (amount - free).min(spent_or_held) } else { Credits::ZERO };
     let revived = block.expired.min(amount - free - owed);
     let withdrawn = free + revived;

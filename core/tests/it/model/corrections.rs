@@ -81,7 +81,8 @@ impl Model {
         }
         let block = &self.blocks[place];
         let free = block.free().min(amount);
-        let owed = if claw_back { (amount - free).min(block.consumed + block.held - clawed) } else { 0 };
+        let spent = (block.consumed + block.held - clawed).max(0);
+        let owed = if claw_back { (amount - free).min(spent) } else { 0 };
         if amount == left {
             let already = self.blocks[place].ended;
             self.end(place, Ended::Refunded, free);

@@ -111,7 +111,7 @@ impl Model {
         block.refunded += amount;
         let free = amount.min(block.free());
         let spent = block.consumed + block.held - block.clawed_back;
-        let debt = if claw_back_spent { (amount - free).min(spent) } else { 0 };
+        let debt = if claw_back_spent { (amount - free).min(spent.max(0)) } else { 0 };
         let lapsed = block.expired.min(amount - free - debt);
         block.remaining -= free;
         block.expired -= lapsed;

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quotastack-server: {error:#}");
-            ExitCode::FAILURE
+            // Who watches a ledger must tell a broken one from one that could not be read.
+            if error.is::<cli::CannotVerify>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

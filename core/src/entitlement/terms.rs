@@ -85,7 +85,7 @@ pub fn terms<'a, L>(
     feature: &'a Feature,
     effective_at: Timestamp,
 ) -> Terms<'a> {
-    let own = override_of(wallet, feature_key, wallet.time);
+    let own = override_of(wallet, feature_key, effective_at);
     let given = entitlements(wallet, catalogue, feature_key);
     let own_price = own.and_then(|own| own.price.as_ref()).map(|price| (price, PriceSource::EndUser));
     let given_price = || given.iter().find_map(|(_, given)| Some((given.price.as_ref()?, PriceSource::Variant)));

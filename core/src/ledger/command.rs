@@ -283,7 +283,8 @@ impl TopupOrder {
     pub fn fingerprint(&self) -> Fingerprint {
         // What a package is may change between two requests; that it was this one does not.
         let bought = self.package_id.is_none().then_some((self.grant.amount, self.price_paid, &self.currency));
-        fingerprint_of(&(self.package_id, bought))
+        let rules = self.package_id.is_none().then_some((&self.grant.feature_keys, self.grant.priority));
+        fingerprint_of(&(self.package_id, bought, rules, self.grant.expires_at))
     }
 }
 

@@ -56,8 +56,11 @@ fn decide(book: &mut Book<'_>, reservation: &Reservation, order: &Commit) -> Res
     let reserved = *held + *uncovered;
     let (drawn, owed) = match order.over_commit {
         OverCommit::Reject if cost > reserved => return Err(Refusal::OverCommit { cost, reserved }),
-        // What could not be held is owed as it was reserved; nothing else is drawn.
-        OverCommit::Cap => (Credits::ZERO, above.min(*uncovered)),
+        // What could not be held is drawn or owed as it was reserved; nothing else.
+        OverCommit::Cap => {
+            let drawn = above.min(*uncovered).min(wallet.spendable(feature_key));
+            (drawn, above.min(*uncovered) - drawn)
+        }
         OverCommit::Reject | OverCommit::Draw => {
             let drawn = above.min(wallet.spendable(feature_key));
             let short = above - drawn;
@@ -85,7 +88,14 @@ fn take(
     charge: &Charge,
 ) -> Result<UsageRecord, Refusal> {
     let Charge { cost, from_hold, drawn, owed } = *charge;
-    let charged = from_hold + drawn + owed;
+    let (charged, above) = (from_hold + drawn + owed, drawn + owed);
+    // Units up to the estimate were counted by the reserve; only those beyond it are new.
+    let counted = hold_mut(book.account, reservation.id).counted.as_ref().map_or(0, |(_, units)| units.get());
+    let kept = counted.min(order.units.get());
+    let beyond = Units::new(order.units.get() - kept).expect("a part of the units");
+    if let Some(key) = &reservation.quote.counter {
+        book.account.wallet.counters.check_room_for(key, beyond)?;
+    }
     let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
     let committed_cost = reservation.committed_cost.checked_add(charged)?;
     let Reservation { id, feature_key, quote, created_at, .. } = reservation;
@@ -93,16 +103,13 @@ fn take(
     let drawn = book.account.wallet.burn(feature_key, drawn, book.now());
     let hold = hold_mut(book.account, *id);
     let from_hold = hold.take(from_hold);
-    hold.uncovered -= owed.min(hold.uncovered);
-    // Units up to the estimate were counted by the reserve; only those beyond it are new.
-    let kept = hold.counted.as_ref().map_or(0, |(_, units)| units.get()).min(order.units.get());
+    hold.uncovered -= above.min(hold.uncovered);
     if let Some((_, units)) = &mut hold.counted {
         *units = Units::new(units.get() - kept).expect("a part of what was counted");
     }
     hold.counted.take_if(|(_, units)| units.get() == 0);
-    let beyond = order.units.get() - kept;
     let still_open = HoldTerms { expires_at: hold.expires_at, uncovered: hold.uncovered };
-    let counted = quote.counter.clone().map(|key| (key, beyond)).filter(|(_, units)| *units != 0);
+    let counted = quote.counter.clone().map(|key| (key, beyond.get())).filter(|(_, units)| *units != 0);
     let wallet = &mut book.account.wallet;
     if let Some((key, units)) = &counted {
         wallet.counters.add(key, *units);

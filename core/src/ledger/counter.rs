@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::credits::{AMOUNT_MAX, Units};
+use crate::credits::{AMOUNT_MAX, AmountOutOfRange, Units};
 use crate::ids::FeatureKey;
 use crate::limits::LATE_WINDOW_MICROS;
 use crate::time::Timestamp;
@@ -58,6 +58,11 @@ impl Counters {
     /// How far a counter is.
     pub fn units_of(&self, key: &CounterKey) -> Units {
         self.place_of(key).map_or(Units::default(), |place| self.0[place].units)
+    }
+
+    /// Refuses units that would take a counter beyond the largest count.
+    pub fn check_room_for(&self, key: &CounterKey, units: Units) -> Result<(), AmountOutOfRange> {
+        Units::new(self.units_of(key).get().saturating_add(units.get())).map(|_| ())
     }
 
     /// Moves a counter by a signed number of units, within 0 and the largest count. One whose window was forgotten

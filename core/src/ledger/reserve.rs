@@ -33,6 +33,9 @@ pub(super) fn reserve(book: &mut Book<'_>, catalogue: &Catalogue, order: &Reserv
     }
     let mut quote = quote(wallet, catalogue, feature_key, &order.properties, now)?;
     let cost = quote.cost_of(order.units)?;
+    if let Some(key) = &quote.counter {
+        wallet.counters.check_room_for(key, order.units)?;
+    }
     quote.overage_policy = policy_of(order.on_insufficient, quote.overage_policy, false)?;
     let spendable = wallet.spendable(feature_key);
     let amount = cost.min(spendable);

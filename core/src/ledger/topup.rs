@@ -118,6 +118,9 @@ pub(super) fn refund(book: &mut Book<'_>, order: &Refund) -> Result<Outcome, Ref
         ends,
         ..EntryBody::new(EntryKind::Refund, cause.clone(), now)
     });
+    if let Some(reason) = &order.reason {
+        book.give_reason(reason);
+    }
     let debt = EntryBody::debt(DebtOf::Correction, owed, cause, now);
     book.owe(EntryBody { allocations: vec![Allocation::of(block_id, Credits::ZERO)], ..debt }, false);
     topup.refunded += amount;

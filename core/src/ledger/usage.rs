@@ -52,6 +52,9 @@ pub fn decide<L: HasLot>(wallet: &Wallet<L>, catalogue: &Catalogue, usage: &Usag
     let effective_at = when(usage, wallet.time)?;
     let quote = quote(wallet, catalogue, feature_key, &usage.properties, effective_at)?;
     let cost = quote.cost_of(usage.units)?;
+    if let Some(key) = &quote.counter {
+        wallet.counters.check_room_for(key, usage.units)?;
+    }
     let is_admitted = usage.admitted_at.is_some();
     let policy = policy_of(usage.on_insufficient, quote.overage_policy, is_admitted)?;
     let spendable = wallet.spendable_for(feature_key, effective_at);

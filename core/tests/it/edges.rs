@@ -11,9 +11,12 @@ use quotastack_core::ledger::event::Event;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::limits::LIVE_BLOCKS_MAX;
+use quotastack_core::pricing::{Price, PriceModel, PriceVersion, Tier, TierMode, TierWindow, Tiered};
 use quotastack_core::time::Timestamp;
 
-use crate::support::{Sent, Story, at, catalogue, credits, grant, metered, price_from, request, usage};
+use crate::support::{
+    Sent, Story, at, catalogue, commit, credits, grant, metered, price_from, request, reserve, usage,
+};
 
 fn story() -> Story {
     let mut dear = metered(OveragePolicy::Overdraft, None);
@@ -83,6 +86,23 @@ fn a_price_out_of_range_is_refused() {
     let mut story = story();
     assert_eq!(refused(&mut story, usage("u", "dear", 2)), "amount_out_of_range");
     assert_eq!(refused(&mut story, usage("v", "dear", AMOUNT_MAX)), "amount_out_of_range");
+}
+
+#[test]
+fn a_tier_counter_stays_within_the_largest_count() {
+    let tiers = vec![Tier { up_to: None, cost: Credits::ZERO }];
+    let (mode, window) = (TierMode::Volume, TierWindow::Lifetime);
+    let price = Price::plain(PriceModel::Tiered(Tiered { mode, per_units: Units::ONE, window, tiers }));
+    let mut feature = metered(OveragePolicy::Block, None);
+    feature.prices = vec![PriceVersion { effective_from: Timestamp::MIN, price }];
+    let mut story = Story::new(catalogue([("f", feature)]));
+    story.apply(at(0), Command::Reserve(reserve("hold", "f", AMOUNT_MAX - 1, 3_600))).unwrap();
+    assert_eq!(refused(&mut story, usage("two too many", "f", 2)), "amount_out_of_range");
+    assert_eq!(refused(&mut story, Command::Reserve(reserve("another", "f", 2, 60))), "amount_out_of_range");
+    story.apply(at(0), usage("one", "f", 1)).unwrap();
+    assert_eq!(refused(&mut story, Command::Commit(commit("hold", "all", AMOUNT_MAX))), "amount_out_of_range");
+    story.apply(at(1), Command::Commit(commit("hold", "what was reserved", AMOUNT_MAX - 1))).unwrap();
+    assert_eq!(refused(&mut story, usage("one too many", "f", 1)), "amount_out_of_range");
 }
 
 #[test]

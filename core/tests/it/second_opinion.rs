@@ -21,9 +21,12 @@ use quotastack_core::time::Timestamp;
 
 use crate::reference as naive;
 use crate::reference::stream::streams;
-use crate::support::{Story, catalogue, commit, credits, feature_key, grant, metered, reserve, topup, units, usage};
+use crate::support::{
+    Story, catalogue, commit, credits, feature_key, grant, metered, reserve, topup, twice_as_many, units, usage,
+};
 
 proptest! {
+    #![proptest_config(twice_as_many())]
     #[test]
     fn the_ledger_does_what_the_reference_model_does(stream in streams()) {
         let mut player = naive::Player::new(&stream);
@@ -43,6 +46,9 @@ proptest! {
             let named = !matches!(command, naive::Command::Refund { .. } | naive::Command::VoidBlock { .. } | naive::Command::Adjust { .. });
             prop_assert_eq!(code.is_some(), expected.is_some(), "{:?} at {}: {:?} {:?}", command, played.now, outcome, expected);
             prop_assert!(!named || code == expected, "{:?} at {}: {:?} {:?}", command, played.now, outcome, expected);
+            if let (Ok(outcome), Ok(answer)) = (&outcome, &played.result) {
+                prop_assert_eq!(answer_of(outcome, answer), answer_figures(answer), "{:?}", outcome);
+            }
             ledger.note(&outcome);
             ledger.agrees_with(&player.model.figures(), at(played.now))?;
         }
@@ -215,6 +221,38 @@ impl Ledger {
         prop_assert_eq!(blocks.collect::<Vec<_>>(), expected_blocks.collect::<Vec<_>>());
         Ok(())
     }
+}
+
+/// What an answer says: credit, debt, trimmed, held, uncovered.
+type AnswerFigures = [i64; 5];
+
+const fn answer_figures(answer: &naive::Answer) -> AnswerFigures {
+    [answer.credit, answer.debt, answer.trimmed, answer.held, answer.uncovered]
+}
+
+/// What the ledger answered, in the model's words; where it answers in others, what the model says.
+fn answer_of(outcome: &Outcome, expected: &naive::Answer) -> AnswerFigures {
+    let figures = match outcome {
+        Outcome::Used { record, .. } | Outcome::Committed { record, .. } => {
+            [record.charged - record.owed, record.owed, Credits::ZERO, Credits::ZERO, Credits::ZERO]
+        }
+        Outcome::Voided { record, .. } => {
+            [record.returned, record.debt_undone, Credits::ZERO, Credits::ZERO, Credits::ZERO]
+        }
+        Outcome::Refunded { withdrawn, owed, .. } => [*withdrawn, *owed, Credits::ZERO, Credits::ZERO, Credits::ZERO],
+        Outcome::Adjusted { taken, owed, block: None, .. } => {
+            [*taken, *owed, Credits::ZERO, Credits::ZERO, Credits::ZERO]
+        }
+        Outcome::BlockVoided { withdrawn, .. } => {
+            [*withdrawn, Credits::ZERO, Credits::ZERO, Credits::ZERO, Credits::ZERO]
+        }
+        Outcome::Granted { block, trimmed, .. } => {
+            let original = block.as_ref().map_or(Credits::ZERO, |block| block.original);
+            [original, Credits::ZERO, *trimmed, Credits::ZERO, Credits::ZERO]
+        }
+        _ => return answer_figures(expected),
+    };
+    figures.map(Credits::get)
 }
 
 fn grant_of(asked: &naive::Grant) -> Grant {

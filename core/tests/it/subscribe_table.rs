@@ -9,10 +9,11 @@ use quotastack_core::ledger::command::{Command, Subscribe};
 use quotastack_core::ledger::event::EventKind;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::refusal::Refusal;
+use quotastack_core::pricing::{Price, PriceModel, PriceVersion, Tier, TierMode, TierWindow, Tiered};
 use quotastack_core::subscription::{Interval, Subscription, SubscriptionStatus};
-use quotastack_core::time::{Period, PeriodUnit};
+use quotastack_core::time::{Period, PeriodUnit, Timestamp};
 
-use crate::support::{Story, at, catalogue, credits, feature_key, metered, usage};
+use crate::support::{Story, at, catalogue, credits, feature_key, metered, units, usage};
 
 /// January 2027 has 31 days.
 const MONTH: i64 = 31 * 86_400;
@@ -147,4 +148,26 @@ fn seats_that_take_a_grant_out_of_range_are_refused() {
     story.catalogue.variants.insert((id(4), 1), variant(PlanKind::Base, huge));
     assert!(matches!(story.apply(at(0), subscribe(4, 2)), Err(Refusal::AmountOutOfRange(_))));
     assert!(story.effects.is_empty() && story.account.wallet.subscriptions.is_empty());
+}
+
+#[test]
+fn tiers_by_billing_period_count_from_the_subscriptions_own_day() {
+    let tiers = vec![Tier { up_to: Some(units(10)), cost: credits(0) }, Tier { up_to: None, cost: credits(1) }];
+    let window = TierWindow::BillingPeriod;
+    let tiered = Tiered { mode: TierMode::Graduated, per_units: units(1), window, tiers };
+    let price = Price::plain(PriceModel::Tiered(tiered));
+    let mut story = story();
+    let mut feature = metered(OveragePolicy::Block, None);
+    feature.prices = vec![PriceVersion { effective_from: Timestamp::MIN, price }];
+    story.catalogue.features.insert(feature_key("f"), feature);
+    let day = |day: i64| at((day - 1) * 86_400);
+    let cost = |story: &mut Story, when, key: &str| match story.apply(when, usage(key, "f", 8)) {
+        Ok(Outcome::Used { record, .. }) => record.cost.get(),
+        other => panic!("{other:?}"),
+    };
+    story.apply(day(10), subscribe(1, 1)).unwrap();
+    assert_eq!(cost(&mut story, day(25), "in January"), 0);
+    assert_eq!(cost(&mut story, day(31 + 5), "in February, in the same period"), 6);
+    // The period is over, and with it the subscription: from now on calendar months.
+    assert_eq!(cost(&mut story, day(31 + 10), "in February, after the period"), 0);
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::test_runner::Config as ProptestConfig;
+
 use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{
@@ -21,6 +23,12 @@ use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::ledger::topup::Topup;
 use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
+
+/// Histories have 30 commands on average: twice the usual number of them makes as many commands as if each had 60.
+pub(crate) fn twice_as_many() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases * 2, ..usual }
+}
 
 /// 2027-01-01T00:00:00Z: where every story starts.
 pub(crate) const START_SECONDS: i64 = 1_798_761_600;

@@ -9,6 +9,7 @@ use quotastack_core::ledger::topup::Topup;
 use crate::app::clock;
 use crate::app::error::AppError;
 use crate::app::root::App;
+use crate::store::accounts::BlockNotes;
 use crate::store::types::EnvironmentId;
 
 /// A usage event as a reader sees it.
@@ -49,6 +50,14 @@ impl App {
         let environment = self.environment(id).await?;
         let (_, lane_id) = environment.handle.lane_of(block_id.bucket());
         let found = self.store.begin(id).await?.find_block_owner(lane_id, block_id).await?;
+        found.ok_or_else(|| AppError::NotFound(format!("there is no block {block_id}")))
+    }
+
+    /// What people attached to a block when it was granted.
+    pub async fn block_notes(&self, id: EnvironmentId, block_id: BlockId) -> Result<BlockNotes, AppError> {
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(block_id.bucket());
+        let found = self.store.begin(id).await?.block_notes(lane_id, block_id).await?;
         found.ok_or_else(|| AppError::NotFound(format!("there is no block {block_id}")))
     }
 

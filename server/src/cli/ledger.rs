@@ -27,6 +27,11 @@ pub(super) enum LedgerCommand {
     Verify(VerifyArgs),
 }
 
+/// Whether the ledger is right is not known.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("cannot read the ledger (--database-url; run `quotastack-server migrate` first)")]
+pub struct CannotVerify;
+
 /// What to verify with.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
@@ -52,8 +57,7 @@ pub(super) async fn run(command: LedgerCommand) -> anyhow::Result<()> {
         eprintln!();
     }
     store.close().await;
-    let findings =
-        verified.context("cannot read the ledger (--database-url; run `quotastack-server migrate` first)")?;
+    let findings = verified.context(CannotVerify)?;
     let (accounts, entries) = (progress.accounts.load(Ordering::Relaxed), progress.entries.load(Ordering::Relaxed));
     for finding in &findings {
         print(finding, args.json)?;

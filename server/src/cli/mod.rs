@@ -14,6 +14,7 @@ mod telemetry;
 
 use clap::{Parser, Subcommand};
 
+pub use ledger::CannotVerify;
 pub use telemetry::LogFormat;
 
 /// The QuotaStack server: credits, entitlements, usage and plans over Postgres.

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use quotastack_core::api::fields;
+use quotastack_core::api::problem::Problem;
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::BlockId;
 use quotastack_core::ledger::command::{Adjust, Command, VoidBlock};
@@ -58,6 +59,7 @@ pub async fn adjust_credits(
         refuse_unknown_features(&state, principal.environment_id, std::slice::from_ref(key), |_| "/feature_key".into())
             .await?;
     }
+    refuse_idle_fields(asked)?;
     let order = Adjust {
         amount: fields::signed_amount(asked.amount, "/amount")?,
         reason: fields::reason(&asked.reason, "/reason")?,
@@ -79,6 +81,22 @@ pub async fn adjust_credits(
         account: AccountJson::new(standing),
     };
     Ok(written(StatusCode::CREATED, &receipt, &carried))
+}
+
+/// Fields that would do nothing are a mistake of the caller's.
+fn refuse_idle_fields(asked: &AdjustmentJson) -> Result<(), Problem> {
+    let idle = if asked.amount > 0 {
+        vec![("/allow_negative", asked.allow_negative, "is for an amount below 0; leave it out")]
+    } else {
+        let block = "is for an amount above 0, which makes a block; leave it out";
+        vec![
+            ("/priority", asked.priority.is_some(), block),
+            ("/expires_at", asked.expires_at.is_some(), block),
+            ("/feature_key", asked.feature_key.is_some() && asked.block_id.is_some(), "give a block or a feature"),
+        ]
+    };
+    let said = idle.into_iter().find(|(_, is_said, _)| *is_said);
+    said.map_or(Ok(()), |(pointer, _, detail)| Err(Problem::invalid(pointer, detail)))
 }
 
 /// The body of a block's void.

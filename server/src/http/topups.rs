@@ -69,6 +69,9 @@ pub async fn create_topup(
     let Outcome::ToppedUp { topup, block, standing, .. } = &carried.outcome else {
         unreachable!("a top-up comes to a top-up")
     };
+    // A repeat is answered with what was attached then: the package, or the request, may say something else by now.
+    let notes =
+        if carried.replayed { state.app.block_notes(principal.environment_id, topup.block_id).await? } else { notes };
     let receipt = ReceiptJson {
         topup: TopupOut::new(&end_user_id, topup),
         block: block.as_ref().map(|block| BlockJson::new(block, Some(&notes), standing.now)),

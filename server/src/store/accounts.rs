@@ -197,6 +197,16 @@ impl Tx {
         rows.iter().map(|row| Ok((block_from_row(row)?, notes_from_row(row)?))).collect()
     }
 
+    /// What people attached to a block, if there is such a block.
+    pub async fn block_notes(&mut self, lane_id: LaneId, id: BlockId) -> sqlx::Result<Option<BlockNotes>> {
+        let row = sqlx::query(select_blocks!("where lane_id = $1 and block_id = $2"))
+            .bind(lane_id.0)
+            .bind(id.uuid())
+            .fetch_optional(self.connection())
+            .await?;
+        row.as_ref().map(notes_from_row).transpose()
+    }
+
     /// Blocks by their ids, also those with nothing left, each with its account and what people attached to it.
     pub async fn load_blocks(
         &mut self,

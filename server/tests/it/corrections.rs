@@ -134,6 +134,17 @@ async fn adjustments_take_from_what_they_name_and_below_zero_only_if_asked() {
     let mut both = adjust(1);
     both["block_id"] = scoped["block"]["id"].clone();
     client.post(path, &both).await.refused(422, "validation_failed");
+    let idle = [
+        (1, json!({"allow_negative": true})),
+        (-1, json!({"priority": 7})),
+        (-1, json!({"expires_at": "2100-01-01T00:00:00Z"})),
+        (-1, json!({"block_id": scoped["block"]["id"], "feature_key": "f"})),
+    ];
+    for (amount, more) in idle {
+        let mut body = adjust(amount);
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        client.post(path, &body).await.refused(422, "validation_failed");
+    }
     client.post(path, &json!({"end_user_id": "u", "amount": 1, "reason": ""})).await.refused(422, "validation_failed");
     let ledger = client.get("/v1/end_users/u/ledger?kind=adjust").await.is(200);
     let entries = ledger["data"].as_array().unwrap();
@@ -170,13 +181,28 @@ async fn a_payment_is_booked_once_and_a_refund_claws_back_what_was_spent() {
     assert!(again.is_replayed());
     assert_eq!(again.is(201)["topup"], booked["topup"]);
     client.post("/v1/topups", &topup(101)).await.refused(409, "idempotency_conflict");
+    for (field, other) in
+        [("feature_keys", json!(["f"])), ("priority", json!(7)), ("expires_at", json!("2100-01-01T00:00:00Z"))]
+    {
+        let mut changed = topup(100);
+        changed[field] = other;
+        client.post("/v1/topups", &changed).await.refused(409, "idempotency_conflict");
+    }
+    let mut relabelled = topup(100);
+    relabelled["metadata"] = json!({"note": "a second try"});
+    let again = client.post("/v1/topups", &relabelled).await;
+    assert!(again.is_replayed());
+    assert_eq!(again.json["block"], booked["block"], "what is attached is what was attached then");
     assert_eq!(figures(client).await, [100, 0, 0]);
 
     let used = usage(client, 30).await;
     let refund = format!("/v1/topups/{}/refund", id(&booked["topup"]));
     client.post(&refund, &json!({"amount": 101})).await.refused(422, "validation_failed");
-    let refunded = client.post(&refund, &json!({"claw_back_spent": true})).await.is(200);
+    let asked = json!({"claw_back_spent": true, "reason": "charged twice"});
+    let refunded = client.post(&refund, &asked).await.is(200);
     assert_eq!((refunded["withdrawn"].as_i64(), refunded["owed"].as_i64()), (Some(70), Some(30)));
+    let listed = client.get("/v1/end_users/u/ledger?kind=refund").await.is(200);
+    assert_eq!(listed["data"][0]["reason"], "charged twice");
     assert_eq!(refunded["topup"]["status"], "refunded");
     assert_eq!(figures(client).await, [-30, 0, 30]);
     client.post(&refund, &json!({})).await.refused(422, "validation_failed");

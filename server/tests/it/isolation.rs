@@ -254,3 +254,17 @@ async fn only_a_few_narrow_functions_look_across_tenants() {
         assert_eq!(run(&mut connection, sql).await, Err(NOT_PERMITTED.to_owned()), "{sql}");
     }
 }
+
+/// The page says what every index grows with; one that it does not know was added without a thought for its size.
+#[tokio::test]
+async fn every_index_is_on_the_ledgers_page() {
+    let page = include_str!("../../../docs/ledger.md");
+    let (_server, mut connection, _) = filled().await;
+    let sql = "select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
+               where c.relnamespace = 'public'::regnamespace and not c.relispartition
+                 and not exists (select from pg_constraint where conindid = c.oid) order by 1";
+    let indexes: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap();
+    assert!(!indexes.is_empty());
+    let missing: Vec<_> = indexes.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/ledger.md, \"What grows with what\", does not name {missing:?}");
+}

@@ -110,7 +110,10 @@ impl Model {
         let above = cost - from_hold;
         let (drawn, owed) = match over {
             Over::Reject if cost > held + hold.uncovered => return Err("over_commit"),
-            Over::Cap => (0, above.min(hold.uncovered)),
+            Over::Cap => {
+                let drawn = above.min(hold.uncovered).min(self.spendable(hold.feature));
+                (drawn, above.min(hold.uncovered) - drawn)
+            }
             Over::Reject | Over::Draw => {
                 let drawn = above.min(self.spendable(hold.feature));
                 match hold.policy {
@@ -143,7 +146,7 @@ impl Model {
         let counted = hold.committed_units.max(hold.units);
         let hold = &mut self.holds[number];
         hold.parts.retain(|(_, amount)| *amount > 0);
-        hold.uncovered -= owed.min(hold.uncovered);
+        hold.uncovered -= (drawn + owed).min(hold.uncovered);
         hold.committed_units += units;
         hold.committed_cost += from_hold + drawn + owed;
         let (feature, created, more) = (hold.feature, hold.created, (hold.committed_units - counted).max(0));

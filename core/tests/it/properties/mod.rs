@@ -35,7 +35,8 @@ use self::ops::{KINDS, Op, SCOPES, op};
 use self::setting::{property_catalogue, variant_id};
 use crate::model::{FEATURES, Line, Model, ModelBlock, ModelUse, Over, Owed, Policy};
 use crate::support::{
-    at, commit, credits, feature_key, grant, new_account, request, reservation_id, reserve, topup, units, usage,
+    at, commit, credits, feature_key, grant, new_account, request, reservation_id, reserve, topup, twice_as_many,
+    units, usage,
 };
 
 const TICK_SECONDS: i64 = 6 * 3_600;
@@ -49,6 +50,7 @@ const LOOKAHEADS: [i64; 4] = [0, 1, 5, 29];
 type Answer = Result<Option<(i64, bool)>, &'static str>;
 
 proptest! {
+    #![proptest_config(twice_as_many())]
     #[test]
     fn the_ledger_does_what_its_page_says(ops in vec(op(), 1..=COMMANDS_MAX)) {
         let mut world = World::new();

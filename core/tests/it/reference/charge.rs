@@ -1,7 +1,7 @@
 //! Taking credit from blocks for a feature, and what happens to the part that nobody can pay.
 
 use super::command::{BlockId, Code, Micros};
-use super::model::{HoldState, Model};
+use super::model::{Fate, HoldState, Model};
 use super::price::Policy;
 
 /// What a charge would take, before it takes it.
@@ -44,7 +44,10 @@ impl Model {
         for id in then.into_iter().chain(others) {
             let block = &self.blocks[id];
             // Nothing of a block is both free and expired: what is free in an expired block expires at once.
-            let taken = charge.short.min(block.free() + if usable_then(&id) { block.expired } else { 0 });
+            // A refunded block has nothing for anybody any more.
+            let is_refunded = block.ended.is_some_and(|(fate, _)| fate == Fate::Refund);
+            let revivable = if usable_then(&id) && !is_refunded { block.expired } else { 0 };
+            let taken = charge.short.min(block.free() + revivable);
             let revived = taken - taken.min(block.free());
             if taken > 0 {
                 charge.taken.push((id, taken));

@@ -117,7 +117,7 @@ impl Model {
         block.expired -= lapsed;
         block.withdrawn += free + lapsed;
         if amount == rest {
-            block.ended = Some((Fate::Refund, now));
+            block.ended = Some((Fate::Refund, block.ended.map_or(now, |(_, at)| at)));
             block.end(Fate::Refund, now);
         }
         let credit = free + lapsed;

@@ -101,6 +101,7 @@ impl Model {
     fn commit_active(&mut self, commit: &Commit) -> Result<Answer, Code> {
         let hold = self.holds[commit.hold].clone();
         let Cost { from_hold, drawn, debt } = self.cost_of(commit, &hold)?;
+        let above = debt + drawn.taken.iter().map(|(_, amount)| amount).sum::<i64>();
 
         let mut taken: Vec<(BlockId, i64)> = Vec::new();
         let mut rest = from_hold;
@@ -136,7 +137,7 @@ impl Model {
         let hold = &mut self.holds[commit.hold];
         hold.committed_units += commit.units;
         hold.committed_cost += answer.cost();
-        hold.uncovered -= hold.uncovered.min(debt);
+        hold.uncovered -= hold.uncovered.min(above);
         if commit.is_final {
             let returned = self.give_back(commit.hold, HoldState::Committed);
             if returned.iter().any(|(_, amount)| *amount > 0) {
@@ -158,7 +159,11 @@ impl Model {
         let above = cost - from_hold;
         match commit.over_commit {
             OverCommit::Reject if above > hold.uncovered => Err("over_commit"),
-            OverCommit::Cap => Ok(Cost { from_hold, drawn: Charge::default(), debt: above.min(hold.uncovered) }),
+            OverCommit::Cap => {
+                let drawn = self.plan_charge(&hold.feature, above.min(hold.uncovered), self.now);
+                let debt = drawn.short;
+                Ok(Cost { from_hold, drawn, debt })
+            }
             OverCommit::Draw | OverCommit::Reject => {
                 let drawn = self.plan_charge(&hold.feature, above, self.now);
                 let debt = self.debt_for(Shortfall {

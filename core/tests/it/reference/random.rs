@@ -8,6 +8,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use super::stream::streams;
 use super::{Command, EntryKind, Model, Played, Player, Stream, invariants, refused_left_nothing};
+use crate::support::twice_as_many;
 
 proptest! {
     #![proptest_config(twice_as_many())]
@@ -41,12 +42,6 @@ proptest! {
         alone.advance(player.model.now);
         prop_assert_eq!(alone, player.model);
     }
-}
-
-/// A stream has 30 steps on average: twice the usual number of streams makes as many steps as if each had 60.
-fn twice_as_many() -> ProptestConfig {
-    let usual = ProptestConfig::default();
-    ProptestConfig { cases: usual.cases * 2, ..usual }
 }
 
 fn check(before: &Model, played: &Played, after: &Model) -> Result<(), TestCaseError> {

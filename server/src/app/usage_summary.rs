@@ -193,8 +193,10 @@ async fn sums_of_lane(tx: &mut Tx, lane_id: LaneId, query: &SumsQuery, segment: 
         } else {
             tx.sums_of_rollups(lane_id, query, &segment.pieces(query.bucket)).await?
         });
-        let rolled_to = tx.rolled_to(lane_id).await?;
-        sums.extend(tx.sums_of_tail(lane_id, query, from, to, rolled_to).await?);
+        let head = tx.rollup_head(lane_id).await?;
+        if head.rolled_to < head.feed_seq {
+            sums.extend(tx.sums_of_tail(lane_id, query, from, to, head).await?);
+        }
     }
     for (from, to) in segment.ends() {
         sums.extend(tx.sums_of_events(lane_id, query, from, to).await?);

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, signed, unsigned};
-use crate::store::usage_rollups::{PROPERTY_VALUES_MAX, WHOLE_LANE};
+use crate::store::usage_rollups::{PROPERTY_VALUES_MAX, RollupHead, WHOLE_LANE};
 
 /// How fine sums are kept, and told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,13 +157,19 @@ macro_rules! sums_of_events {
 }
 
 impl Tx {
-    /// Up to which place of its feed a lane's usage is in its sums.
-    pub async fn rolled_to(&mut self, lane_id: LaneId) -> sqlx::Result<u64> {
-        let rolled_to: Option<i64> = sqlx::query_scalar("select rolled_to from usage_rollup_heads where lane_id = $1")
-            .bind(lane_id.0)
-            .fetch_optional(self.connection())
-            .await?;
-        rolled_to.map_or(Ok(0), |rolled_to| unsigned("rolled_to", rolled_to))
+    /// Where a lane's sums stand.
+    pub async fn rollup_head(&mut self, lane_id: LaneId) -> sqlx::Result<RollupHead> {
+        let row = sqlx::query(
+            "select coalesce(h.rolled_to, 0) as rolled_to, l.feed_seq
+             from lanes l left join usage_rollup_heads h on h.lane_id = $1 where l.lane_id = $1",
+        )
+        .bind(lane_id.0)
+        .fetch_one(self.connection())
+        .await?;
+        Ok(RollupHead {
+            rolled_to: unsigned("rolled_to", row.try_get("rolled_to")?)?,
+            feed_seq: unsigned("feed_seq", row.try_get("feed_seq")?)?,
+        })
     }
 
     /// Sums that were added up before.
@@ -250,28 +256,30 @@ impl Tx {
         .await
     }
 
-    /// What was recorded and undone behind `rolled_to`, of events with an `effective_at` in `[from, to)`.
+    /// What was recorded and undone since `head`, of events with an `effective_at` in `[from, to)`.
     pub async fn sums_of_tail(
         &mut self,
         lane_id: LaneId,
         query: &SumsQuery,
         from: Timestamp,
         to: Timestamp,
-        rolled_to: u64,
+        head: RollupHead,
     ) -> sqlx::Result<Vec<Sum>> {
+        // The planner must go by the feed, which is short here, not by time: it sees both ends of the one (how far lanes
+        // are differs too much for its statistics), and nothing of the other (`offset 0`).
         self.sums(
             sums_of_events!(
                 "select account_id, feature_key, effective_at, properties, 1 as events, units, charged
-                 from usage_events where lane_id = $1 and feed_seq > $14
+                 from usage_events where lane_id = $1 and feed_seq > $14 and feed_seq <= $15
                  union all
                  select u.account_id, u.feature_key, u.effective_at, u.properties, -1, -u.units, -u.charged
                  from usage_voids v join usage_events u on u.lane_id = $1 and u.usage_id = v.usage_id
-                 where v.lane_id = $1 and v.feed_seq > $14"
+                 where v.lane_id = $1 and v.feed_seq > $14 and v.feed_seq <= $15 offset 0"
             ),
             lane_id,
             query,
             (from, to),
-            Some(rolled_to),
+            Some(head),
         )
         .await
     }
@@ -282,7 +290,7 @@ impl Tx {
         lane_id: LaneId,
         query: &SumsQuery,
         (from, to): (Timestamp, Timestamp),
-        rolled_to: Option<u64>,
+        head: Option<RollupHead>,
     ) -> sqlx::Result<Vec<Sum>> {
         let bound = sqlx::query(sql)
             .bind(lane_id.0)
@@ -298,8 +306,8 @@ impl Tx {
             .bind(query.account_id.map(AccountId::uuid))
             .bind(Ts(from))
             .bind(Ts(to));
-        let bound = match rolled_to {
-            Some(place) => bound.bind(signed(place)),
+        let bound = match head {
+            Some(head) => bound.bind(signed(head.rolled_to)).bind(signed(head.feed_seq)),
             None => bound,
         };
         let rows = bound.fetch_all(self.connection()).await?;

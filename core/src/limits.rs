@@ -68,3 +68,7 @@ pub const LANES_MAX: usize = 256;
 pub const FOLLOW_HASHES_MAX: usize = 65_536;
 /// Bytes of one part of a catalogue on the link.
 pub const CATALOGUE_CHUNK_BYTES: usize = 256 << 10;
+/// Entries from one checkpoint of an account to the next.
+pub const CHECKPOINT_ENTRIES: u64 = 1_000;
+/// Entries of one proof.
+pub const PROOF_ENTRIES_MAX: u64 = 1_000;

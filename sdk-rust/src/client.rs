@@ -5,7 +5,7 @@ use crate::config::{ClientBuilder, ConfigError};
 use crate::error::Error;
 use crate::requests::{Grant, Reserve, Summary, Usage, UsageFilter};
 use crate::{
-    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, ReservationReceipt, Subscription,
+    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, LedgerProof, ReservationReceipt, Subscription,
     UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
 };
 
@@ -170,6 +170,24 @@ impl Client {
         let request =
             self.api.get_end_user_credits().end_user_id(end_user_id).include(types::GetEndUserCreditsInclude::Blocks);
         Ok(request.send().await?.into_inner())
+    }
+
+    /// The end user's figures and blocks as they were at an instant of the past (RFC 3339).
+    ///
+    /// # Errors
+    /// `validation_failed` where it is not over.
+    pub async fn credits_as_of(&self, end_user_id: &str, as_of: &str) -> Result<EndUserCredits, Error> {
+        let request =
+            self.api.get_end_user_credits().end_user_id(end_user_id).include(types::GetEndUserCreditsInclude::Blocks);
+        Ok(request.as_of(as_of).send().await?.into_inner())
+    }
+
+    /// Entries of the end user's ledger from `from_seq` on with all that is needed to verify them.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such entry.
+    pub async fn ledger_proof(&self, end_user_id: &str, from_seq: i64) -> Result<LedgerProof, Error> {
+        Ok(self.api.get_ledger_proof().end_user_id(end_user_id).from_seq(from_seq).send().await?.into_inner())
     }
 
     /// Subscribes the end user to a variant from now on.

@@ -20,6 +20,10 @@ pub enum Error {
     /// The answer is not what the contract says.
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
+    /// A ledger is not what it should be.
+    #[cfg(feature = "verify")]
+    #[error(transparent)]
+    BrokenLedger(#[from] crate::BrokenLedger),
     /// The client cannot be built.
     #[error(transparent)]
     Config(#[from] crate::ConfigError),
@@ -46,7 +50,7 @@ impl Error {
         match self {
             Self::Api(_) => self.status().is_some_and(|status| RETRYABLE.contains(&status)),
             Self::Connection(_) => true,
-            Self::Invalid(_) | Self::Answer(_) | Self::Config(_) => false,
+            _ => false,
         }
     }
 

@@ -1093,8 +1093,11 @@ pub mod types {
         pub lifetime_granted: i64,
         #[doc = "Credit set aside by holds."]
         pub reserved: i64,
-        #[doc = "Counts written changes; 0 = never written."]
-        pub version: i64,
+        #[doc = "The last entry in it; 0 = none. Time may have done more since, which is in the figures."]
+        pub seq: i64,
+        #[doc = "Counts written changes; 0 = never written, null = looking back, where it is not known."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub version: ::std::option::Option<i64>,
     }
     impl EndUserCredits {
         pub fn builder() -> builder::EndUserCredits {
@@ -1519,6 +1522,43 @@ pub mod types {
     }
     impl LedgerEntryList {
         pub fn builder() -> builder::LedgerEntryList {
+            Default::default()
+        }
+    }
+    #[doc = "An account as an entry left it."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct LedgerPoint {
+        #[doc = "The balance with it."]
+        pub balance: i64,
+        #[doc = "The debt with it."]
+        pub debt: i64,
+        #[doc = "Its hash; zeros before the first."]
+        pub hash: ::std::string::String,
+        #[doc = "What is reserved with it."]
+        pub reserved: i64,
+        #[doc = "The entry; 0 = before the first."]
+        pub seq: i64,
+    }
+    impl LedgerPoint {
+        pub fn builder() -> builder::LedgerPoint {
+            Default::default()
+        }
+    }
+    #[doc = "A segment of an account's hash chain, and where the chain ends."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct LedgerProof {
+        #[doc = "The account's internal id, which the bytes name; it never changes."]
+        pub account_id: ::std::string::String,
+        pub after: LedgerPoint,
+        pub before: LedgerPoint,
+        #[doc = "The segment, in order of `seq`."]
+        pub entries: ::std::vec::Vec<ProvenEntry>,
+        #[doc = "The format of the canonical bytes."]
+        pub format: i32,
+        pub head: LedgerPoint,
+    }
+    impl LedgerProof {
+        pub fn builder() -> builder::LedgerProof {
             Default::default()
         }
     }
@@ -2261,6 +2301,21 @@ pub mod types {
     }
     impl ProblemField {
         pub fn builder() -> builder::ProblemField {
+            Default::default()
+        }
+    }
+    #[doc = "An entry as its hash covers it."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ProvenEntry {
+        #[doc = "Its canonical bytes, in Base64."]
+        pub canonical: ::std::string::String,
+        #[doc = "BLAKE3 over these bytes, in hexadecimal."]
+        pub hash: ::std::string::String,
+        #[doc = "Its place."]
+        pub seq: i64,
+    }
+    impl ProvenEntry {
+        pub fn builder() -> builder::ProvenEntry {
             Default::default()
         }
     }
@@ -5524,7 +5579,8 @@ pub mod types {
             lifetime_consumed: ::std::result::Result<i64, ::std::string::String>,
             lifetime_granted: ::std::result::Result<i64, ::std::string::String>,
             reserved: ::std::result::Result<i64, ::std::string::String>,
-            version: ::std::result::Result<i64, ::std::string::String>,
+            seq: ::std::result::Result<i64, ::std::string::String>,
+            version: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
         }
         impl ::std::default::Default for EndUserCredits {
             fn default() -> Self {
@@ -5537,6 +5593,7 @@ pub mod types {
                     lifetime_consumed: Err("no value supplied for lifetime_consumed".to_string()),
                     lifetime_granted: Err("no value supplied for lifetime_granted".to_string()),
                     reserved: Err("no value supplied for reserved".to_string()),
+                    seq: Err("no value supplied for seq".to_string()),
                     version: Err("no value supplied for version".to_string()),
                 }
             }
@@ -5612,9 +5669,17 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for reserved: {e}"));
                 self
             }
-            pub fn version<T>(mut self, value: T) -> Self
+            pub fn seq<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.seq = value.try_into().map_err(|e| format!("error converting supplied value for seq: {e}"));
+                self
+            }
+            pub fn version<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
                 T::Error: ::std::fmt::Display,
             {
                 self.version =
@@ -5634,6 +5699,7 @@ pub mod types {
                     lifetime_consumed: value.lifetime_consumed?,
                     lifetime_granted: value.lifetime_granted?,
                     reserved: value.reserved?,
+                    seq: value.seq?,
                     version: value.version?,
                 })
             }
@@ -5649,6 +5715,7 @@ pub mod types {
                     lifetime_consumed: Ok(value.lifetime_consumed),
                     lifetime_granted: Ok(value.lifetime_granted),
                     reserved: Ok(value.reserved),
+                    seq: Ok(value.seq),
                     version: Ok(value.version),
                 }
             }
@@ -6946,6 +7013,190 @@ pub mod types {
         impl ::std::convert::From<super::LedgerEntryList> for LedgerEntryList {
             fn from(value: super::LedgerEntryList) -> Self {
                 Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct LedgerPoint {
+            balance: ::std::result::Result<i64, ::std::string::String>,
+            debt: ::std::result::Result<i64, ::std::string::String>,
+            hash: ::std::result::Result<::std::string::String, ::std::string::String>,
+            reserved: ::std::result::Result<i64, ::std::string::String>,
+            seq: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for LedgerPoint {
+            fn default() -> Self {
+                Self {
+                    balance: Err("no value supplied for balance".to_string()),
+                    debt: Err("no value supplied for debt".to_string()),
+                    hash: Err("no value supplied for hash".to_string()),
+                    reserved: Err("no value supplied for reserved".to_string()),
+                    seq: Err("no value supplied for seq".to_string()),
+                }
+            }
+        }
+        impl LedgerPoint {
+            pub fn balance<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.balance =
+                    value.try_into().map_err(|e| format!("error converting supplied value for balance: {e}"));
+                self
+            }
+            pub fn debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.debt = value.try_into().map_err(|e| format!("error converting supplied value for debt: {e}"));
+                self
+            }
+            pub fn hash<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.hash = value.try_into().map_err(|e| format!("error converting supplied value for hash: {e}"));
+                self
+            }
+            pub fn reserved<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reserved =
+                    value.try_into().map_err(|e| format!("error converting supplied value for reserved: {e}"));
+                self
+            }
+            pub fn seq<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.seq = value.try_into().map_err(|e| format!("error converting supplied value for seq: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<LedgerPoint> for super::LedgerPoint {
+            type Error = super::error::ConversionError;
+            fn try_from(value: LedgerPoint) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    balance: value.balance?,
+                    debt: value.debt?,
+                    hash: value.hash?,
+                    reserved: value.reserved?,
+                    seq: value.seq?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::LedgerPoint> for LedgerPoint {
+            fn from(value: super::LedgerPoint) -> Self {
+                Self {
+                    balance: Ok(value.balance),
+                    debt: Ok(value.debt),
+                    hash: Ok(value.hash),
+                    reserved: Ok(value.reserved),
+                    seq: Ok(value.seq),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct LedgerProof {
+            account_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            after: ::std::result::Result<super::LedgerPoint, ::std::string::String>,
+            before: ::std::result::Result<super::LedgerPoint, ::std::string::String>,
+            entries: ::std::result::Result<::std::vec::Vec<super::ProvenEntry>, ::std::string::String>,
+            format: ::std::result::Result<i32, ::std::string::String>,
+            head: ::std::result::Result<super::LedgerPoint, ::std::string::String>,
+        }
+        impl ::std::default::Default for LedgerProof {
+            fn default() -> Self {
+                Self {
+                    account_id: Err("no value supplied for account_id".to_string()),
+                    after: Err("no value supplied for after".to_string()),
+                    before: Err("no value supplied for before".to_string()),
+                    entries: Err("no value supplied for entries".to_string()),
+                    format: Err("no value supplied for format".to_string()),
+                    head: Err("no value supplied for head".to_string()),
+                }
+            }
+        }
+        impl LedgerProof {
+            pub fn account_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.account_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for account_id: {e}"));
+                self
+            }
+            pub fn after<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::LedgerPoint>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.after = value.try_into().map_err(|e| format!("error converting supplied value for after: {e}"));
+                self
+            }
+            pub fn before<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::LedgerPoint>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.before = value.try_into().map_err(|e| format!("error converting supplied value for before: {e}"));
+                self
+            }
+            pub fn entries<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::ProvenEntry>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.entries =
+                    value.try_into().map_err(|e| format!("error converting supplied value for entries: {e}"));
+                self
+            }
+            pub fn format<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.format = value.try_into().map_err(|e| format!("error converting supplied value for format: {e}"));
+                self
+            }
+            pub fn head<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::LedgerPoint>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.head = value.try_into().map_err(|e| format!("error converting supplied value for head: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<LedgerProof> for super::LedgerProof {
+            type Error = super::error::ConversionError;
+            fn try_from(value: LedgerProof) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    account_id: value.account_id?,
+                    after: value.after?,
+                    before: value.before?,
+                    entries: value.entries?,
+                    format: value.format?,
+                    head: value.head?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::LedgerProof> for LedgerProof {
+            fn from(value: super::LedgerProof) -> Self {
+                Self {
+                    account_id: Ok(value.account_id),
+                    after: Ok(value.after),
+                    before: Ok(value.before),
+                    entries: Ok(value.entries),
+                    format: Ok(value.format),
+                    head: Ok(value.head),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -8270,6 +8521,59 @@ pub mod types {
         impl ::std::convert::From<super::ProblemField> for ProblemField {
             fn from(value: super::ProblemField) -> Self {
                 Self { detail: Ok(value.detail), pointer: Ok(value.pointer) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ProvenEntry {
+            canonical: ::std::result::Result<::std::string::String, ::std::string::String>,
+            hash: ::std::result::Result<::std::string::String, ::std::string::String>,
+            seq: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for ProvenEntry {
+            fn default() -> Self {
+                Self {
+                    canonical: Err("no value supplied for canonical".to_string()),
+                    hash: Err("no value supplied for hash".to_string()),
+                    seq: Err("no value supplied for seq".to_string()),
+                }
+            }
+        }
+        impl ProvenEntry {
+            pub fn canonical<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.canonical =
+                    value.try_into().map_err(|e| format!("error converting supplied value for canonical: {e}"));
+                self
+            }
+            pub fn hash<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.hash = value.try_into().map_err(|e| format!("error converting supplied value for hash: {e}"));
+                self
+            }
+            pub fn seq<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.seq = value.try_into().map_err(|e| format!("error converting supplied value for seq: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ProvenEntry> for super::ProvenEntry {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ProvenEntry) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { canonical: value.canonical?, hash: value.hash?, seq: value.seq? })
+            }
+        }
+        impl ::std::convert::From<super::ProvenEntry> for ProvenEntry {
+            fn from(value: super::ProvenEntry) -> Self {
+                Self { canonical: Ok(value.canonical), hash: Ok(value.hash), seq: Ok(value.seq) }
             }
         }
         #[derive(Clone, Debug)]
@@ -11191,13 +11495,17 @@ impl Client {
     pub fn create_grant(&self) -> builder::CreateGrant<'_> {
         builder::CreateGrant::new(self)
     }
-    #[doc = "An end user's credits\n\nThe account now. An end user nobody has seen before has nothing, which is a normal answer.\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/credits`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `include`: `blocks` adds the blocks in burn order: all live and scheduled ones, and the newest of the others, 10,000 at most.\n```ignore\nlet response = client.get_end_user_credits()\n    .end_user_id(end_user_id)\n    .include(include)\n    .send()\n    .await;\n```"]
+    #[doc = "An end user's credits\n\nThe account now, or as it was: `as_of` an instant, with all that time had done until then, or right after an\nentry. What is answered about the past is the same for ever. An end user nobody has seen before has nothing,\nwhich is a normal answer. An instant must lie in the past. Where a long history is looked back on for the first\ntime, the answer may be `overloaded` until it has been read that far: ask again.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/credits`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `as_of`: The account at this instant, which must lie in the past; not together with `as_of_seq`.\n- `as_of_seq`: The account right after the entry with this `seq`.\n- `include`: `blocks` adds the blocks in burn order: all live and scheduled ones, and the newest of the others, 10,000 at most.\n```ignore\nlet response = client.get_end_user_credits()\n    .end_user_id(end_user_id)\n    .as_of(as_of)\n    .as_of_seq(as_of_seq)\n    .include(include)\n    .send()\n    .await;\n```"]
     pub fn get_end_user_credits(&self) -> builder::GetEndUserCredits<'_> {
         builder::GetEndUserCredits::new(self)
     }
     #[doc = "An end user's ledger entries\n\nAppend-only, in order of `seq`, which counts from 1 without gaps. `next_cursor` is the `after_seq` of the next\npage. Each entry's `hash` covers it and the entry before. A page looks at a bounded number of entries: with\nfilters it may hold fewer than `limit`, even none, while `next_cursor` leads on.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/ledger`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `after_seq`: Entries after this one.\n- `feature_key`: Only entries about usage and reservations of this feature.\n- `from`: Only entries recorded then or later.\n- `kind`: Only entries of these kinds, separated by commas.\n- `limit`: Items per page.\n- `reservation_id`: Only entries about this reservation.\n- `subscription_id`: Only entries about this subscription.\n- `to`: Only entries recorded before.\n- `topup_id`: Only entries about this top-up.\n- `usage_id`: Only entries about this usage event.\n```ignore\nlet response = client.list_ledger_entries()\n    .end_user_id(end_user_id)\n    .after_seq(after_seq)\n    .feature_key(feature_key)\n    .from(from)\n    .kind(kind)\n    .limit(limit)\n    .reservation_id(reservation_id)\n    .subscription_id(subscription_id)\n    .to(to)\n    .topup_id(topup_id)\n    .usage_id(usage_id)\n    .send()\n    .await;\n```"]
     pub fn list_ledger_entries(&self) -> builder::ListLedgerEntries<'_> {
         builder::ListLedgerEntries::new(self)
+    }
+    #[doc = "A proof of an end user's ledger entries\n\nA segment of the account's hash chain with the bytes that each hash covers, so that you can check it without\ntrusting the server: both SDKs do. Without `from_seq` and `to_seq` the last 100 entries; with `from_seq` alone\nthose from there on, 1,000 at most. A proof of very large entries may end before `to_seq`. One entry after the\nlast may be the first of none: a proof that nothing was added.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/ledger/proof`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `from_seq`: `seq` of the first entry.\n- `to_seq`: `seq` of the last entry.\n```ignore\nlet response = client.get_ledger_proof()\n    .end_user_id(end_user_id)\n    .from_seq(from_seq)\n    .to_seq(to_seq)\n    .send()\n    .await;\n```"]
+    pub fn get_ledger_proof(&self) -> builder::GetLedgerProof<'_> {
+        builder::GetLedgerProof::new(self)
     }
     #[doc = "An end user's own terms\n\nAll overrides, in order of their features.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/overrides`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n```ignore\nlet response = client.list_overrides()\n    .end_user_id(end_user_id)\n    .send()\n    .await;\n```"]
     pub fn list_overrides(&self) -> builder::ListOverrides<'_> {
@@ -11705,11 +12013,19 @@ pub mod builder {
     pub struct GetEndUserCredits<'a> {
         client: &'a super::Client,
         end_user_id: Result<::std::string::String, String>,
+        as_of: Result<Option<::std::string::String>, String>,
+        as_of_seq: Result<Option<i64>, String>,
         include: Result<Option<types::GetEndUserCreditsInclude>, String>,
     }
     impl<'a> GetEndUserCredits<'a> {
         pub fn new(client: &'a super::Client) -> Self {
-            Self { client: client, end_user_id: Err("end_user_id was not initialized".to_string()), include: Ok(None) }
+            Self {
+                client: client,
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                as_of: Ok(None),
+                as_of_seq: Ok(None),
+                include: Ok(None),
+            }
         }
         pub fn end_user_id<V>(mut self, value: V) -> Self
         where
@@ -11718,6 +12034,24 @@ pub mod builder {
             self.end_user_id = value
                 .try_into()
                 .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn as_of<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.as_of = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for as_of failed".to_string());
+            self
+        }
+        pub fn as_of_seq<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i64>,
+        {
+            self.as_of_seq =
+                value.try_into().map(Some).map_err(|_| "conversion to `i64` for as_of_seq failed".to_string());
             self
         }
         pub fn include<V>(mut self, value: V) -> Self
@@ -11732,8 +12066,10 @@ pub mod builder {
         }
         #[doc = "Sends a `GET` request to `/v1/end_users/{end_user_id}/credits`"]
         pub async fn send(self) -> Result<ResponseValue<types::EndUserCredits>, Error<types::Problem>> {
-            let Self { client, end_user_id, include } = self;
+            let Self { client, end_user_id, as_of, as_of_seq, include } = self;
             let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let as_of = as_of.map_err(Error::InvalidRequest)?;
+            let as_of_seq = as_of_seq.map_err(Error::InvalidRequest)?;
             let include = include.map_err(Error::InvalidRequest)?;
             let url = format!("{}/v1/end_users/{}/credits", client.baseurl, encode_path(&end_user_id.to_string()),);
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
@@ -11746,6 +12082,8 @@ pub mod builder {
                 .client
                 .get(url)
                 .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("as_of", &as_of))
+                .query(&progenitor_client::QueryParam::new("as_of_seq", &as_of_seq))
                 .query(&progenitor_client::QueryParam::new("include", &include))
                 .headers(header_map)
                 .build()?;
@@ -11950,6 +12288,82 @@ pub mod builder {
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "list_ledger_entries" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::get_ledger_proof`]\n\n[`Client::get_ledger_proof`]: super::Client::get_ledger_proof"]
+    #[derive(Debug, Clone)]
+    pub struct GetLedgerProof<'a> {
+        client: &'a super::Client,
+        end_user_id: Result<::std::string::String, String>,
+        from_seq: Result<Option<i64>, String>,
+        to_seq: Result<Option<i64>, String>,
+    }
+    impl<'a> GetLedgerProof<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                from_seq: Ok(None),
+                to_seq: Ok(None),
+            }
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn from_seq<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i64>,
+        {
+            self.from_seq =
+                value.try_into().map(Some).map_err(|_| "conversion to `i64` for from_seq failed".to_string());
+            self
+        }
+        pub fn to_seq<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i64>,
+        {
+            self.to_seq = value.try_into().map(Some).map_err(|_| "conversion to `i64` for to_seq failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/end_users/{end_user_id}/ledger/proof`"]
+        pub async fn send(self) -> Result<ResponseValue<types::LedgerProof>, Error<types::Problem>> {
+            let Self { client, end_user_id, from_seq, to_seq } = self;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let from_seq = from_seq.map_err(Error::InvalidRequest)?;
+            let to_seq = to_seq.map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/end_users/{}/ledger/proof", client.baseurl, encode_path(&end_user_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("from_seq", &from_seq))
+                .query(&progenitor_client::QueryParam::new("to_seq", &to_seq))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "get_ledger_proof" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;

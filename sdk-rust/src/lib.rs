@@ -24,15 +24,19 @@ pub mod api;
 mod client;
 mod config;
 mod error;
+#[cfg(feature = "verify")]
+mod ledger;
 mod platform;
 mod requests;
 mod transport;
 
 pub use api::types::{
-    Block, Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, Problem, Reservation,
+    Block, Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, LedgerProof, Problem, Reservation,
     ReservationReceipt, Subscription, UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
 };
 pub use client::Client;
 pub use config::{ClientBuilder, ConfigError};
 pub use error::Error;
+#[cfg(feature = "verify")]
+pub use ledger::{BrokenLedger, LedgerHead, VerifiedLedger, VerifiedProof, verify_proof};
 pub use requests::{Grant, Reserve, Summary, Usage, UsageFilter};

@@ -1,6 +1,6 @@
 // The class that programs see: one method per operation over the WebAssembly core. The entry for the runtime
 // (node.js, workerd.js, browser.js) says how the core is loaded.
-import { Core } from "./quotastack_wasm.js"
+import { Core, verify_proof } from "./quotastack_wasm.js"
 import { QuotaStackError } from "./error.js"
 import { decode, encode } from "./json.js"
 
@@ -19,6 +19,16 @@ async function ready() {
   } catch (error) {
     loaded = undefined
     throw error
+  }
+}
+
+/** Verifies a proof by itself, and against what is remembered of an earlier one. Calls nobody. */
+export async function verifyProof(proof, { remembered } = {}) {
+  await ready()
+  try {
+    return decode(verify_proof(encode(proof), encode(remembered ?? null)))
+  } catch (thrown) {
+    throw QuotaStackError.from(thrown)
   }
 }
 
@@ -44,11 +54,15 @@ export class QuotaStack {
     })
   }
 
-  async #call(operation, args) {
+  #call(operation, args) {
+    return this.#with((core) => core.call(operation, encode(args)))
+  }
+
+  async #with(use) {
     await ready()
     try {
       this.#core ??= new Core(this.#options)
-      return decode(await this.#core.call(operation, encode(args)))
+      return decode(await use(this.#core))
     } catch (thrown) {
       throw QuotaStackError.from(thrown)
     }
@@ -148,8 +162,8 @@ export class QuotaStack {
     return this.#call("refund_topup", { topup_id: topupId, idempotency_key: idempotencyKey, body: refund ?? {} })
   }
 
-  getEndUserCredits(endUserId, { include } = {}) {
-    return this.#call("get_end_user_credits", { end_user_id: endUserId, include })
+  getEndUserCredits(endUserId, { include, as_of, as_of_seq } = {}) {
+    return this.#call("get_end_user_credits", { end_user_id: endUserId, include, as_of, as_of_seq })
   }
 
   listLedgerEntries(endUserId, { after_seq, limit, kind, feature_key, from, to, ...about } = {}) {
@@ -158,6 +172,14 @@ export class QuotaStack {
     return this.#call("list_ledger_entries", {
       end_user_id: endUserId, after_seq, limit, kind, feature_key, from, to, ...ids,
     })
+  }
+
+  getLedgerProof(endUserId, { from_seq, to_seq } = {}) {
+    return this.#call("get_ledger_proof", { end_user_id: endUserId, from_seq, to_seq })
+  }
+
+  verifyLedger(endUserId, { remembered } = {}) {
+    return this.#with((core) => core.verify_ledger(endUserId, encode(remembered ?? null)))
   }
 
   createFeature(feature, { idempotencyKey } = {}) {

@@ -372,8 +372,12 @@ export interface Block {
   status: Open<"scheduled" | "active" | "depleted" | "expired" | "voided" | "refunded">
 }
 
-export interface EndUserCredits extends Account {
+export interface EndUserCredits extends Omit<Account, "version"> {
   end_user_id: string
+  /** null where the past was asked for. */
+  version: number | null
+  /** The last entry in it; 0 = none. */
+  seq: number
   lifetime_granted: number
   lifetime_consumed: number
   /** In burn order; only with `include: "blocks"`. */
@@ -400,6 +404,44 @@ export interface LedgerEntry {
   effective_at: Timestamp
   recorded_at: Timestamp
   hash: string
+}
+
+/** An account as an entry left it. */
+export interface LedgerPoint {
+  /** 0 = before the first entry. */
+  seq: number
+  hash: string
+  balance: number
+  reserved: number
+  debt: number
+}
+
+/** A segment of an account's hash chain: `verifyProof` reads it. */
+export interface LedgerProof {
+  account_id: string
+  format: number
+  before: LedgerPoint
+  entries: { seq: number; canonical: string; hash: string }[]
+  after: LedgerPoint
+  head: LedgerPoint
+}
+
+/** Where a verified ledger ended. Keep it as it is, for the next verification. */
+export interface LedgerHead extends LedgerPoint {
+  account_id: string
+}
+
+export interface VerifiedLedger {
+  before: LedgerPoint
+  after: LedgerPoint
+  remember: LedgerHead
+}
+
+export interface VerifiedProof extends VerifiedLedger {
+  /** Whether the ledger ends there. */
+  is_head: boolean
+  /** Read from the proof's bytes: what the ledger lists, but for `reason`, which is not in the chain. */
+  entries: LedgerEntry[]
 }
 
 /** How units become credits. An event is rounded up once. */
@@ -652,7 +694,11 @@ export class QuotaStack {
     refund?: Refund,
     options?: MutationOptions,
   ): Promise<{ topup: Topup; withdrawn: number; owed: number; account: Account }>
-  getEndUserCredits(endUserId: string, options?: { include?: "blocks" }): Promise<EndUserCredits>
+  /** Now, or as it was at an instant or right after an entry. */
+  getEndUserCredits(
+    endUserId: string,
+    options?: { include?: "blocks"; as_of?: Timestamp; as_of_seq?: number },
+  ): Promise<EndUserCredits>
   listLedgerEntries(
     endUserId: string,
     options?: {
@@ -669,6 +715,12 @@ export class QuotaStack {
       to?: Timestamp
     },
   ): Promise<Page<LedgerEntry>>
+  getLedgerProof(endUserId: string, options?: { from_seq?: number; to_seq?: number }): Promise<LedgerProof>
+  /**
+   * Fetches the ledger and verifies it: all of it, or what was added after `remembered`, which must still be there.
+   * Throws `ledger_broken` with the `seq` of the first entry that is not what it should be.
+   */
+  verifyLedger(endUserId: string, options?: { remembered?: LedgerHead }): Promise<VerifiedLedger>
 
   createFeature(feature: NewFeature, options?: MutationOptions): Promise<Feature>
   listFeatures(page?: PageOptions): Promise<Page<Feature>>
@@ -719,14 +771,19 @@ export class QuotaStack {
   setSandboxClock(to: { advance_seconds: number } | { now: Timestamp } | { follow: true }, options?: MutationOptions): Promise<SandboxClock>
 }
 
+/** Verifies a proof by itself, and against what is remembered of an earlier one. Calls nobody; throws `ledger_broken`. */
+export function verifyProof(proof: LedgerProof, options?: { remembered?: LedgerHead }): Promise<VerifiedProof>
+
 /** A call that failed. */
 export class QuotaStackError extends Error {
-  /** Stable: the server's, or `invalid_request`, `connection_failed`, `unreadable_answer`. */
+  /** Stable: the server's, or `invalid_request`, `connection_failed`, `unreadable_answer`, `ledger_broken`. */
   readonly code: string
   /** The HTTP status, if the server answered. */
   readonly status?: number
   /** Finds the request in the server's log. */
   readonly requestId?: string
+  /** The first entry that is not what it should be, of `ledger_broken`. */
+  readonly seq?: number
   /** Whether the same call may succeed later. */
   readonly retryable: boolean
   /** The places of the request that are not valid. */

@@ -7,12 +7,14 @@ use wasm_bindgen::JsValue;
 /// A failed call.
 #[derive(Serialize)]
 pub(crate) struct Failure {
-    /// The server's code, or `invalid_request`, `connection_failed`, `unreadable_answer`.
+    /// The server's code, or `invalid_request`, `connection_failed`, `unreadable_answer`, `ledger_broken`.
     code: String,
     message: String,
     status: Option<u16>,
     request_id: Option<String>,
     retryable: bool,
+    /// The first entry of a broken ledger.
+    seq: Option<i64>,
     /// The server's problem document.
     problem: Option<Box<Problem>>,
 }
@@ -30,6 +32,13 @@ impl From<Error> for Failure {
             Error::Invalid(_) | Error::Config(_) => "invalid_request",
             Error::Connection(_) => "connection_failed",
             Error::Answer(_) => "unreadable_answer",
+            #[cfg(feature = "verify")]
+            Error::BrokenLedger(_) => "ledger_broken",
+        };
+        let seq = match &error {
+            #[cfg(feature = "verify")]
+            Error::BrokenLedger(broken) => Some(broken.seq),
+            _ => None,
         };
         Self {
             code: code.to_owned(),
@@ -40,6 +49,7 @@ impl From<Error> for Failure {
             status: error.status(),
             request_id: error.request_id().map(str::to_owned),
             retryable: error.is_retryable(),
+            seq,
             problem: error.problem().cloned().map(Box::new),
         }
     }

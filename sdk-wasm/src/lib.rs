@@ -5,6 +5,8 @@
 //! keys are the Rust SDK's.
 
 mod failure;
+#[cfg(feature = "verify")]
+mod ledger;
 mod operations;
 
 use std::time::Duration;
@@ -44,6 +46,20 @@ impl Core {
     pub async fn call(&self, operation: String, arguments: String) -> Result<String, JsValue> {
         operations::call(self.client.api(), &operation, &arguments).await.map_err(Failure::into_js)
     }
+
+    /// Fetches an end user's ledger and verifies it; `remembered` as JSON, `null` = all of it. The promise gives what
+    /// was verified as JSON, or rejects with a failure as JSON.
+    #[cfg(feature = "verify")]
+    pub async fn verify_ledger(&self, end_user_id: String, remembered: String) -> Result<String, JsValue> {
+        ledger::verify_ledger(&self.client, &end_user_id, &remembered).await.map_err(Failure::into_js)
+    }
+}
+
+/// Verifies a proof, both as JSON; `remembered` may be `null`. Throws a failure as JSON.
+#[cfg(feature = "verify")]
+#[wasm_bindgen]
+pub fn verify_proof(proof: &str, remembered: &str) -> Result<String, JsValue> {
+    ledger::verify_proof(proof, remembered).map_err(Failure::into_js)
 }
 
 fn build(options: &str) -> Result<Core, Failure> {

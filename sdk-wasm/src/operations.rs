@@ -29,7 +29,11 @@ struct Arguments {
     to: Option<String>,
     units: Option<i64>,
     include: Option<types::GetEndUserCreditsInclude>,
+    as_of: Option<String>,
+    as_of_seq: Option<i64>,
     after_seq: Option<i64>,
+    from_seq: Option<i64>,
+    to_seq: Option<i64>,
     limit: Option<i32>,
     cursor: Option<String>,
     idempotency_key: Option<String>,
@@ -62,7 +66,9 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
         "record_usage" => send!(api.record_usage, given, [idempotency_key], types::RecordUsage),
         "record_usage_batch" => send!(api.record_usage_batch, given, [idempotency_key], types::RecordUsageBatch),
         "create_grant" => send!(api.create_grant, given, [idempotency_key], types::CreateGrant),
-        "get_end_user_credits" => send!(api.get_end_user_credits, given, [end_user_id, include]),
+        "get_end_user_credits" => {
+            send!(api.get_end_user_credits, given, [end_user_id, include, as_of, as_of_seq])
+        }
         "list_ledger_entries" => send!(
             api.list_ledger_entries,
             given,
@@ -80,6 +86,7 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
                 limit
             ]
         ),
+        "get_ledger_proof" => send!(api.get_ledger_proof, given, [end_user_id, from_seq, to_seq]),
         "create_feature" => send!(api.create_feature, given, [idempotency_key], types::CreateFeature),
         "list_features" => send!(api.list_features, given, [limit, cursor]),
         "get_feature" => send!(api.get_feature, given, [feature_key]),

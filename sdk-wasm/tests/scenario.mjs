@@ -1,5 +1,5 @@
 // What every runtime must be able to do with the packed package, against a real server. Throws where it does not.
-import { QuotaStack, QuotaStackError } from "quotastack"
+import { QuotaStack, QuotaStackError, verifyProof } from "quotastack"
 
 /** JSON with the fields of objects in order. */
 function text(value) {
@@ -98,6 +98,35 @@ async function credits(quotastack, user, { feature_key, plan_variant_id }) {
   same(ledger.data.map(({ seq, kind }) => [seq, kind]), [[2, "usage"], [3, "usage"]], "a page of the ledger")
 }
 
+async function proofs(quotastack, user, { feature_key }) {
+  const first = await quotastack.verifyLedger(user)
+  same([first.before.seq, first.after.seq, first.after.balance], [0, 4, 141], "what was verified")
+  const then = await quotastack.getEndUserCredits(user, { as_of_seq: 2 })
+  same([then.balance, then.seq, then.version], [94, 2, null], "the credits after the second entry")
+  await fails(quotastack.getEndUserCredits(user, { as_of: "2999-01-01T00:00:00Z" }), "validation_failed", "the future")
+
+  await quotastack.recordUsage(user, { feature_key, units: 1 })
+  const second = await quotastack.verifyLedger(user, { remembered: first.remember })
+  same([second.before, second.after.seq, second.after.balance], [first.after, 5, 138], "what was added")
+  same((await quotastack.verifyLedger(user, { remembered: second.remember })).after, second.after, "nothing was added")
+  const rewritten = { ...first.remember, hash: first.remember.hash.replace(/^./, (digit) => (digit === "0" ? "1" : "0")) }
+  const found = await fails(quotastack.verifyLedger(user, { remembered: rewritten }), "ledger_broken", "another history")
+  same(found.seq, 4, "where it differs")
+  const longer = { ...second.remember, seq: 9 }
+  same((await fails(quotastack.verifyLedger(user, { remembered: longer }), "ledger_broken", "less history")).seq, 9, "the end")
+
+  const proof = await quotastack.getLedgerProof(user, { from_seq: 2, to_seq: 4 })
+  const verified = await verifyProof(proof)
+  const { data: listed } = await quotastack.listLedgerEntries(user, { after_seq: 1, limit: 3 })
+  same(verified.entries, listed, "the proven entries and the listed ones")
+  same([verified.is_head, verified.remember], [false, first.remember], "its end")
+  const changed = structuredClone(proof)
+  changed.entries[1].canonical = changed.entries[0].canonical
+  same((await fails(verifyProof(changed), "ledger_broken", "another entry's bytes")).seq, 3, "the broken entry")
+  const shorter = { ...proof, entries: proof.entries.slice(0, 2) }
+  same((await fails(verifyProof(shorter), "ledger_broken", "an entry less")).seq, 4, "the missing entry")
+}
+
 async function errors(quotastack, user, { feature_key }, { url }) {
   const refused = await fails(quotastack.recordUsage(user, { feature_key, units: 1000 }), "insufficient_credits", "too much usage")
   same([refused.status, refused.retryable, typeof refused.requestId], [402, false, "string"], "the refusal")
@@ -130,6 +159,7 @@ export async function scenario({ url, key, name }) {
   const id = `${name}.${crypto.randomUUID().slice(0, 8)}`
   const made = await catalogue(quotastack, id)
   await credits(quotastack, `user/${id} ü`, made)
+  await proofs(quotastack, `user/${id} ü`, made)
   await errors(quotastack, `user/${id} ü`, made, { url })
   await clock(quotastack, key)
 

@@ -43,6 +43,12 @@ pub fn units(units: i64, pointer: &str) -> Result<Units, Problem> {
     Units::new(units).map_err(|AmountOutOfRange| out_of(units, pointer))
 }
 
+/// The number of an entry: they count from 1.
+pub fn seq(seq: i64, pointer: &str) -> Result<u64, Problem> {
+    let checked = u64::try_from(units(seq, pointer)?.get()).ok().filter(|seq| *seq > 0);
+    checked.ok_or_else(|| Problem::invalid(pointer, "must be 1 or more: entries count from 1"))
+}
+
 /// An amount of 0 or more.
 pub fn amount(amount: i64, pointer: &str) -> Result<Credits, Problem> {
     let checked = Credits::new(amount).ok().filter(|amount| *amount >= Credits::ZERO);

@@ -1,15 +1,17 @@
-//! The JSON of the operations that both server and sidecar answer: read, checked and written in one way.
+//! The JSON that more than one of server, sidecar and SDKs read or write: checked and written in one way.
 //!
 //! - [`problem`]: errors as RFC 9457 problem documents
 //! - [`check`], of entitlements
 //! - [`price`]: prices of features
 //! - [`usage`]: usage events, single and batch
+//! - [`ledger`], entries as the ledger lists them
 //! - [`fields`]: how single fields are checked
 //!
 //! Source: openapi.yaml.
 
 pub mod check;
 pub mod fields;
+pub mod ledger;
 pub mod price;
 pub mod problem;
 pub mod usage;

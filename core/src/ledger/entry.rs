@@ -4,6 +4,7 @@
 //! internal id, never by the end user's, so erasing a person breaks no chain. Source: docs/ledger.md, "Entries".
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,31 @@ pub struct Hash(pub [u8; 32]);
 impl Hash {
     /// What stands before the first entry.
     pub const ZERO: Self = Self([0; 32]);
+
+    /// The hash of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
 }
+
+impl FromStr for Hash {
+    type Err = InvalidHash;
+    fn from_str(text: &str) -> Result<Self, InvalidHash> {
+        let mut hash = Self::ZERO;
+        if text.len() != 2 * hash.0.len() || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(InvalidHash);
+        }
+        for (place, byte) in hash.0.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).map_err(|_| InvalidHash)?;
+        }
+        Ok(hash)
+    }
+}
+
+/// Text that is no hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a hash is 64 digits of 0-9 and a-f")]
+pub struct InvalidHash;
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -337,10 +362,47 @@ impl Entry {
         postcard::to_stdvec(&chained).expect("an entry has no form that postcard refuses")
     }
 
+    /// Reads canonical bytes back: the account that they name, and the entry. Its hash is that of the bytes.
+    pub fn from_canonical(bytes: &[u8]) -> Result<(AccountId, Self), NotCanonical> {
+        type Chained = ((u8, AccountId, u64, EntryBody), (Credits, Credits, Credits, Timestamp, Actor), Hash);
+        let format = *bytes.first().ok_or(NotCanonical::Unreadable)?;
+        if format != CANONICAL_FORMAT {
+            return Err(NotCanonical::Format(format));
+        }
+        let read: Chained = postcard::from_bytes(bytes).map_err(|_| NotCanonical::Unreadable)?;
+        let ((_, account, seq, body), figures, prev_hash) = read;
+        let (balance_after, reserved_after, debt_after, recorded_at, actor) = figures;
+        let hash = Hash::of(bytes);
+        let entry = Self { seq, body, balance_after, reserved_after, debt_after, recorded_at, actor, prev_hash, hash };
+        // One entry has one form: neither longer numbers nor anything behind it.
+        if entry.canonical_bytes(account) == bytes { Ok((account, entry)) } else { Err(NotCanonical::Unreadable) }
+    }
+
+    /// The instant up to which time had been applied with this entry: what time alone did holds from when it was due,
+    /// however late it was written.
+    pub fn instant(&self) -> Timestamp {
+        let is_times = match self.body.cause {
+            Cause::Time | Cause::Subscription(_) => true,
+            _ => self.body.kind == EntryKind::HoldExpired,
+        };
+        if is_times { self.body.effective_at.min(self.recorded_at) } else { self.recorded_at }
+    }
+
     /// The hash that an entry of this account with this content has.
     pub fn computed_hash(&self, account: AccountId) -> Hash {
-        Hash(*blake3::hash(&self.canonical_bytes(account)).as_bytes())
+        Hash::of(&self.canonical_bytes(account))
     }
+}
+
+/// Why bytes are no entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCanonical {
+    /// Their format is another.
+    #[error("the bytes have format {0}, which this version does not know")]
+    Format(u8),
+    /// They are not the one form of an entry.
+    #[error("the bytes are not the canonical form of an entry")]
+    Unreadable,
 }
 
 /// The first entry of a segment that does not follow from the one before.

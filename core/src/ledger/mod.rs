@@ -7,8 +7,8 @@
 //! What happens: [`advance`] (what time alone does), [`command`] -> [`apply`] -> [`outcome`] or [`refusal`], decided in
 //! `grant`, [`usage`], `void`, `reserve`, [`commit`], `correct`, [`topup`] and `overrides`; [`quote`] prices.
 //!
-//! What stays: [`entry`] and [`event`], collected in [`book`]; [`refold`] rebuilds the account from entries alone,
-//! [`invariants`] hold after every command.
+//! What stays: [`entry`] and [`event`], collected in [`book`]; [`refold`] rebuilds the account from entries alone, now
+//! or as of earlier, [`proof`] shows entries to somebody who trusts nobody, [`invariants`] hold after every command.
 
 pub mod account;
 pub mod advance;
@@ -28,6 +28,7 @@ pub mod invariants;
 mod mint;
 pub mod outcome;
 mod overrides;
+pub mod proof;
 pub mod quote;
 pub mod refold;
 pub mod refusal;

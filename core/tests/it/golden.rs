@@ -229,6 +229,7 @@ fn the_canonical_bytes_are_these() {
     bytes.extend([2; 16]);
     bytes.extend(entry.prev_hash.0);
     assert_eq!(entry.hash, Hash(*blake3::hash(&bytes).as_bytes()));
+    assert_eq!(Entry::from_canonical(&bytes), Ok((account(), entry.clone())));
 }
 
 fn zigzag(value: i64) -> Vec<u8> {

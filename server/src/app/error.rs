@@ -41,6 +41,9 @@ pub enum AppError {
     /// There was no room or no time to carry it out.
     #[error("the server is busy; nothing was done, try again")]
     Overloaded,
+    /// What is asked for lies behind more entries than one request reads; those read need not be read again.
+    #[error("this end user's history is being read up to there; ask again")]
+    NotReadYet,
     /// The database is away; nothing was done.
     #[error("the database did not answer; nothing was done, try again")]
     Unavailable,
@@ -76,7 +79,7 @@ impl AppError {
             Self::KeyReused => Code::IdempotencyKeyReused,
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Forbidden { .. } => Code::Forbidden,
-            Self::Overloaded | Self::Unavailable => Code::Overloaded,
+            Self::Overloaded | Self::NotReadYet | Self::Unavailable => Code::Overloaded,
             Self::OutcomeUnknown => Code::OutcomeUnknown,
             Self::CatchingUp { .. } => Code::CatchingUp,
             Self::SumOutOfRange(_) => Code::AmountOutOfRange,

@@ -24,7 +24,7 @@ use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId};
 
 /// Blocks in one answer.
-const BLOCKS_MAX: i64 = 10_000;
+pub(super) const BLOCKS_MAX: i64 = 10_000;
 /// Entries that one page of a filtered list looks at.
 const ENTRIES_WINDOW: u64 = 20_000;
 

@@ -13,6 +13,7 @@
 //! - [`due`]: writing down what time has done to accounts that nobody touches
 //! - [`retention`]: forgetting requests that are older than 30 days
 //! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
+//! - [`past`]: accounts as of earlier; [`proof`]: segments of their chains
 //! - [`named`]: what is found by an id of its own: usage, reservations, top-ups, blocks
 //! - [`usage_list`]: lists of usage; [`usage_summary`], [`usage_range`]: sums of it; [`usage_rollups`]: what keeps them
 //! - [`verify`]: the whole ledger held against its entries
@@ -34,6 +35,8 @@ pub mod ledger;
 pub mod named;
 pub mod needs;
 pub mod operator;
+pub mod past;
+pub mod proof;
 pub mod retention;
 pub mod retry;
 mod root;

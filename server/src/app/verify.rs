@@ -1,15 +1,19 @@
-//! Verifies a whole ledger: every account is rebuilt from its entries and held against what is stored of it.
+//! Verifies a whole ledger: every account is rebuilt from its entries and held against what is stored of it, and so is
+//! every checkpoint.
 //!
 //! It only reads, in short transactions beside a running server: an account's stored state is read at once, and its
 //! entries up to that state's `seq` never change. Source: docs/ledger.md, "Entries".
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quotastack_core::ids::{AccountId, EndUserId, TenantId};
+use quotastack_core::ids::{AccountId, BlockId, EndUserId, TenantId};
 use quotastack_core::ledger::account::Account;
+use quotastack_core::ledger::block::Block;
 use quotastack_core::ledger::invariants;
 use quotastack_core::ledger::refold::Refold;
+use quotastack_core::limits::CHECKPOINT_ENTRIES;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -20,8 +24,8 @@ use crate::store::verify::EnvironmentRow;
 
 /// Accounts whose stored state is read at once.
 const ACCOUNTS_PAGE: i64 = 200;
-/// Entries read at once.
-const ENTRIES_PAGE: i64 = 1_000;
+/// Entries read at once: those up to the next checkpoint.
+const ENTRIES_PAGE: i64 = CHECKPOINT_ENTRIES.cast_signed();
 
 /// How far a verification is.
 #[derive(Debug, Default)]
@@ -134,20 +138,34 @@ async fn difference(
     progress: &Progress,
 ) -> anyhow::Result<Option<(u64, String)>> {
     let mut refold = Refold::new(stored.id);
+    let mut used_up: HashMap<BlockId, Block> = HashMap::new();
     while refold.seq() < stored.seq {
+        let after = refold.seq();
         let mut tx = store.begin(environment).await?;
-        let page = tx.list_entries(lane_id, stored.id, refold.seq(), ENTRIES_PAGE).await?;
+        let mut page = tx.list_entries(lane_id, stored.id, after, ENTRIES_PAGE).await?;
+        let kept = tx.checkpoint_at(lane_id, stored.id, after + CHECKPOINT_ENTRIES).await?;
         tx.commit().await?;
+        page.retain(|entry| entry.seq <= stored.seq);
         if page.is_empty() {
             break;
         }
-        for entry in page.iter().take_while(|entry| entry.seq <= stored.seq) {
+        refold.bring(refold.missing(&page).iter().filter_map(|id| used_up.get(id)).cloned());
+        for entry in &page {
             if let Err(difference) = refold.push(entry) {
                 return Ok(Some((difference.seq, difference.fault.to_string())));
             }
             progress.entries.fetch_add(1, Ordering::Relaxed);
         }
+        if refold.seq() == after + CHECKPOINT_ENTRIES {
+            let checkpoint = refold.checkpoint();
+            if kept.is_some_and(|kept| kept != checkpoint) {
+                let fault = "the checkpoint that is kept there says something else than the entries".to_owned();
+                return Ok(Some((checkpoint.seq, fault)));
+            }
+            used_up.extend(checkpoint.used_up.into_iter().map(|block| (block.id, block)));
+        }
     }
+    refold.bring(used_up.into_values());
     let compared = refold.compare(stored);
     Ok(compared.err().map(|difference| (difference.seq, difference.fault.to_string())))
 }

@@ -21,6 +21,7 @@ use crate::app::auth::Scope;
 use crate::app::clock;
 use crate::app::error::AppError;
 use crate::app::ledger::AccountRead;
+use crate::app::past::AsOf;
 use crate::http::account::{AccountJson, BlockJson};
 use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
@@ -181,6 +182,20 @@ pub(super) async fn refuse_unknown_features(
 #[serde(deny_unknown_fields)]
 pub struct CreditsParams {
     include: Option<Include>,
+    as_of: Option<Timestamp>,
+    as_of_seq: Option<i64>,
+}
+
+impl CreditsParams {
+    /// The past that is asked for; `None` = the present.
+    fn as_of(&self) -> Result<Option<AsOf>, Problem> {
+        match (self.as_of, self.as_of_seq) {
+            (None, None) => Ok(None),
+            (Some(at), None) => Ok(Some(AsOf::Time(at))),
+            (None, Some(seq)) => fields::seq(seq, "query:as_of_seq").map(|seq| Some(AsOf::Entry(seq))),
+            (Some(_), Some(_)) => Err(Problem::invalid("query:as_of_seq", "give as_of or as_of_seq, not both")),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -205,16 +220,23 @@ pub async fn get_end_user_credits(
         debt: Credits,
         lifetime_granted: Credits,
         lifetime_consumed: Credits,
-        version: u64,
+        version: Option<u64>,
+        seq: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         blocks: Option<Vec<BlockJson<'a>>>,
     }
     let principal = caller.with(Scope::CreditsRead)?;
     let end_user_id = fields::end_user_id(&segment.0, "path:end_user_id")?;
     let with_blocks = matches!(params.include, Some(Include::Blocks));
-    let read = state.app.account(principal.environment_id, &end_user_id, with_blocks).await?;
-    let empty = AccountRead::nothing(end_user_id.clone(), clock::now());
-    let AccountRead { account, blocks, now } = read.unwrap_or(empty);
+    let (environment, as_of) = (principal.environment_id, params.as_of()?);
+    let read = match as_of {
+        Some(as_of) => state.app.account_as_of(environment, &end_user_id, as_of, with_blocks).await?,
+        None => {
+            let read = state.app.account(environment, &end_user_id, with_blocks).await?;
+            read.unwrap_or_else(|| AccountRead::nothing(end_user_id.clone(), clock::now()))
+        }
+    };
+    let AccountRead { account, blocks, now } = read;
     let Totals { balance, reserved, available, debt } = account.totals;
     let credits = CreditsJson {
         end_user_id: &account.end_user_id,
@@ -224,7 +246,9 @@ pub async fn get_end_user_credits(
         debt,
         lifetime_granted: account.lifetime_granted,
         lifetime_consumed: account.lifetime_consumed,
-        version: account.version,
+        // Entries do not hold it: overrides and subscriptions count too.
+        version: as_of.is_none().then_some(account.version),
+        seq: account.seq,
         blocks: with_blocks
             .then(|| blocks.iter().map(|(block, notes)| BlockJson::new(block, Some(notes), now)).collect()),
     };

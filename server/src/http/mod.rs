@@ -3,7 +3,7 @@
 //! - [`listen`]: connections; [`router`]: every path, and what wraps them; [`state`]: what handlers share
 //! - [`caller`]: who asks; [`body`]: what they sent; [`query`]: what they asked for; [`error`]: what they are told
 //! - the nouns: [`entitlements`], [`usage`], [`reservations`], [`credits`], [`corrections`], [`topups`], [`ledger`],
-//!   [`features`], [`prices`], [`packages`], [`plans`], [`subscriptions`], [`overrides`], [`sandbox`]; what several of
+//!   [`proof`], [`features`], [`prices`], [`packages`], [`plans`], [`subscriptions`], [`overrides`], [`sandbox`]; what several of
 //!   them answer is in `account`
 //! - [`service`]: health, readiness, metrics, the contract
 
@@ -21,6 +21,7 @@ pub mod overrides;
 pub mod packages;
 pub mod plans;
 pub mod prices;
+pub mod proof;
 pub mod query;
 pub mod reservations;
 pub mod router;

@@ -6,8 +6,8 @@ use axum::routing::{get, post};
 
 use crate::http::state::ApiState;
 use crate::http::{
-    corrections, credits, entitlements, error, features, ledger, overrides, packages, plans, prices, reservations,
-    sandbox, service, subscriptions, topups, usage, usage_list, usage_summary,
+    corrections, credits, entitlements, error, features, ledger, overrides, packages, plans, prices, proof,
+    reservations, sandbox, service, subscriptions, topups, usage, usage_list, usage_summary,
 };
 
 /// The whole API.
@@ -45,6 +45,7 @@ pub fn router(state: ApiState) -> Router {
         )
         .route("/v1/end_users/{end_user_id}/credits", get(credits::get_end_user_credits))
         .route("/v1/end_users/{end_user_id}/ledger", get(ledger::list_ledger_entries))
+        .route("/v1/end_users/{end_user_id}/ledger/proof", get(proof::get_ledger_proof))
         .route("/v1/features", post(features::create_feature).get(features::list_features))
         .route("/v1/features/{feature_key}", get(features::get_feature))
         .route("/v1/features/{feature_key}/prices", post(prices::create_price).get(prices::list_prices))

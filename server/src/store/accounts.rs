@@ -6,6 +6,7 @@ use quotastack_core::ids::{AccountId, BlockId, EndUserId, FeatureKey, Subscripti
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::block::{Block, Ending, Lot, Origin};
 use quotastack_core::ledger::entry::Hash;
+use quotastack_core::ledger::proof::Point;
 use quotastack_core::ledger::wallet::{Totals, Wallet};
 use quotastack_core::subscription::Subscription;
 use quotastack_core::time::Timestamp;
@@ -111,6 +112,31 @@ impl Tx {
             Ok((AccountId::from_uuid(row.try_get("account_id")?), end_user_id(row.try_get("end_user_id")?)?))
         });
         found.collect()
+    }
+
+    /// The account of an end user, and where its chain ends.
+    pub async fn find_head(
+        &mut self,
+        lane_id: LaneId,
+        end_user_id: &EndUserId,
+    ) -> sqlx::Result<Option<(AccountId, Point)>> {
+        let row = sqlx::query(
+            "select account_id, seq, last_hash, balance, reserved, debt from accounts
+             where lane_id = $1 and end_user_id = $2",
+        )
+        .bind(lane_id.0)
+        .bind(end_user_id.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let head = Point {
+            seq: unsigned("seq", row.try_get("seq")?)?,
+            hash: Hash(bytes("last_hash", row.try_get("last_hash")?)?),
+            balance: credits("balance", row.try_get("balance")?)?,
+            reserved: credits("reserved", row.try_get("reserved")?)?,
+            debt: credits("debt", row.try_get("debt")?)?,
+        };
+        Ok(Some((AccountId::from_uuid(row.try_get("account_id")?), head)))
     }
 
     /// Whose a block is.

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (6, "due", include_str!("../../migrations/0006_due.sql")),
     (7, "retention", include_str!("../../migrations/0007_retention.sql")),
     (8, "usage rollups", include_str!("../../migrations/0008_usage_rollups.sql")),
+    (9, "checkpoints", include_str!("../../migrations/0009_checkpoints.sql")),
     (11, "claw-back", include_str!("../../migrations/0011_claw_back.sql")),
 ];
 

@@ -13,11 +13,13 @@
 //! - [`retention`]: how old requests go
 //! - [`entries`], [`feed`], [`usage_sums`], [`verify`]: what readers read
 //! - [`usage_rollups`]: what adds usage up for them
+//! - [`checkpoints`]: what those who look back leave for the next ones
 //! - [`types`]: how values cross
 
 pub mod accounts;
 pub mod batch;
 pub mod catalogue;
+pub mod checkpoints;
 pub mod due;
 pub mod entries;
 pub mod features;

@@ -15,9 +15,11 @@ use crate::support::server::TestServer;
 const OF_NO_TENANT: [&str; 2] = ["_sqlx_migrations", "history"];
 /// What the operator's commands may see.
 const OPERATORS: [&str; 4] = ["api_keys", "environments", "lanes", "tenants"];
-const APPEND_ONLY: [&str; 10] = [
+const APPEND_ONLY: [&str; 12] = [
     "account_requests",
     "catalogue_requests",
+    "checkpoint_blocks",
+    "checkpoints",
     "entries",
     "entry_reasons",
     "events",
@@ -75,6 +77,14 @@ async fn fill(client: &Client) {
     client.post("/v1/topups", &topup).await.is(201);
     let package = json!({"name": "P", "amount": 5, "price_paid": 1, "currency": "USD"});
     client.post("/v1/topup_packages", &package).await.is(201);
+    // A checkpoint, with a block that is used up by it.
+    for (amount, priority) in [(1, 0), (1_000, 100)] {
+        let grant = json!({"end_user_id": "u", "amount": amount, "priority": priority});
+        client.post("/v1/credits/grants", &grant).await.is(201);
+    }
+    let event = json!({"end_user_id": "u", "feature_key": "f", "units": 1});
+    client.post("/v1/usage/batch", &json!({"events": vec![event; 1_000]})).await.is(200);
+    client.get("/v1/end_users/u/credits?as_of_seq=1000").await.is(200);
 }
 
 /// Something that is due, for the leases of the worker.

@@ -17,6 +17,7 @@
 //! - `link`: the link to sidecars, frame by frame
 //! - `commands`: the program as processes
 //! - `verify`: the whole ledger held against its entries
+//! - `past`: accounts as of earlier; `proof`: chains that somebody else verifies
 //! - `postgres`: the embedded Postgres
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
@@ -37,8 +38,10 @@ mod isolation;
 mod keys;
 mod link;
 mod lists;
+mod past;
 mod postgres;
 mod prices;
+mod proof;
 mod refusals;
 mod reservations;
 mod retention;

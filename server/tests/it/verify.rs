@@ -71,3 +71,56 @@ async fn each_kind_of_tampering_is_found_with_the_account_and_the_entry() {
         assert!(seq.is_none_or(|seq| found["seq"] == seq), "{found}");
     }
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_says_something_else_than_the_entries_is_found() {
+    let server = TestServer::start().await;
+    let client = &server.live;
+    let feature = json!({"feature_key": "f", "name": "F", "kind": "metered", "price": {"type": "per_unit", "cost": 1}});
+    client.post("/v1/features", &feature).await.is(201);
+    for amount in [7, 3_000] {
+        client.post("/v1/credits/grants", &json!({"end_user_id": "u", "amount": amount})).await.is(201);
+    }
+    for _ in 0..2 {
+        let event = json!({"end_user_id": "u", "feature_key": "f", "units": 1});
+        client.post("/v1/usage/batch", &json!({"events": vec![event; 1_000]})).await.is(200);
+    }
+    let looked_back = client.get("/v1/end_users/u/credits?include=blocks&as_of_seq=2001").await.is(200);
+    assert_eq!(looked_back["balance"], 3_007 - 1_999);
+    let (code, lines) = verify(&server).await;
+    assert_eq!((code, lines.len()), (Some(0), 1), "{lines:?}");
+
+    let mut owner = server.owner().await;
+    for (tampering, undo, seq) in [
+        (
+            "update checkpoints set state = set_byte(state, 60, get_byte(state, 60) # 1) where seq = 2000",
+            "update checkpoints set state = set_byte(state, 60, get_byte(state, 60) # 1) where seq = 2000",
+            2_000,
+        ),
+        (
+            "update checkpoint_blocks set block = jsonb_set(block, '{expired}', '5')",
+            "update checkpoint_blocks set block = jsonb_set(block, '{expired}', '0')",
+            1_000,
+        ),
+        (
+            "update checkpoints set seq = 3000 where seq = 1000",
+            "update checkpoints set seq = 1000 where seq = 3000",
+            1_000,
+        ),
+    ] {
+        let changed = sqlx::query(tampering).execute(&mut owner).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1, "{tampering}");
+        let (code, lines) = verify(&server).await;
+        assert_eq!(
+            (code, &lines[0]["seq"], &lines[0]["end_user_id"]),
+            (Some(1), &json!(seq), &json!("u")),
+            "{lines:?}"
+        );
+        sqlx::query(undo).execute(&mut owner).await.unwrap();
+    }
+    // Lost, it is only slower.
+    sqlx::raw_sql("truncate checkpoints, checkpoint_blocks").execute(&mut owner).await.unwrap();
+    let again = client.get("/v1/end_users/u/credits?include=blocks&as_of_seq=2001").await.is(200);
+    assert_eq!(again, looked_back);
+    assert_eq!(verify(&server).await.0, Some(0));
+}

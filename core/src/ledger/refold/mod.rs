@@ -7,13 +7,17 @@
 //!
 //! - [`read`]: what each kind of entry does
 //! - [`compare`]: against what is stored
-//! - [`rebuild`]: back into an account, and on from one
+//! - [`rebuild`]: back into an account
+//! - [`checkpoint`]: kept between two entries, and on from there
 
+pub mod checkpoint;
 mod compare;
 mod read;
 mod rebuild;
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::credits::{AmountOutOfRange, Credits};
 use crate::ids::{AccountId, BlockId, FeatureKey, ReservationId};
@@ -85,13 +89,15 @@ impl From<AmountOutOfRange> for Fault {
 }
 
 /// What the entries read so far add up to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refold {
     account: AccountId,
     seq: u64,
     last_hash: Hash,
     /// When the last entry was written.
     recorded_at: Timestamp,
+    /// Up to when time had been applied with it.
+    time: Timestamp,
     blocks: BTreeMap<BlockId, FoldedBlock>,
     holds: BTreeMap<ReservationId, FoldedHold>,
     debts: Vec<Debt>,
@@ -103,14 +109,14 @@ pub struct Refold {
     consumed: Credits,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct FoldedBlock {
     block: Block,
     /// Whether it has begun.
     counts: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct FoldedHold {
     feature_key: FeatureKey,
     expires_at: Timestamp,
@@ -127,6 +133,7 @@ impl Refold {
             seq: 0,
             last_hash: Hash::ZERO,
             recorded_at: Timestamp::default(),
+            time: Timestamp::default(),
             blocks: BTreeMap::new(),
             holds: BTreeMap::new(),
             debts: Vec::new(),
@@ -147,6 +154,11 @@ impl Refold {
     /// `seq` of the last entry read.
     pub const fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// The blocks that are known, also those with nothing left, in order of their ids.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.values().map(|folded| &folded.block)
     }
 
     /// The totals after the entries read.

@@ -73,7 +73,8 @@ impl Refold {
         {
             return Err(Fault::Sums);
         }
-        (self.seq, self.last_hash, self.recorded_at) = (entry.seq, entry.hash, entry.recorded_at);
+        (self.seq, self.last_hash) = (entry.seq, entry.hash);
+        (self.recorded_at, self.time) = (entry.recorded_at, entry.instant());
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Back into an account, and on from one: how an account is read as of an earlier entry.
+//! Back into an account: how it is read as of an earlier entry.
 
 use crate::credits::Units;
 use crate::ids::EndUserId;
@@ -6,46 +6,12 @@ use crate::ledger::account::Account;
 use crate::ledger::block::Block;
 use crate::ledger::counter::Counters;
 use crate::ledger::hold::{HeldPart, Hold};
-use crate::ledger::refold::{FoldedBlock, FoldedHold, Refold};
+use crate::ledger::refold::Refold;
 use crate::ledger::wallet::Wallet;
 
 impl Refold {
-    /// Goes on from an account as it stood after an entry: a checkpoint. Blocks that had nothing left then are not
-    /// known to it.
-    pub fn resume(account: &Account) -> Self {
-        let wallet = &account.wallet;
-        let id_of = |part: &HeldPart| (wallet.lots[part.lot].id, part.amount);
-        let counts = |block: &Block| block.lot.has_started(wallet.time);
-        let blocks =
-            wallet.lots.iter().map(|block| (block.id, FoldedBlock { block: block.clone(), counts: counts(block) }));
-        let holds = wallet.holds.iter().map(|hold| {
-            let folded = FoldedHold {
-                feature_key: hold.feature_key.clone(),
-                expires_at: hold.expires_at,
-                parts: hold.parts.iter().map(id_of).collect(),
-                uncovered: hold.uncovered,
-                counted: hold.counted.as_ref().map(|(key, units)| (key.clone(), units.get())),
-            };
-            (hold.id, folded)
-        });
-        Self {
-            seq: account.seq,
-            last_hash: account.last_hash,
-            recorded_at: wallet.time,
-            blocks: blocks.collect(),
-            holds: holds.collect(),
-            debts: wallet.debts.iter().cloned().collect(),
-            counters: wallet.counters.iter().map(|own| (own.key.clone(), own.units.get())).collect(),
-            counted: account.totals.balance + account.totals.debt,
-            reserved: account.totals.reserved,
-            owed: account.totals.debt,
-            granted: account.lifetime_granted,
-            consumed: account.lifetime_consumed,
-            ..Self::new(account.id)
-        }
-    }
-
-    /// The account as the entries read leave it, without what is not in entries: subscriptions, overrides, versions.
+    /// The account as the entries read leave it, with time applied as far as it was then. What is not in entries is
+    /// not in it: subscriptions, overrides, its version.
     pub fn account(&self, end_user_id: EndUserId) -> Account {
         let mut lots: Vec<Block> = self.blocks.values().map(|folded| folded.block.clone()).collect();
         lots.sort_by(Block::full_order);
@@ -70,7 +36,7 @@ impl Refold {
             totals: self.totals(),
             lifetime_granted: self.granted,
             lifetime_consumed: self.consumed,
-            wallet: Wallet { time: self.recorded_at, lots, holds, debts, counters, ..Wallet::default() },
+            wallet: Wallet { time: self.time, lots, holds, debts, counters, ..Wallet::default() },
             ..Account::new(self.account, end_user_id)
         }
     }

@@ -2,6 +2,8 @@
 //! command. `PROPTEST_CASES` sets how many.
 
 mod ops;
+mod past;
+mod proof;
 mod setting;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ use quotastack_core::ledger::command::{
     VoidBlock,
 };
 use quotastack_core::ledger::debt::DebtOf;
-use quotastack_core::ledger::entry::{Cause, Entry, EntryKind};
+use quotastack_core::ledger::entry::{Allocation, Cause, Entry, EntryKind};
 use quotastack_core::ledger::invariants;
 use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use quotastack_core::ledger::refold::Refold;
@@ -54,11 +56,15 @@ proptest! {
     #[test]
     fn the_ledger_does_what_its_page_says(ops in vec(op(), 1..=COMMANDS_MAX)) {
         let mut world = World::new();
+        let mut answers = BTreeMap::new();
         for op in &ops {
             world.step(op)?;
             world.check_invariants()?;
             world.check_decisions()?;
+            world.record_answers(&mut answers);
         }
+        world.answers_are_the_same(&answers)?;
+        [1, 3, 10].into_iter().try_for_each(|stride| world.resumes_from_checkpoints(stride))?;
         world.retry_everything()?;
         world.run_again_as_one_batch()?;
         world.run_again_with_refusals_in_between()?;

@@ -81,6 +81,11 @@ impl TestServer {
         self.server.quic
     }
 
+    /// Where clients connect.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The authority that sidecars trust the server by.
     pub(crate) fn ca_file(&self) -> std::path::PathBuf {
         Identity::self_signed(self.dir.path()).unwrap().1

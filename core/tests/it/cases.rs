@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use quotastack_core::catalogue::{Catalogue, OveragePolicy};
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::BlockId;
 use quotastack_core::ledger::advance::advance;
-use quotastack_core::ledger::command::{Command, Extend, Void};
 use quotastack_core::ledger::entry::{Hash, verify_chain};
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::state::AccountState;
-use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
+use quotastack_core::time::Timestamp;
 
+use crate::case_commands::{Naming, check_outcome};
 use crate::case_file::{self, Case, Expect, Step};
-use crate::support::{
-    Story, at, catalogue, commit, credits, feature_key, grant, metered, price_from, reservation_id, reserve, usage,
-};
+use crate::support::{Story, at, catalogue, credits};
 
 #[test]
 fn every_case_holds_as_written() {
@@ -35,13 +32,17 @@ fn run_all(sendings: u32) {
 }
 
 struct Run {
+    naming: Naming,
     story: Story,
     blocks: BTreeMap<String, BlockId>,
 }
 
 impl Run {
     fn new(case: &Case) -> Self {
-        Self { story: Story::new(catalogue_of(case)), blocks: BTreeMap::new() }
+        let naming = Naming { prefix: String::new(), bucket: 1, start: at(0) };
+        let mut built = catalogue([]);
+        built.features.extend(naming.features(case));
+        Self { naming, story: Story::new(built), blocks: BTreeMap::new() }
     }
 
     fn all_steps(mut self, case: &Case, sendings: u32) {
@@ -60,7 +61,7 @@ impl Run {
     }
 
     fn send(&mut self, step: &Step) -> Option<Result<Outcome, Refusal>> {
-        let outcome = self.story.apply(at(step.at.seconds), command_of(step)?);
+        let outcome = self.story.apply(at(step.at.seconds), self.naming.command(step)?);
         if let (Some(given), Ok(Outcome::Granted { block: Some(block), .. })) = (&step.grant, &outcome) {
             assert!(self.blocks.insert(given.name.clone(), block.id).is_none());
         }
@@ -70,7 +71,7 @@ impl Run {
     /// The same write again: the same result, and nothing moves. (That a repeated grant or commit is one is the work of
     /// the API's `Idempotency-Key`, above the core: here only what has an identity of its own is repeated.)
     fn send_again(&mut self, step: &Step, first: Option<&Result<Outcome, Refusal>>, place: &str) {
-        let Some(command) = command_of(step) else { return };
+        let Some(command) = self.naming.command(step) else { return };
         let first = first.expect("a step with a command has an outcome");
         if !matches!(first, Ok(Outcome::Used { .. } | Outcome::Voided { .. }) | Err(_)) {
             return;
@@ -121,74 +122,4 @@ impl Run {
             );
         }
     }
-}
-
-fn check_outcome(expect: &Expect, outcome: Option<&Result<Outcome, Refusal>>, place: &str) {
-    let Some(outcome) = outcome else {
-        assert!(expect.ok.is_none() && expect.error.is_none(), "{place}: nothing was sent");
-        return;
-    };
-    // A step that says nothing of its outcome is one that works.
-    assert_eq!(outcome.is_ok(), expect.ok.unwrap_or(true), "{place}: {outcome:?}");
-    let error = match outcome {
-        Err(refusal) => Some(refusal.code().as_str()),
-        Ok(Outcome::Used { replayed: true, .. } | Outcome::Voided { replayed: true, .. }) => Some("replayed"),
-        Ok(_) => None,
-    };
-    if expect.error.is_some() || outcome.is_ok() {
-        assert_eq!(error, expect.error.as_deref(), "{place}");
-    }
-}
-
-fn catalogue_of(case: &Case) -> Catalogue {
-    let mut built = catalogue([("f", metered(OveragePolicy::Block, None))]);
-    if !case.features.is_empty() {
-        built.features.clear();
-    }
-    for (key, spec) in &case.features {
-        let policy = spec.overage_policy.unwrap_or(OveragePolicy::Block);
-        let mut feature = metered(policy, spec.overdraft_limit);
-        feature.prices = vec![price_from(Timestamp::MIN, spec.cost.unwrap_or(1), spec.per_units.unwrap_or(1))];
-        built.features.insert(feature_key(key), feature);
-    }
-    built
-}
-
-fn command_of(step: &Step) -> Option<Command> {
-    if let Some(given) = &step.grant {
-        let mut command = grant(given.amount);
-        command.priority = given.priority.unwrap_or(command.priority);
-        command.effective_at = given.effective.map(|offset| at(offset.seconds));
-        command.expires_at = given.expires.map(|offset| at(offset.seconds));
-        command.paid = given.paid;
-        command.feature_keys = given.features.iter().map(|key| feature_key(key)).collect();
-        command.feature_keys.sort();
-        return Some(Command::Grant(command));
-    }
-    if let Some(used) = &step.usage {
-        let mut command = usage(&used.key, used.feature.as_deref().unwrap_or("f"), used.units);
-        command.on_insufficient = used.on_insufficient;
-        command.effective_at = used.effective.map(|offset| at(offset.seconds));
-        return Some(Command::Usage(command));
-    }
-    if let Some(undone) = &step.void {
-        return Some(Command::Void(Void { usage_id: usage(&undone.key, "f", 1).id, reason: None }));
-    }
-    if let Some(asked) = &step.reserve {
-        return Some(Command::Reserve(reserve(&asked.name, "f", asked.units, asked.ttl.seconds)));
-    }
-    if let Some(done) = &step.commit {
-        // A commit has no name of its own: what it does and when makes one.
-        let name = format!("{}{}{}", done.hold, step.at.seconds, done.units);
-        let mut command = commit(&done.hold, &name, done.units);
-        command.is_final = done.is_final.unwrap_or(true);
-        command.over_commit = done.over_commit.unwrap_or_default();
-        return Some(Command::Commit(command));
-    }
-    if let Some(released) = &step.release {
-        return Some(Command::Release(reservation_id(&released.hold)));
-    }
-    let extended = step.extend.as_ref()?;
-    let ttl_micros = extended.ttl.seconds * MICROS_PER_SECOND;
-    Some(Command::Extend(Extend { reservation_id: reservation_id(&extended.hold), ttl_micros }))
 }

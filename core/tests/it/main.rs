@@ -1,16 +1,19 @@
 //! Tests of the pure rules, in one binary.
 //!
-//! - `cases`: the shared cases of docs/cases, which `case_file` reads
+//! - `cases`: the shared cases of docs/cases, which `case_file` reads and `case_commands` puts into commands
 //! - `time_table`, `subscribe_table`, `correction_table`, `decision_table`: bank statements and answers, one line per step
 //! - `publish_table`: what replicas are told of an account
 //! - `docs`: tables of the documents that repeat the code's
 //! - `golden`: bytes that may never change
 //! - `edges`: the ends of every range
 //! - `refold`: what a verifier finds in tampered histories
+//! - `second_opinion`: random histories against `reference`, a model written from the page alone; `translated` puts its
+//!   words into the ledger's
 //! - `properties`: random histories against the naive ledger of `model`
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
 
+mod case_commands;
 mod case_file;
 mod cases;
 mod correction_table;
@@ -27,3 +30,4 @@ mod second_opinion;
 mod subscribe_table;
 mod support;
 mod time_table;
+mod translated;

@@ -5,25 +5,21 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use quotastack_core::catalogue::{Catalogue, OveragePolicy};
+use quotastack_core::catalogue::Catalogue;
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{BlockId, CapGroup, FeatureKey, IdempotencyKey, PaymentReference, TopupId, UsageId};
+use quotastack_core::ids::{BlockId, FeatureKey, IdempotencyKey, PaymentReference, TopupId, UsageId};
 use quotastack_core::ledger::advance::advance;
-use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::ledger::command::{
-    Adjust, Command, Commit, Extend, Grant, OnInsufficient, OverCommit, Refund, Reserve, TopupOrder, Usage, Void,
-    VoidBlock,
+    Adjust, Command, Commit, Extend, Refund, Reserve, TopupOrder, Usage, Void, VoidBlock,
 };
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::refusal::Refusal;
-use quotastack_core::pricing::{Price, PriceModel, PriceRule, PriceVersion, Tier, TierMode, TierWindow, Tiered};
 use quotastack_core::time::Timestamp;
 
 use crate::reference as naive;
 use crate::reference::stream::streams;
-use crate::support::{
-    Story, catalogue, commit, credits, feature_key, grant, metered, reserve, topup, twice_as_many, units, usage,
-};
+use crate::support::{Story, catalogue, commit, credits, feature_key, reserve, topup, twice_as_many, usage};
+use crate::translated::{asked_for, at, feature_of, grant_of, over_commit_of};
 
 proptest! {
     #![proptest_config(twice_as_many())]
@@ -64,29 +60,10 @@ struct Ledger {
     sent: usize,
 }
 
-fn at(micros: i64) -> Timestamp {
-    Timestamp::from_micros(micros).unwrap()
-}
-
 impl Ledger {
     fn new(features: &BTreeMap<String, naive::Feature>) -> Self {
         let mut built: Catalogue = catalogue([]);
-        for (key, feature) in features {
-            let policy = match feature.policy {
-                naive::Policy::Block => OveragePolicy::Block,
-                naive::Policy::Cap => OveragePolicy::Cap,
-                naive::Policy::Overdraft => OveragePolicy::Overdraft,
-                naive::Policy::Notify => OveragePolicy::Notify,
-            };
-            let mut made = metered(policy, feature.overdraft_limit);
-            let rule = |rule: &naive::Rule| PriceRule { matches: rule.matches.clone(), model: model_of(&rule.price) };
-            let price = Price {
-                model: model_of(feature.price.as_ref().unwrap()),
-                rules: feature.rules.iter().map(rule).collect(),
-            };
-            made.prices = vec![PriceVersion { effective_from: Timestamp::MIN, price: price.checked().unwrap() }];
-            built.features.insert(feature_key(key), made);
-        }
+        built.features = features.iter().map(|(key, feature)| (feature_key(key), feature_of(feature))).collect();
         let (events, topups) = (Vec::new(), BTreeMap::new());
         Self { story: Story::new(built), events, topups, holds: 0, sent: 0 }
     }
@@ -169,11 +146,7 @@ impl Ledger {
             }
             naive::Command::Commit(asked) => Command::Commit(Commit {
                 is_final: asked.is_final,
-                over_commit: match asked.over_commit {
-                    naive::OverCommit::Draw => OverCommit::Draw,
-                    naive::OverCommit::Cap => OverCommit::Cap,
-                    naive::OverCommit::Reject => OverCommit::Reject,
-                },
+                over_commit: over_commit_of(asked.over_commit),
                 debit_late: asked.late_debit,
                 ..commit(&hold(&asked.hold), &format!("c{}", self.sent), asked.units)
             }),
@@ -253,55 +226,4 @@ fn answer_of(outcome: &Outcome, expected: &naive::Answer) -> AnswerFigures {
         _ => return answer_figures(expected),
     };
     figures.map(Credits::get)
-}
-
-fn grant_of(asked: &naive::Grant) -> Grant {
-    Grant {
-        kind: match asked.kind {
-            naive::BlockKind::Plan => BlockKind::Plan,
-            naive::BlockKind::Topup => BlockKind::Topup,
-            naive::BlockKind::Promo => BlockKind::Promo,
-            naive::BlockKind::Adjustment => BlockKind::Adjustment,
-        },
-        priority: asked.priority,
-        effective_at: asked.effective_at.map(at),
-        expires_at: asked.expires_at.map(at),
-        paid: asked.paid,
-        settles_debt: asked.settles_debt,
-        feature_keys: asked.scope.iter().map(|key| feature_key(key)).collect(),
-        cap_group: asked.cap_group.as_deref().map(|group| CapGroup::new(group).unwrap()),
-        accumulation_cap: asked.accumulation_cap.map(credits),
-        ..grant(asked.amount)
-    }
-}
-
-const fn asked_for(policy: naive::Policy) -> OnInsufficient {
-    match policy {
-        naive::Policy::Block => OnInsufficient::Block,
-        naive::Policy::Cap => OnInsufficient::Cap,
-        naive::Policy::Overdraft => OnInsufficient::Overdraft,
-        naive::Policy::Notify => OnInsufficient::Notify,
-    }
-}
-
-fn model_of(price: &naive::Price) -> PriceModel {
-    let tiered = |mode, tiers: &[naive::Tier], per_units, window| {
-        let tier = |tier: &naive::Tier| Tier { up_to: tier.up_to.map(units), cost: credits(tier.cost) };
-        let window = match window {
-            naive::Window::Event => TierWindow::Event,
-            naive::Window::CalendarMonth => TierWindow::CalendarMonth,
-            naive::Window::Lifetime => TierWindow::Lifetime,
-        };
-        let tiers = tiers.iter().map(tier).collect();
-        PriceModel::Tiered(Tiered { mode, per_units: units(per_units), window, tiers })
-    };
-    match price {
-        naive::Price::PerUnit { cost, per_units } => {
-            PriceModel::PerUnit { cost: credits(*cost), per_units: units(*per_units) }
-        }
-        naive::Price::Flat { cost } => PriceModel::Flat { cost: credits(*cost) },
-        naive::Price::Package { size, cost } => PriceModel::Package { cost: credits(*cost), size: units(*size) },
-        naive::Price::Graduated { tiers, per_units, window } => tiered(TierMode::Graduated, tiers, *per_units, *window),
-        naive::Price::Volume { tiers, per_units, window } => tiered(TierMode::Volume, tiers, *per_units, *window),
-    }
 }

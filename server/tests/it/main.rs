@@ -1,6 +1,9 @@
 //! The server's integration tests: one binary, one module per subject.
 //!
-//! - `cases`: the shared cases of docs/cases, which the core's `case_file` reads
+//! - `cases`: the shared cases of docs/cases over HTTP; `case_groups`: through the writer, in groups; the core's
+//!   `case_file` reads them and `case_commands` puts them into commands
+//! - `streams`: random histories through the writer, in groups; `histories` holds what is stored against each account
+//!   alone, `reference` and `translated` are the core's random streams
 //! - `coverage`: every operation of openapi.yaml is routed, guarded by its scope and answers as documented
 //! - `lists`: page by page, everything once
 //! - `refusals`, `keys`: what is not valid and who may not, and that nothing changed
@@ -22,8 +25,11 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
 
+#[path = "../../../core/tests/it/case_commands.rs"]
+mod case_commands;
 #[path = "../../../core/tests/it/case_file.rs"]
 mod case_file;
+mod case_groups;
 mod cases;
 mod commands;
 mod corrections;
@@ -33,6 +39,7 @@ mod crash;
 mod due;
 mod edges;
 mod faults;
+mod histories;
 mod idempotency;
 mod isolation;
 mod keys;
@@ -42,11 +49,16 @@ mod past;
 mod postgres;
 mod prices;
 mod proof;
+#[expect(dead_code, reason = "of the model only the streams are taken")]
+mod reference;
 mod refusals;
 mod reservations;
 mod retention;
 mod sandbox_clock;
+mod streams;
 mod support;
+#[path = "../../../core/tests/it/translated.rs"]
+mod translated;
 mod two_servers;
 mod usage_list;
 mod usage_summary;

@@ -154,7 +154,7 @@ impl TestServer {
 
     /// When an account is noted to be due is when its stored wallet is; or, where nothing of that was worth an entry, when
     /// it is after the lane's last instant.
-    async fn check_due(&self, lane_id: LaneId, stored: &Account) {
+    pub(crate) async fn check_due(&self, lane_id: LaneId, stored: &Account) {
         let sql =
             "select next_due, last_now from lanes left join due on due.lane_id = lanes.lane_id and account_id = $2
                    where lanes.lane_id = $1";

@@ -1,0 +1,118 @@
+//! The catalogue that random histories are about: the features of the stream, and three variants of plans.
+
+use std::collections::BTreeMap;
+
+use quotastack_core::catalogue::{
+    Access, Entitlement, Feature, GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant,
+};
+use quotastack_core::credits::{Credits, Units};
+use quotastack_core::ids::{CapGroup, FeatureKey, PlanId};
+use quotastack_core::pricing::{Price, PriceModel, PriceVersion, Tier, TierMode, TierWindow, Tiered};
+use quotastack_core::time::{Period, PeriodUnit, Timestamp};
+use uuid::Uuid;
+
+use crate::reference as naive;
+use crate::translated::feature_of;
+
+/// How many variants there are.
+pub(crate) const VARIANTS: usize = 3;
+
+/// When histories start: in a future in which nothing has happened yet, and where a few days lead into another month.
+pub(crate) fn start() -> Timestamp {
+    "2100-01-20T00:00:00Z".parse().unwrap()
+}
+
+/// The features of a world. The first one's price changes while the histories run.
+pub(crate) fn features(asked: &BTreeMap<String, naive::Feature>) -> Vec<(FeatureKey, Feature)> {
+    let mut features: Vec<_> = asked.iter().map(|(key, feature)| (self::key(key), feature_of(feature))).collect();
+    let effective_from = start().saturating_add_micros(10 * naive::DAY);
+    features[0].1.prices.push(PriceVersion { effective_from, price: per_unit(2) });
+    features
+}
+
+/// The variants, each of a plan of its own.
+pub(crate) fn variants() -> [Variant; VARIANTS] {
+    let given = |enabled| Entitlement::plain(Access { enabled, value: None });
+    let capped = GrantTemplate {
+        accumulation_cap: Some(credits(15)),
+        cap_group: Some(CapGroup::new("even").unwrap()),
+        ..template(9, &["a"])
+    };
+    let once = GrantTemplate { interval: GrantInterval::Once, settles_debt: false, ..template(7, &["b"]) };
+    [
+        Variant {
+            grants: vec![template(20, &[]), once],
+            entitlements: [
+                (key("a"), Entitlement { price: Some(tiered(TierWindow::BillingPeriod)), ..given(true) }),
+                (key("b"), given(false)),
+            ]
+            .into(),
+            ..variant(PlanKind::Base, 1, PeriodUnit::Month)
+        },
+        Variant {
+            grants: vec![capped],
+            entitlements: [(
+                key("c"),
+                Entitlement {
+                    overage_policy: Some(OveragePolicy::Overdraft),
+                    overdraft_limit: Some(credits(25)),
+                    ..given(true)
+                },
+            )]
+            .into(),
+            ..variant(PlanKind::Base, 2, PeriodUnit::Day)
+        },
+        Variant {
+            grants: vec![template(5, &["a", "c"])],
+            entitlements: [(key("b"), Entitlement { price: Some(per_unit(3)), ..given(true) })].into(),
+            ..variant(PlanKind::Addon, 5, PeriodUnit::Day)
+        },
+    ]
+}
+
+/// Prices by tiers of a window, as an end user's own or a plan's.
+pub(crate) fn tiered(window: TierWindow) -> Price {
+    let tier = |up_to: Option<i64>, cost| Tier { up_to: up_to.map(units), cost: credits(cost) };
+    let tiers = vec![tier(Some(7), 4), tier(Some(15), 2), tier(None, 1)];
+    let model = Tiered { mode: TierMode::Graduated, per_units: units(1), window, tiers };
+    Price::plain(PriceModel::Tiered(model)).checked().unwrap()
+}
+
+pub(crate) fn per_unit(cost: i64) -> Price {
+    Price::plain(PriceModel::PerUnit { cost: credits(cost), per_units: units(1) })
+}
+
+pub(crate) fn credits(amount: i64) -> Credits {
+    Credits::new(amount).unwrap()
+}
+
+pub(crate) fn units(count: i64) -> Units {
+    Units::new(count).unwrap()
+}
+
+pub(crate) fn key(text: &str) -> FeatureKey {
+    FeatureKey::new(text).unwrap()
+}
+
+fn template(amount: i64, feature_keys: &[&str]) -> GrantTemplate {
+    GrantTemplate {
+        amount: credits(amount),
+        interval: GrantInterval::BillingPeriod,
+        priority: 2,
+        feature_keys: feature_keys.iter().map(|text| key(text)).collect(),
+        accumulation_cap: None,
+        cap_group: None,
+        settles_debt: true,
+    }
+}
+
+fn variant(plan_kind: PlanKind, count: u16, unit: PeriodUnit) -> Variant {
+    Variant {
+        plan_id: PlanId::from_uuid(Uuid::nil()),
+        plan_kind,
+        version: 1,
+        billing_period: Period { count, unit },
+        grants: Vec::new(),
+        entitlements: BTreeMap::new(),
+    }
+}

@@ -19,6 +19,7 @@
 //! - `faults`: failures of the database and of the network, injected at random
 //! - `link`: the link to sidecars, frame by frame
 //! - `commands`: the program as processes
+//! - `plans`: how Postgres finds what statements ask for
 //! - `verify`: the whole ledger held against its entries
 //! - `past`: accounts as of earlier; `proof`: chains that somebody else verifies
 //! - `postgres`: the embedded Postgres
@@ -46,6 +47,7 @@ mod keys;
 mod link;
 mod lists;
 mod past;
+mod plans;
 mod postgres;
 mod prices;
 mod proof;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use quotastack_core::ids::AccountId;
 use quotastack_core::ledger::command::{Command, Request};
 use quotastack_core::ledger::entry::Actor;
@@ -103,14 +103,17 @@ impl App {
         let environment = self.environment(id).await?;
         let ends = Instant::now() + patience;
         let lanes = 0..environment.handle.lane_count().get();
-        let lanes = try_join_all(lanes.map(|lane| self.write_lane_due(&environment, lane, now, ends)));
-        match tokio::time::timeout(patience + LAST_PAGE_PATIENCE, lanes).await {
-            Ok(Ok(finished)) if finished.iter().all(|finished| *finished) => Ok(()),
-            Ok(Ok(_)) | Err(_) => Err(AppError::CatchingUp { now }),
-            Ok(Err(AppError::Overloaded | AppError::Unavailable | AppError::OutcomeUnknown)) => {
+        // What fails in one lane does not hold up the others.
+        let lanes = join_all(lanes.map(|lane| self.write_lane_due(&environment, lane, now, ends)));
+        let Ok(lanes) = tokio::time::timeout(patience + LAST_PAGE_PATIENCE, lanes).await else {
+            return Err(AppError::CatchingUp { now });
+        };
+        match lanes.into_iter().collect::<Result<Vec<bool>, AppError>>() {
+            Ok(finished) if finished.iter().all(|finished| *finished) => Ok(()),
+            Ok(_) | Err(AppError::Overloaded | AppError::Unavailable | AppError::OutcomeUnknown) => {
                 Err(AppError::CatchingUp { now })
             }
-            Ok(Err(error)) => Err(error),
+            Err(error) => Err(error),
         }
     }
 
@@ -122,11 +125,12 @@ impl App {
         now: Timestamp,
         ends: Instant,
     ) -> Result<bool, AppError> {
-        let (mut after, nobody) = (None, HashSet::new());
+        let (mut after, nobody, mut has_failed) = (None, HashSet::new(), false);
         loop {
             let page = self.write_due_page(environment, lane, now, after, &nobody).await?;
-            if !page.failed.is_empty() {
-                return Err(AppError::Internal("what became due cannot be written".into()));
+            has_failed |= !page.failed.is_empty();
+            if page.next.is_none() && has_failed {
+                return Err(AppError::Internal("what became due in some accounts cannot be written".into()));
             }
             if page.next.is_none() {
                 return Ok(true);

@@ -203,8 +203,15 @@ impl Decisions {
             if next_due != self.due_before.get(&id).copied() {
                 due.insert(id, next_due);
             }
-            let touched = account.wallet.lots.iter().filter(|block| effects.blocks.contains(&block.id));
-            batch.blocks.extend(touched.map(|block| (account.id, block, self.notes.get(&block.id))));
+            // A block is made by an entry, so one with an earlier entry was there before.
+            let first_seq = effects.entries.first().map_or(u64::MAX, |entry| entry.seq);
+            for block in account.wallet.lots.iter().filter(|block| effects.blocks.contains(&block.id)) {
+                if block.granted.0 >= first_seq {
+                    batch.made_blocks.push((account.id, block, self.notes.get(&block.id)));
+                } else {
+                    batch.changed_blocks.push((account.id, block));
+                }
+            }
             batch.entries.extend(effects.entries.iter().map(|entry| (account.id, entry)));
             let reasons = effects.reasons.iter().map(|(seq, reason)| (account.id, *seq, reason.as_str()));
             batch.reasons.extend(reasons);

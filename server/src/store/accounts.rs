@@ -175,7 +175,7 @@ impl Tx {
         let places: HashMap<AccountId, usize> =
             accounts.iter().enumerate().map(|(place, account)| (account.id, place)).collect();
         let ids: Vec<Uuid> = accounts.iter().map(|account| account.id.uuid()).collect();
-        let blocks = sqlx::query(select_blocks!("where lane_id = $1 and account_id = any ($2) and remaining > 0"))
+        let blocks = sqlx::query(select_blocks!("where lane_id = $1 and account_id = any ($2) and live"))
             .bind(lane_id.0)
             .bind(&ids)
             .fetch_all(self.connection())
@@ -213,7 +213,7 @@ impl Tx {
     ) -> sqlx::Result<Vec<(Block, BlockNotes)>> {
         let rows = sqlx::query(select_blocks!(
             "where lane_id = $1 and account_id = $2
-             order by remaining > 0 desc, granted_seq desc, granted_place limit $3"
+             order by live desc, granted_seq desc, granted_place limit $3"
         ))
         .bind(lane_id.0)
         .bind(account_id.uuid())
@@ -263,7 +263,7 @@ impl Tx {
         accounts: &[AccountId],
     ) -> sqlx::Result<Vec<(AccountId, Block)>> {
         let accounts: Vec<Uuid> = accounts.iter().map(|id| id.uuid()).collect();
-        let rows = sqlx::query(select_blocks!("where lane_id = $1 and account_id = any ($2) and remaining = 0"))
+        let rows = sqlx::query(select_blocks!("where lane_id = $1 and account_id = any ($2) and not live"))
             .bind(lane_id.0)
             .bind(accounts)
             .fetch_all(self.connection())

@@ -77,7 +77,7 @@ impl Tx {
         let (from, account_id) = after.map_or((Timestamp::MIN, Uuid::nil()), |(at, id)| (at, id.uuid()));
         let rows = sqlx::query(
             "select next_due, account_id, end_user_id,
-               (select count(*) from blocks b where b.lane_id = $1 and b.account_id = due.account_id and b.remaining > 0) +
+               (select count(*) from blocks b where b.lane_id = $1 and b.account_id = due.account_id and b.live) +
                (select count(*) from reservations r
                 where r.lane_id = $1 and r.account_id = due.account_id and r.status = 'active') as size
              from due join accounts using (lane_id, account_id)

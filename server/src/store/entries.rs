@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::store::tx::Tx;
 use crate::store::types::{
-    LaneId, Ts, bytes, credits, feature_key, from_json, named, signed, to_json, units, unsigned,
+    LaneId, Ts, bytes, credits, feature_key, from_json, named, signed, to_json_text, units, unsigned,
 };
 
 /// `[block, amount]`, `[block, amount, held]` or `[block, amount, held, debt]`.
@@ -40,13 +40,13 @@ struct Detail {
     counted: Option<(CounterKey, i64)>,
 }
 
-pub(super) fn allocations_to_json(allocations: &[Allocation]) -> serde_json::Value {
+pub(super) fn allocations_to_json_text(allocations: &[Allocation]) -> String {
     let stored = allocations.iter().map(|part| match &part.debt {
         Some(debt) => StoredAllocation::OfDebt(part.block_id, part.amount, part.held, debt.clone()),
         None if part.held.is_zero() => StoredAllocation::Plain(part.block_id, part.amount),
         None => StoredAllocation::OfHold(part.block_id, part.amount, part.held),
     });
-    to_json(&stored.collect::<Vec<_>>())
+    to_json_text(&stored.collect::<Vec<_>>())
 }
 
 pub(super) fn allocations_from_json(value: serde_json::Value) -> sqlx::Result<Vec<Allocation>> {
@@ -61,11 +61,11 @@ pub(super) fn allocations_from_json(value: serde_json::Value) -> sqlx::Result<Ve
     Ok(parts.collect())
 }
 
-/// What only some kinds of entries say; `None` where it is nothing.
-pub(super) fn detail_to_json(body: &EntryBody) -> Option<serde_json::Value> {
-    let EntryBody { ends, owed, hold, counted, .. } = body.clone();
-    let detail = Detail { ends, owed, hold, counted };
-    (detail != Detail::default()).then(|| to_json(&detail))
+/// What only some kinds of entries say, as text; `None` where it is nothing.
+pub(super) fn detail_to_json_text(body: &EntryBody) -> Option<String> {
+    let EntryBody { ends, owed, hold, counted, .. } = body;
+    let detail = Detail { ends: *ends, owed: owed.clone(), hold: hold.clone(), counted: counted.clone() };
+    (detail != Detail::default()).then(|| to_json_text(&detail))
 }
 
 /// A cause as columns.

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (7, "retention", include_str!("../../migrations/0007_retention.sql")),
     (8, "usage rollups", include_str!("../../migrations/0008_usage_rollups.sql")),
     (9, "checkpoints", include_str!("../../migrations/0009_checkpoints.sql")),
+    (10, "live blocks", include_str!("../../migrations/0010_live_blocks.sql")),
     (11, "claw-back", include_str!("../../migrations/0011_claw_back.sql")),
 ];
 

@@ -111,6 +111,11 @@ pub(super) fn to_json<T: Serialize>(value: &T) -> serde_json::Value {
     serde_json::to_value(value).expect("stored values have a JSON form")
 }
 
+/// The same as text, for columns that are cast to `jsonb`.
+pub(super) fn to_json_text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("stored values have a JSON form")
+}
+
 pub(super) fn from_json<T: DeserializeOwned>(column: &'static str, value: serde_json::Value) -> sqlx::Result<T> {
     serde_json::from_value(value).map_err(|error| corrupt(column, error))
 }

@@ -30,6 +30,11 @@ pub(crate) fn factor(permille: u64) -> String {
     format!("{}.{:02}x", permille / 1_000, permille % 1_000 / 10)
 }
 
+/// A ratio in per mille as a percentage with one decimal: 354 is `35.4 %`.
+pub(crate) fn percent(permille: u64) -> String {
+    format!("{}.{} %", permille / 10, permille % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +51,7 @@ mod tests {
         assert_eq!(micros(0), "0.0 µs");
         assert_eq!(factor(1_234), "1.23x");
         assert_eq!(factor(12_005), "12.00x");
+        assert_eq!(percent(354), "35.4 %");
+        assert_eq!(percent(1_007), "100.7 %");
     }
 }

@@ -32,20 +32,30 @@ pub(crate) struct Args {
     expect: String,
 }
 
-/// The result, printed as JSON.
+/// What a closed loop says.
 #[derive(Serialize)]
-pub(crate) struct Checks {
+pub(crate) struct Answers {
     #[serde(flatten)]
     latencies: Summary,
     requests_per_second: u64,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<Checks> {
+impl Answers {
+    /// Sums up the times of all answers that came while the loop ran.
+    pub(crate) fn new(times: Vec<u64>, elapsed: Duration) -> anyhow::Result<Self> {
+        let elapsed_ns = u128::from(nanos(elapsed)).max(1);
+        let requests_per_second = u64::try_from(times.len() as u128 * 1_000_000_000 / elapsed_ns)?;
+        let latencies = summarise(times).context("not one request was answered in time")?;
+        Ok(Self { latencies, requests_per_second })
+    }
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<Answers> {
     // One thread: the client takes the same share of a small machine whatever it measures.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(Arc::new(args)))
 }
 
-async fn measure(args: Arc<Args>) -> anyhow::Result<Checks> {
+async fn measure(args: Arc<Args>) -> anyhow::Result<Answers> {
     let start = Arc::new(Barrier::new(args.connections + 1));
     let tasks: Vec<_> =
         (0..args.connections).map(|_| tokio::spawn(one_connection(Arc::clone(&args), Arc::clone(&start)))).collect();
@@ -55,10 +65,7 @@ async fn measure(args: Arc<Args>) -> anyhow::Result<Checks> {
     for task in tasks {
         times.extend(task.await.context("a connection's task panicked")??);
     }
-    let elapsed_ns = u128::from(nanos(started.elapsed())).max(1);
-    let requests_per_second = u64::try_from(times.len() as u128 * 1_000_000_000 / elapsed_ns)?;
-    let latencies = summarise(times).context("not one request was answered in time")?;
-    Ok(Checks { latencies, requests_per_second })
+    Answers::new(times, started.elapsed())
 }
 
 async fn one_connection(args: Arc<Args>, start: Arc<Barrier>) -> anyhow::Result<Vec<u64>> {

@@ -70,12 +70,21 @@ impl Connection {
 
     /// Sends a JSON body with a key and reads the whole answer, which must be a 201.
     pub(crate) async fn create(&mut self, path: &str, key: &str, body: String) -> anyhow::Result<Bytes> {
+        self.post(path, key, body, StatusCode::CREATED).await
+    }
+
+    /// Sends a JSON body with a key and reads the whole answer, which must be a 200.
+    pub(crate) async fn record(&mut self, path: &str, key: &str, body: String) -> anyhow::Result<Bytes> {
+        self.post(path, key, body, StatusCode::OK).await
+    }
+
+    async fn post(&mut self, path: &str, key: &str, body: String, expected: StatusCode) -> anyhow::Result<Bytes> {
         let request = Request::post(path)
             .header("host", &self.host)
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
             .body(Full::from(body))?;
-        self.send(request, StatusCode::CREATED).await
+        self.send(request, expected).await
     }
 
     async fn send(&mut self, request: Request<Full<Bytes>>, expected: StatusCode) -> anyhow::Result<Bytes> {

@@ -1,19 +1,31 @@
-//! Measures a sidecar from outside, over HTTP, as an app sees it. `cargo xtask bench` and `cargo xtask demo` run it,
+//! Measures a server and a sidecar from outside, as an app sees them. `cargo xtask bench` and `cargo xtask demo` run it,
 //! built for release, as processes of their own: the client never shares a runtime with what it measures.
 //!
 //! - [`serve`]: a bare hyper server that answers `ok`, the floor that a check is compared with
 //! - [`checks`]: the same GET over and over on each connection (a closed loop)
+//! - [`usage`]: single usage events in a closed loop; [`batches`]: batches of them over REST; [`link`]: over QUIC, with a
+//!   sidecar's end of it in [`peer`]
+//! - [`bare`]: as many rows in plain SQL, the ceiling of all three
+//! - [`seed`]: credit for a [`crowd`] of end users
 //! - [`lag`]: how long a committed grant takes to change a sidecar's answer
 //! - [`connection`]: one HTTP/1.1 connection over TCP or a Unix socket
-//! - [`latencies`]: percentiles in whole nanoseconds
+//! - [`latencies`]: percentiles in whole nanoseconds; [`rate`]: events per second
 //!
 //! Every command prints one JSON line on stdout.
 
+mod bare;
+mod batches;
 mod checks;
 mod connection;
+mod crowd;
 mod lag;
 mod latencies;
+mod link;
+mod peer;
+mod rate;
+mod seed;
 mod serve;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -34,6 +46,20 @@ enum Command {
     Checks(checks::Args),
     /// Grant credits on the server and time how soon the sidecar's answer shows them.
     Lag(lag::Args),
+    /// Grant credits to a crowd of end users.
+    Seed(seed::Args),
+    /// Record single usage events, each connection waiting for its answer before it records the next.
+    Usage(usage::Args),
+    /// Record usage in batches over REST.
+    Batches(batches::Args),
+    /// Record usage in batches over QUIC, as sidecars do.
+    Link(link::Args),
+    /// Create an empty database for `bare-insert`.
+    BareCreate(bare::CreateArgs),
+    /// Fill it with accounts, once it was migrated and has a tenant.
+    BareFill(bare::FillArgs),
+    /// Insert as many rows as batches of usage write, in plain SQL.
+    BareInsert(bare::InsertArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +67,13 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Checks(args) => checks::run(args).and_then(|result| print(&result)),
         Command::Lag(args) => lag::run(&args).and_then(|result| print(&result)),
+        Command::Seed(args) => seed::run(args).and_then(|result| print(&result)),
+        Command::Usage(args) => usage::run(args).and_then(|result| print(&result)),
+        Command::Batches(args) => batches::run(args).and_then(|result| print(&result)),
+        Command::Link(args) => link::run(&args).and_then(|result| print(&result)),
+        Command::BareCreate(args) => bare::create(args).and_then(|result| print(&result)),
+        Command::BareFill(args) => bare::fill(&args).and_then(|result| print(&result)),
+        Command::BareInsert(args) => bare::insert(&args).and_then(|result| print(&result)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::ledger::{Amounts, BatchRow, Ledger, SingleRow};
 use super::{machine, report};
 use crate::load::{self, BareReady, Checks, Latencies};
 use crate::stack::{self, Binaries, END_USER, Stack};
@@ -23,6 +24,7 @@ struct Effort {
     rounds: usize,
     duration: Duration,
     grants: usize,
+    amounts: Amounts,
 }
 
 /// Checks at one transport and number of connections.
@@ -42,15 +44,21 @@ pub(crate) struct Round {
     pub(crate) checks: Vec<CheckRow>,
     /// From a committed grant to the sidecar's changed answer.
     pub(crate) grant_lag: Latencies,
+    /// Usage in batches.
+    pub(crate) batches: Vec<BatchRow>,
+    /// Usage one by one.
+    pub(crate) single: Vec<SingleRow>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::postgres::ensure()?;
     let binaries = Binaries::release()?;
     let effort = if args.quick {
-        Effort { rounds: 1, duration: Duration::from_millis(500), grants: 50 }
+        let duration = Duration::from_millis(500);
+        Effort { rounds: 1, duration, grants: 50, amounts: Amounts { end_users: 500, batches: 5, duration } }
     } else {
-        Effort { rounds: 3, duration: Duration::from_secs(3), grants: 200 }
+        let duration = Duration::from_secs(3);
+        Effort { rounds: 3, duration, grants: 200, amounts: Amounts { end_users: 10_000, batches: 100, duration } }
     };
     let rounds = measure(&binaries, &effort)?;
     report::report(&rounds)
@@ -70,11 +78,12 @@ async fn measure(binaries: &Binaries, effort: &Effort) -> anyhow::Result<Vec<Rou
 async fn on_stack(binaries: &Binaries, effort: &Effort, stack: &Stack) -> anyhow::Result<Vec<Round>> {
     let variant = stack::create(&stack.api()).await?;
     stack::subscribe(&stack.api(), END_USER, &variant).await?;
+    let ledger = Ledger::prepare(binaries, stack, effort.amounts)?;
     let (service, bare) = load::serve(binaries, stack.dir()).await?;
     let rounds = (0..effort.rounds)
         .map(|index| {
             println!("round {} of {}", index + 1, effort.rounds);
-            round(index, binaries, effort, stack, &bare)
+            round(index, effort, &ledger, &bare)
         })
         .collect();
     // It has no orderly end: it answers until it is killed.
@@ -82,7 +91,8 @@ async fn on_stack(binaries: &Binaries, effort: &Effort, stack: &Stack) -> anyhow
     rounds
 }
 
-fn round(index: usize, binaries: &Binaries, effort: &Effort, stack: &Stack, bare: &BareReady) -> anyhow::Result<Round> {
+fn round(index: usize, effort: &Effort, ledger: &Ledger<'_>, bare: &BareReady) -> anyhow::Result<Round> {
+    let Ledger { binaries, stack, .. } = *ledger;
     let load_average_before = machine::load_average();
     let path = load::check_path(END_USER);
     let transports = [
@@ -101,5 +111,6 @@ fn round(index: usize, binaries: &Binaries, effort: &Effort, stack: &Stack, bare
         }
     }
     let grant_lag = load::lag(binaries, stack, &format!("user_lag_{index}"), effort.grants)?;
-    Ok(Round { load_average_before, checks, grant_lag })
+    let (batches, single) = (ledger.batches()?, ledger.single()?);
+    Ok(Round { load_average_before, checks, grant_lag, batches, single })
 }

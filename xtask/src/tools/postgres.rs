@@ -38,16 +38,25 @@ pub(crate) fn bundled_bin() -> Option<PathBuf> {
     bin.join("postgres").exists().then_some(bin)
 }
 
-/// Whether the server finds an installation: it looks at the same places.
+/// Whether the server finds an installation.
 fn found() -> bool {
+    places().any(|bin| bin.join("postgres").exists() && bin.join("initdb").exists())
+}
+
+/// Postgres's own load program, where the installation has it: Debian's has, the one that we fetch has not.
+pub(crate) fn pgbench() -> Option<PathBuf> {
+    places().map(|bin| bin.join("pgbench")).find(|program| program.exists())
+}
+
+/// The directories that the server looks at.
+fn places() -> impl Iterator<Item = PathBuf> {
     let packages = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];
     let versions = packages.into_iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();
     env::var_os("PG_BIN")
         .map(PathBuf::from)
         .into_iter()
-        .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()))
+        .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>())
         .chain(versions.map(|version| version.path().join("bin")))
-        .any(|bin| bin.join("postgres").exists() && bin.join("initdb").exists())
 }
 
 fn install_package() -> anyhow::Result<()> {

@@ -29,7 +29,7 @@ macro_rules! points {
 }
 
 points! {
-    /// A batch was collected; its transaction has not begun.
+    /// A command waits; the transaction of its batch has not begun.
     BeforeBegin = "before_begin",
     /// The transaction has begun.
     AfterBegin = "after_begin",

@@ -22,10 +22,11 @@ use crate::app::clock;
 use crate::app::decide::{Decided, Decisions, Submission, decide};
 use crate::app::environment::EnvironmentHandle;
 use crate::app::error::AppError;
-use crate::app::needs::{self, Loaded};
+use crate::app::needs;
 use crate::app::retry::{Runs, in_time};
 use crate::fault::{self, Point};
 use crate::store::batch::BatchPlace;
+use crate::store::lanes::LockedLane;
 use crate::store::tx::{Store, Tx, is_retryable};
 use crate::store::types::LaneId;
 
@@ -87,6 +88,14 @@ struct Writer {
     lane_id: LaneId,
 }
 
+/// A transaction that has locked the lane.
+struct Locked {
+    tx: Tx,
+    lane: LockedLane,
+    /// Our clock when the lock was asked for.
+    real_now: Timestamp,
+}
+
 /// Why a run of a batch failed.
 enum RunError {
     /// Running it again may succeed.
@@ -116,22 +125,29 @@ impl From<sqlx::Error> for RunError {
 impl Writer {
     async fn run(self, mut queue: mpsc::Receiver<Job>) {
         while let Some(first) = queue.recv().await {
-            let mut commands = first.commands.len();
-            let mut jobs = vec![first];
-            while commands < BATCH_COMMANDS_MAX
-                && let Ok(next) = queue.try_recv()
-            {
-                commands += next.commands.len();
-                jobs.push(next);
-            }
             // A fault in one batch must not end the lane; its callers are told that the outcome is not known.
-            if AssertUnwindSafe(self.write_jobs(jobs)).catch_unwind().await.is_err() {
+            if AssertUnwindSafe(self.write_next(first, &mut queue)).catch_unwind().await.is_err() {
                 tracing::error!(lane = self.lane, "writing a batch panicked");
             }
         }
     }
 
-    async fn write_jobs(&self, jobs: Vec<Job>) {
+    /// Locks the lane, and then takes along whoever has come meanwhile: the more callers, the bigger the batch.
+    async fn write_next(&self, first: Job, queue: &mut mpsc::Receiver<Job>) {
+        // Where it fails, the batch's own runs find out why.
+        let locked = in_time(self.lock()).await.ok();
+        let mut commands = first.commands.len();
+        let mut jobs = vec![first];
+        while commands < BATCH_COMMANDS_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            commands += next.commands.len();
+            jobs.push(next);
+        }
+        self.write_jobs(jobs, locked).await;
+    }
+
+    async fn write_jobs(&self, jobs: Vec<Job>, locked: Option<Locked>) {
         let started = Instant::now();
         let (mut commands, mut replies) = (Vec::new(), Vec::new());
         // The batch is tried for as long as one of its callers may wait.
@@ -148,7 +164,7 @@ impl Writer {
         if commands.is_empty() {
             return;
         }
-        let mut done = self.write_halving(&commands, deadline).await;
+        let mut done = self.write_halving(&commands, deadline, locked).await;
         fault::reach(Point::BeforeReply);
         let mut results = std::mem::take(&mut done.results).into_iter();
         let mut named = commands.iter().map(|command| &command.end_user_id);
@@ -165,11 +181,11 @@ impl Writer {
     }
 
     /// Writes all commands in one transaction; where it fails for good, in halves, until the culprit is alone.
-    async fn write_halving(&self, commands: &[Submission], deadline: Instant) -> Done {
+    async fn write_halving(&self, commands: &[Submission], deadline: Instant, mut locked: Option<Locked>) -> Done {
         let mut done = Done::default();
         let mut work = vec![commands];
         while let Some(part) = work.pop() {
-            match self.write_retrying(part, deadline).await {
+            match self.write_retrying(part, deadline, locked.take()).await {
                 Ok((decisions, states)) => {
                     done.feed_seq = decisions.feed_seq;
                     done.results.extend(decisions.results.into_iter().map(Some));
@@ -203,10 +219,11 @@ impl Writer {
         &self,
         commands: &[Submission],
         deadline: Instant,
+        mut locked: Option<Locked>,
     ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), GivenUp> {
         let mut runs = Runs::until(deadline);
         loop {
-            let reason = match in_time(self.write_once(commands, &mut runs)).await {
+            let reason = match in_time(self.write_once(commands, &mut runs, locked.take())).await {
                 Ok(written) => return Ok(written),
                 Err(RunError::Transient(error)) => {
                     if runs.again().await {
@@ -228,12 +245,15 @@ impl Writer {
         &self,
         commands: &[Submission],
         runs: &mut Runs,
+        locked: Option<Locked>,
     ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), RunError> {
-        fault::reach(Point::BeforeBegin);
-        let mut tx = self.store.begin(self.environment.id).await?;
-        fault::reach(Point::AfterBegin);
-        let real_now = clock::now();
-        let loaded = self.load(&mut tx, commands, real_now, runs).await?;
+        let Locked { mut tx, lane, real_now } = match locked {
+            Some(locked) => locked,
+            None => self.lock().await?,
+        };
+        runs.locked();
+        let catalogue = self.environment.catalogue_at(&mut tx, lane.catalogue_version).await?;
+        let loaded = needs::load(&mut tx, self.lane_id, lane.place, catalogue, commands, real_now).await?;
         fault::reach(Point::AfterLoad);
         let (catalogue, from) = (Arc::clone(&loaded.catalogue), loaded.feed_seq);
         let decisions = catch_unwind(AssertUnwindSafe(|| decide(loaded, commands)))
@@ -256,23 +276,20 @@ impl Writer {
         Ok((decisions, states))
     }
 
-    async fn load(
-        &self,
-        tx: &mut Tx,
-        commands: &[Submission],
-        real_now: Timestamp,
-        runs: &mut Runs,
-    ) -> Result<Loaded, RunError> {
+    /// A transaction that has locked the lane.
+    async fn lock(&self) -> Result<Locked, RunError> {
+        fault::reach(Point::BeforeBegin);
+        let mut tx = self.store.begin(self.environment.id).await?;
+        fault::reach(Point::AfterBegin);
+        let real_now = clock::now();
         let lane = tx.lock_lane(self.lane_id).await?;
-        runs.locked();
         fault::reach(Point::AfterLock);
         let skew = lane.database_now.micros_since(real_now);
         let waited = clock::now().micros_since(real_now);
         if skew < -CLOCK_SKEW_MAX_MICROS || skew > waited + CLOCK_SKEW_MAX_MICROS {
             return Err(RunError::ClockSkew(skew));
         }
-        let catalogue = self.environment.catalogue_at(tx, lane.catalogue_version).await?;
-        Ok(needs::load(tx, self.lane_id, lane.place, catalogue, commands, real_now).await?)
+        Ok(Locked { tx, lane, real_now })
     }
 }
 

@@ -122,7 +122,7 @@ async fn another_environment_and_another_tenant_see_nothing_and_change_nothing()
 async fn refuse_a_stranger(stranger: &Client, named: &[&str], plan: &str, variant: &str) {
     let empty = json!({"data": [], "next_cursor": null});
     let nothing = json!({"end_user_id": "u", "balance": 0, "reserved": 0, "available": 0, "debt": 0,
-        "lifetime_granted": 0, "lifetime_consumed": 0, "version": 0, "blocks": []});
+        "lifetime_granted": 0, "lifetime_consumed": 0, "seq": 0, "version": 0, "blocks": []});
     let missing = json!("not_found");
     let expected = [&empty, &missing, &empty, &missing, &missing, &missing, &empty, &missing, &nothing, &empty];
     assert_eq!(all_that_is_seen(stranger, named).await.iter().collect::<Vec<_>>(), expected);

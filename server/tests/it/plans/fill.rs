@@ -280,7 +280,8 @@ pub(crate) async fn copy_into_other_lanes(owner: &mut PgConnection, tables: &Tab
     sqlx::raw_sql("set session_replication_role = replica").execute(&mut *owner).await.unwrap();
     for table in tables.whole() {
         let sql = "select column_name::text as name from information_schema.columns
-                   where table_schema = 'public' and table_name = $1 and column_name <> 'lane_id'";
+                   where table_schema = 'public' and table_name = $1 and column_name <> 'lane_id'
+                     and is_generated = 'NEVER'";
         let rows = sqlx::query(sql).bind(table).fetch_all(&mut *owner).await.unwrap();
         let columns = rows.iter().map(|row| row.get("name")).collect::<Vec<String>>().join(", ");
         let sql = format!("select count(*) from {table}");

@@ -88,10 +88,10 @@ select seq + 1 as seq, balance - 1 as balance from accounts where lane_id = :lan
   and account_id = ('00000000-0000-7000-8000-' || lpad(:number::text, 12, '0'))::uuid for update \\gset
 insert into usage_events (lane_id, environment_id, account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key,
   units, properties, cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed,
-  priced_by, counter, reservation_id)
+  priced_by, counter, reservation_id, feed_seq)
   values (:lane, {environment_id}, ('00000000-0000-7000-8000-' || lpad(:number::text, 12, '0'))::uuid,
   uuid_send(gen_random_uuid()), {id}, gen_random_uuid()::text, uuid_send(gen_random_uuid()), 'ai_request', 1, null, 1, 1,
-  now(), now(), :seq, :seq, :balance, 0, 0, 0, '{{\"source\": \"feature\", \"rule\": null}}', null, null);
+  now(), now(), :seq, :seq, :balance, 0, 0, 0, '{{\"source\": \"feature\", \"rule\": null}}', null, null, :seq);
 insert into entries (lane_id, environment_id, account_id, seq, kind, amount, balance_after, reserved_after, debt_after,
   allocations, granted, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id, detail)
   values (:lane, {environment_id}, ('00000000-0000-7000-8000-' || lpad(:number::text, 12, '0'))::uuid, :seq, 'usage', -1,

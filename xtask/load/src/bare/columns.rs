@@ -54,6 +54,8 @@ pub(super) struct Columns {
     pub(super) balances: Vec<i64>,
     pub(super) allocations: Vec<String>,
     pub(super) hashes: Vec<Vec<u8>>,
+    /// The place in the feed of each event's account.
+    pub(super) places: Vec<i64>,
     pub(super) changed: Changed,
     pub(super) feed_seq: i64,
 }
@@ -91,8 +93,10 @@ impl Columns {
             columns.hashes.push(keys.bytes::<32>(*event));
             last.insert(account, (row, block));
         }
+        let mut places = HashMap::new();
         for (account, (row, block)) in last {
             lane.feed_seq += 1;
+            places.insert(account, lane.feed_seq);
             columns.changed.accounts.push(account);
             columns.changed.blocks.push(block);
             columns.changed.seqs.push(columns.seqs[row]);
@@ -100,6 +104,7 @@ impl Columns {
             columns.changed.hashes.push(columns.hashes[row].clone());
             columns.changed.places.push(lane.feed_seq);
         }
+        columns.places = columns.accounts.iter().map(|account| places[account]).collect();
         columns.feed_seq = lane.feed_seq;
         columns
     }

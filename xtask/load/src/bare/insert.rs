@@ -17,11 +17,12 @@ const BATCH: &str = "
   with usage as (
     insert into usage_events (lane_id, environment_id, account_id, key_hash, usage_id, idempotency_key, fingerprint,
       feature_key, units, properties, cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after,
-      debt_after, owed, priced_by, counter, reservation_id)
+      debt_after, owed, priced_by, counter, reservation_id, feed_seq)
     select $1, $2, account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, null, units, units, now(),
-      now(), seq, seq, balance, 0, 0, 0, '{\"source\": \"feature\", \"rule\": null}', null, null
+      now(), seq, seq, balance, 0, 0, 0, '{\"source\": \"feature\", \"rule\": null}', null, null, place
     from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::bigint[],
-      $11::bigint[]) as t (account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, seq, balance)
+      $11::bigint[], $21::bigint[])
+      as t (account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, seq, balance, place)
   ), entry as (
     insert into entries (lane_id, environment_id, account_id, seq, kind, amount, balance_after, reserved_after, debt_after,
       allocations, granted, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id,
@@ -128,6 +129,7 @@ async fn insert(connection: &mut PgConnection, lane: &Lane, batch: Columns) -> s
         .bind(batch.changed.blocks)
         .bind(batch.changed.places)
         .bind(batch.feed_seq)
+        .bind(batch.places)
         .execute(connection)
         .await?;
     Ok(())

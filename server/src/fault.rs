@@ -1,6 +1,6 @@
 //! Named points around a commit at which a debug build can be made to die: what the crash tests walk.
 //!
-//! `QUOTASTACK_FAULT=after_entries:3` ends the process with SIGKILL the third time it passes that point: nothing
+//! `QUOTASTACK_FAULT=after_load:3` ends the process with SIGKILL the third time it passes that point: nothing
 //! unwinds, nothing is flushed, no connection is closed in order. With `QUOTASTACK_FAULT_VICTIM`, a file that holds a
 //! process id, it is that process which dies instead, at every third time that there is such a file; the file is then
 //! removed. A release build has no such points: [`reach`] is empty there. Source: docs/architecture.md, "How it is tested".
@@ -39,29 +39,9 @@ points! {
     AfterLoad = "after_load",
     /// The rules have decided.
     AfterDecide = "after_decide",
-    /// Changed accounts, and their places in the feed, were written.
-    AfterAccounts = "after_accounts",
-    /// Changed blocks were written.
-    AfterBlocks = "after_blocks",
-    /// Changed subscriptions were written.
-    AfterSubscriptions = "after_subscriptions",
-    /// New entries were written.
-    AfterEntries = "after_entries",
-    /// Reasons of entries were written.
-    AfterReasons = "after_reasons",
-    /// New usage was written.
-    AfterUsage = "after_usage",
-    /// Voids of usage were written.
-    AfterVoids = "after_voids",
-    /// Changed reservations were written.
-    AfterReservations = "after_reservations",
-    /// Changed top-ups were written.
-    AfterTopups = "after_topups",
-    /// New events were written.
-    AfterEvents = "after_events",
-    /// Requests with their outcomes were written.
-    AfterRequests = "after_requests",
-    /// The lane was moved on; COMMIT is next.
+    /// The statement that writes it all was sent; its answer is not there.
+    WriteUnderway = "write_underway",
+    /// All is written; COMMIT is next.
     BeforeCommit = "before_commit",
     /// COMMIT was sent; its answer is not there.
     CommitUnderway = "commit_underway",
@@ -153,7 +133,7 @@ mod armed {
         });
         let Some((point, every)) = parsed else {
             // Whoever asks for a fault that there is not would wait for it in vain.
-            eprintln!("quotastack-server: QUOTASTACK_FAULT={text}: write POINT:COUNT, such as after_entries:3");
+            eprintln!("quotastack-server: QUOTASTACK_FAULT={text}: write POINT:COUNT, such as after_load:3");
             process::abort();
         };
         Some(Fault { point, every, passed: AtomicU32::new(0), victim })

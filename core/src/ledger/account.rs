@@ -8,7 +8,7 @@ use crate::credits::Credits;
 use crate::ids::{AccountId, BlockId, EndUserId, ReservationId, TopupId, VariantId};
 use crate::ledger::block::Block;
 use crate::ledger::entry::Hash;
-use crate::ledger::reservation::Reservation;
+use crate::ledger::reservation::{Reservation, ReservationStatus};
 use crate::ledger::settled::Settled;
 use crate::ledger::topup::Topup;
 use crate::ledger::wallet::{Totals, Wallet};
@@ -76,6 +76,15 @@ impl Account {
                 self.wallet.insert_at(index, block);
             }
         }
+    }
+
+    /// Forgets what only the command at hand needed: blocks without credit, closed reservations, top-ups, settled debts.
+    pub fn settle_down(&mut self) {
+        self.wallet.forget_empty_lots();
+        self.reservations.retain(|reservation| reservation.status == ReservationStatus::Active);
+        self.reservations.sort_by_key(|reservation| reservation.id);
+        self.topups.clear();
+        self.settled = Settled::default();
     }
 
     /// Where a block stands in burn order.

@@ -28,7 +28,7 @@ pub struct Wallet<L> {
     pub debts: Debts,
     /// How far tier windows are.
     pub counters: Counters,
-    /// Subscriptions that are not over.
+    /// Subscriptions that are not over, in order of their ids.
     pub subscriptions: Vec<Subscription>,
     /// The end user's own terms, also those that are over.
     pub overrides: Vec<Override>,
@@ -189,6 +189,29 @@ impl<L: HasLot> Wallet<L> {
                 part.lot += 1;
             }
         }
+    }
+
+    /// Drops lots with nothing left; holds go on naming the lots that they named.
+    pub(super) fn forget_empty_lots(&mut self) {
+        if self.lots.iter().all(|lot| lot.lot().remaining.is_positive()) {
+            return;
+        }
+        let mut places = Vec::with_capacity(self.lots.len());
+        let mut kept = 0;
+        for lot in &self.lots {
+            places.push(kept);
+            kept += usize::from(lot.lot().remaining.is_positive());
+        }
+        self.lots.retain(|lot| lot.lot().remaining.is_positive());
+        for part in self.holds.iter_mut().flat_map(|hold| &mut hold.parts) {
+            part.lot = places[part.lot];
+        }
+    }
+
+    /// Adds a subscription at its place.
+    pub(crate) fn add_subscription(&mut self, subscription: Subscription) {
+        let index = self.subscriptions.partition_point(|other| other.id < subscription.id);
+        self.subscriptions.insert(index, subscription);
     }
 
     /// Adds a hold at its place.

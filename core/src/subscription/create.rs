@@ -46,7 +46,7 @@ pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subs
     }
     let once = (0..).zip(&variant.grants).filter(|(_, grant)| grant.interval == GrantInterval::Once);
     book.account.given_once.extend(once.map(|(template, _)| (order.variant_id, template)));
-    book.account.wallet.subscriptions.push(subscription.clone());
+    book.account.wallet.add_subscription(subscription.clone());
     book.effects.subscriptions.push(subscription.clone());
     book.announce(start, EventKind::SubscriptionCreated { subscription: subscription.clone() });
     Ok(Outcome::Subscribed { subscription })

@@ -20,6 +20,7 @@ use crate::app::idempotency::RequestIdentity;
 use crate::app::needs::Loaded;
 use crate::store::accounts::BlockNotes;
 use crate::store::batch::{Batch, NewRequest};
+use crate::store::lanes::LanePlace;
 use crate::store::requests::StoredRequest;
 use crate::store::topups::reference_hash;
 use crate::store::usage::key_hash;
@@ -67,8 +68,8 @@ pub struct Decisions {
     /// The lane's new last instant.
     pub now: Timestamp,
     accounts: HashMap<EndUserId, (Account, u64)>,
-    /// When time alone was next to change the accounts, as they were loaded.
-    due_before: HashMap<AccountId, Timestamp>,
+    /// The accounts that were there before, each with when time alone was next to change it.
+    due_before: HashMap<AccountId, Option<Timestamp>>,
     /// Whom a worker found to be due: when they are next due is noted in any case, also where nothing was written.
     advanced: BTreeSet<EndUserId>,
     changed: BTreeMap<u64, (EndUserId, Effects)>,
@@ -80,7 +81,7 @@ pub struct Decisions {
 
 /// Runs the commands in order.
 pub fn decide(mut loaded: Loaded, commands: &[Submission]) -> Decisions {
-    let due_before = loaded.accounts.values().filter_map(|(account, _)| Some((account.id, account.wallet.next_due()?)));
+    let due_before = loaded.accounts.values().map(|(account, _)| (account.id, account.wallet.next_due()));
     let due_before = due_before.collect();
     let mut decisions = Decisions {
         results: Vec::with_capacity(commands.len()),
@@ -190,7 +191,7 @@ impl Decisions {
 
     /// What must be written.
     pub fn batch(&self) -> Batch<'_> {
-        let mut batch = Batch::default();
+        let mut batch = Batch { feed_seq: self.feed_seq, ..Batch::default() };
         let due_now = |end_user_id: &EndUserId| {
             let (account, _) = &self.accounts[end_user_id];
             (account.id, account.wallet.next_due())
@@ -198,9 +199,13 @@ impl Decisions {
         let mut due: BTreeMap<_, _> = self.advanced.iter().map(due_now).collect();
         for (stamp, (end_user_id, effects)) in &self.changed {
             let (account, _) = &self.accounts[end_user_id];
-            batch.accounts.push((account, *stamp));
             let (id, next_due) = due_now(end_user_id);
-            if next_due != self.due_before.get(&id).copied() {
+            let before = self.due_before.get(&id).copied();
+            match before {
+                Some(_) => batch.changed_accounts.push((account, *stamp)),
+                None => batch.made_accounts.push((account, *stamp)),
+            }
+            if next_due != before.flatten() {
                 due.insert(id, next_due);
             }
             // A block is made by an entry, so one with an earlier entry was there before.
@@ -225,8 +230,8 @@ impl Decisions {
             batch.events.extend((0..).zip(&effects.events).map(|(place, event)| (account.id, *stamp, place, event)));
         }
         batch.due = due.into_iter().collect();
-        let stamps: HashMap<AccountId, u64> =
-            batch.accounts.iter().map(|(account, stamp)| (account.id, *stamp)).collect();
+        let written = batch.made_accounts.iter().chain(&batch.changed_accounts);
+        let stamps: HashMap<AccountId, u64> = written.map(|(account, stamp)| (account.id, *stamp)).collect();
         batch.usage = self.usage.iter().map(|(account, record)| (*account, stamps[account], record)).collect();
         batch.voids = self.voids.iter().map(|(account, record)| (*account, stamps[account], record)).collect();
         batch.requests = self
@@ -240,6 +245,17 @@ impl Decisions {
             })
             .collect();
         batch
+    }
+
+    /// The accounts that were written, each with its new stamp; they are not here any more.
+    pub fn take_written(&mut self) -> Vec<(Account, u64)> {
+        let written = self.changed.values().filter_map(|(end_user_id, _)| self.accounts.remove(end_user_id));
+        written.collect()
+    }
+
+    /// Where the lane stands with them.
+    pub const fn place(&self) -> LanePlace {
+        LanePlace { feed_seq: self.feed_seq, last_now: self.now }
     }
 
     /// The states of all accounts that the batch named and that exist, as of its commit.

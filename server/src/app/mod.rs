@@ -6,7 +6,8 @@
 //!   all of them, each with its writers
 //! - [`writer`], [`needs`], [`decide`]: group commit: many commands of a lane in one transaction, what they need to
 //!   know, and the pure part of it
-//! - [`retry`]: how often, for how long and with what knowledge a transaction is run again
+//! - [`residents`]: accounts that need not be read again; [`retry`]: how often, for how long and with what
+//!   knowledge a transaction is run again
 //! - [`feed`]: the rings that sessions read; [`follow`]: what keeps them up with the database
 //! - [`idempotency`]: what makes a repeated request the same one
 //! - [`catalogue`]: changes of features, plans, variants and the sandbox clock; [`sandbox`]: that clock
@@ -37,6 +38,7 @@ pub mod needs;
 pub mod operator;
 pub mod past;
 pub mod proof;
+pub mod residents;
 pub mod retention;
 pub mod retry;
 mod root;

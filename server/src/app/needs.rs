@@ -1,7 +1,7 @@
 //! What a batch of commands needs to know, read in the lane's transaction: accounts with what the commands name of
 //! them, and what was recorded before under their identities.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
@@ -14,6 +14,7 @@ use quotastack_core::ledger::topup::Topup;
 use quotastack_core::time::Timestamp;
 
 use crate::app::decide::Submission;
+use crate::app::residents::Residents;
 use crate::store::lanes::LanePlace;
 use crate::store::requests::StoredRequest;
 use crate::store::topups::reference_hash;
@@ -113,11 +114,9 @@ pub async fn load(
     catalogue: Arc<Catalogue>,
     commands: &[Submission],
     real_now: Timestamp,
+    residents: &mut Residents,
 ) -> sqlx::Result<Loaded> {
-    let mut end_users: Vec<EndUserId> = commands.iter().map(|command| command.end_user_id.clone()).collect();
-    end_users.sort_unstable();
-    end_users.dedup();
-    let accounts = tx.load_accounts(lane_id, &end_users).await?;
+    let accounts = load_accounts(tx, lane_id, place, commands, residents).await?;
     let mut needs = Needs::of(commands, &accounts);
     let mut loaded = Loaded {
         catalogue,
@@ -141,6 +140,33 @@ pub async fn load(
         }
     }
     Ok(loaded)
+}
+
+/// The accounts of the commands that exist, those that are at hand without reading them.
+async fn load_accounts(
+    tx: &mut Tx,
+    lane_id: LaneId,
+    place: LanePlace,
+    commands: &[Submission],
+    residents: &mut Residents,
+) -> sqlx::Result<HashMap<EndUserId, (Account, u64)>> {
+    residents.resume(place);
+    let (mut accounts, mut missing) = (HashMap::new(), BTreeSet::new());
+    for end_user_id in commands.iter().map(|command| &command.end_user_id) {
+        if accounts.contains_key(end_user_id) || missing.contains(end_user_id) {
+            continue;
+        }
+        match residents.take(end_user_id) {
+            Some(resident) => drop(accounts.insert(end_user_id.clone(), resident)),
+            None => drop(missing.insert(end_user_id.clone())),
+        }
+    }
+    if cfg!(debug_assertions) {
+        let at_hand: Vec<EndUserId> = accounts.keys().cloned().collect();
+        assert_eq!(accounts, tx.load_accounts(lane_id, &at_hand).await?, "what is at hand is what is stored");
+    }
+    accounts.extend(tx.load_accounts(lane_id, &Vec::from_iter(missing)).await?);
+    Ok(accounts)
 }
 
 impl Loaded {

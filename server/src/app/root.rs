@@ -18,6 +18,7 @@ use crate::app::error::AppError;
 use crate::app::follow::{self, FeedPage};
 use crate::app::idempotency::RequestIdentity;
 use crate::app::needs;
+use crate::app::residents::Residents;
 use crate::app::writer::Written;
 use crate::store::accounts::BlockNotes;
 use crate::store::migrate::SCHEMA_VERSION;
@@ -155,7 +156,8 @@ impl App {
         let mut tx = self.store.begin_snapshot(principal.environment_id).await?;
         let catalogue = environment.handle.current_catalogue(&mut tx).await?;
         let place = tx.lane_place(lane_id).await?;
-        let loaded = needs::load(&mut tx, lane_id, place, catalogue, &commands, clock::now()).await?;
+        let nobody = &mut Residents::default();
+        let loaded = needs::load(&mut tx, lane_id, place, catalogue, &commands, clock::now(), nobody).await?;
         tx.commit().await?;
         let decided = decide(loaded, &commands).results.pop().expect("one command has one result");
         match decided.into_result()? {

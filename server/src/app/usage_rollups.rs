@@ -9,7 +9,7 @@ use crate::store::usage_rollups::{HeadLock, RollupHead};
 /// Lanes looked at in one round.
 const ROUND_LANES_MAX: i32 = 64;
 /// Events and voids in one page, but for those of one place of the feed.
-const PAGE_EVENTS: i64 = 5_000;
+const PAGE_EVENTS: i64 = 20_000;
 
 /// What came of a lane's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,7 @@ impl App {
         if rolled_to >= feed_seq {
             return Ok(RolledUp::All);
         }
+        tx.join_sets().await?;
         let end = tx.rollup_page_end(lane_id, head, PAGE_EVENTS).await?;
         tx.roll_up(id, lane_id, rolled_to, end).await?;
         tx.commit().await?;

@@ -17,23 +17,29 @@ use quotastack_core::limits::BATCH_EVENTS_MAX;
 use quotastack_core::state::AccountState;
 use quotastack_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::app::clock;
 use crate::app::decide::{Decided, Decisions, Submission, decide};
 use crate::app::environment::EnvironmentHandle;
 use crate::app::error::AppError;
 use crate::app::needs;
+use crate::app::residents::Residents;
 use crate::app::retry::{Runs, in_time};
 use crate::fault::{self, Point};
 use crate::store::batch::BatchPlace;
 use crate::store::lanes::LockedLane;
-use crate::store::tx::{Store, Tx, is_retryable};
+use crate::store::tx::{Kept, Store, Tx, is_retryable};
 use crate::store::types::LaneId;
 
 /// Jobs that wait for one lane.
 const QUEUE_MAX: usize = 4_096;
 /// Commands in one transaction, but for a job that has more by itself.
 const BATCH_COMMANDS_MAX: usize = BATCH_EVENTS_MAX;
+/// How long a connection is kept for a next batch.
+const CONNECTION_KEPT: Duration = Duration::from_millis(100);
+/// How long accounts are kept at hand in a lane that is quiet.
+const RESIDENTS_KEPT: Duration = Duration::from_secs(300);
 /// How far the database's clock may be from ours while we write.
 const CLOCK_SKEW_MAX_MICROS: i64 = 1_000_000;
 
@@ -66,7 +72,8 @@ impl LaneWriter {
     pub fn start(store: Store, environment: Arc<EnvironmentHandle>, lane: u16) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let lane_id = environment.lanes[usize::from(lane)];
-        tokio::spawn(Writer { store, environment, lane, lane_id }.run(queue));
+        let writer = Writer { store, environment, lane, lane_id, kept: None, residents: Residents::default() };
+        tokio::spawn(writer.run(queue));
         Self { jobs }
     }
 
@@ -86,6 +93,9 @@ struct Writer {
     environment: Arc<EnvironmentHandle>,
     lane: u16,
     lane_id: LaneId,
+    /// The connection of the last batch, while the next one is soon to come.
+    kept: Option<Kept>,
+    residents: Residents,
 }
 
 /// A transaction that has locked the lane.
@@ -123,17 +133,34 @@ impl From<sqlx::Error> for RunError {
 }
 
 impl Writer {
-    async fn run(self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.recv().await {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = self.next(&mut queue).await {
             // A fault in one batch must not end the lane; its callers are told that the outcome is not known.
             if AssertUnwindSafe(self.write_next(first, &mut queue)).catch_unwind().await.is_err() {
                 tracing::error!(lane = self.lane, "writing a batch panicked");
+                self.residents.clear();
+            }
+            if self.store.is_short() {
+                self.kept = None;
             }
         }
     }
 
+    /// Waits for the next job. What is kept for it is given up in time: the connection soon, the accounts later.
+    async fn next(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        if let Ok(next) = timeout(CONNECTION_KEPT, queue.recv()).await {
+            return next;
+        }
+        self.kept = None;
+        if let Ok(next) = timeout(RESIDENTS_KEPT, queue.recv()).await {
+            return next;
+        }
+        self.residents.clear();
+        queue.recv().await
+    }
+
     /// Locks the lane, and then takes along whoever has come meanwhile: the more callers, the bigger the batch.
-    async fn write_next(&self, first: Job, queue: &mut mpsc::Receiver<Job>) {
+    async fn write_next(&mut self, first: Job, queue: &mut mpsc::Receiver<Job>) {
         // Where it fails, the batch's own runs find out why.
         let locked = in_time(self.lock()).await.ok();
         let mut commands = first.commands.len();
@@ -147,7 +174,7 @@ impl Writer {
         self.write_jobs(jobs, locked).await;
     }
 
-    async fn write_jobs(&self, jobs: Vec<Job>, locked: Option<Locked>) {
+    async fn write_jobs(&mut self, jobs: Vec<Job>, locked: Option<Locked>) {
         let started = Instant::now();
         let (mut commands, mut replies) = (Vec::new(), Vec::new());
         // The batch is tried for as long as one of its callers may wait.
@@ -181,7 +208,7 @@ impl Writer {
     }
 
     /// Writes all commands in one transaction; where it fails for good, in halves, until the culprit is alone.
-    async fn write_halving(&self, commands: &[Submission], deadline: Instant, mut locked: Option<Locked>) -> Done {
+    async fn write_halving(&mut self, commands: &[Submission], deadline: Instant, mut locked: Option<Locked>) -> Done {
         let mut done = Done::default();
         let mut work = vec![commands];
         while let Some(part) = work.pop() {
@@ -216,7 +243,7 @@ impl Writer {
     }
 
     async fn write_retrying(
-        &self,
+        &mut self,
         commands: &[Submission],
         deadline: Instant,
         mut locked: Option<Locked>,
@@ -226,6 +253,7 @@ impl Writer {
             let reason = match in_time(self.write_once(commands, &mut runs, locked.take())).await {
                 Ok(written) => return Ok(written),
                 Err(RunError::Transient(error)) => {
+                    self.residents.clear();
                     if runs.again().await {
                         tracing::warn!(lane = self.lane, %error, "a transaction failed; running it again");
                         counter!("quotastack_writer_retries_total").increment(1);
@@ -242,7 +270,7 @@ impl Writer {
     }
 
     async fn write_once(
-        &self,
+        &mut self,
         commands: &[Submission],
         runs: &mut Runs,
         locked: Option<Locked>,
@@ -253,33 +281,37 @@ impl Writer {
         };
         runs.locked();
         let catalogue = self.environment.catalogue_at(&mut tx, lane.catalogue_version).await?;
-        let loaded = needs::load(&mut tx, self.lane_id, lane.place, catalogue, commands, real_now).await?;
+        let loaded =
+            needs::load(&mut tx, self.lane_id, lane.place, catalogue, commands, real_now, &mut self.residents).await?;
         fault::reach(Point::AfterLoad);
         let (catalogue, from) = (Arc::clone(&loaded.catalogue), loaded.feed_seq);
-        let decisions = catch_unwind(AssertUnwindSafe(|| decide(loaded, commands)))
+        let mut decisions = catch_unwind(AssertUnwindSafe(|| decide(loaded, commands)))
             .map_err(|_| RunError::Permanent("the rules panicked".to_owned()))?;
         fault::reach(Point::AfterDecide);
-        if !decisions.is_empty() {
+        let is_written = !decisions.is_empty();
+        if is_written {
             let (environment_id, lane_id) = (self.environment.id, self.lane_id);
             let place = BatchPlace { environment_id, lane_id, now: decisions.now, real_now };
             tx.write_batch(place, &decisions.batch()).await?;
-            tx.update_lane(self.lane_id, decisions.feed_seq, decisions.now).await?;
             fault::reach(Point::BeforeCommit);
             runs.committing();
-            fault::underway(Point::CommitUnderway, tx.commit()).await?;
+            self.kept = Some(fault::underway(Point::CommitUnderway, tx.commit_and_keep()).await?);
             fault::reach(Point::AfterCommit);
         } else {
-            tx.rollback().await?;
+            self.kept = Some(tx.rollback_and_keep().await?);
         }
         let states = decisions.states(&catalogue);
         self.environment.feed.publish(self.lane, from, decisions.feed_seq, states.values());
+        if is_written {
+            self.residents.follow(decisions.place(), decisions.take_written());
+        }
         Ok((decisions, states))
     }
 
     /// A transaction that has locked the lane.
-    async fn lock(&self) -> Result<Locked, RunError> {
+    async fn lock(&mut self) -> Result<Locked, RunError> {
         fault::reach(Point::BeforeBegin);
-        let mut tx = self.store.begin(self.environment.id).await?;
+        let mut tx = self.store.begin_on(self.kept.take(), self.environment.id).await?;
         fault::reach(Point::AfterBegin);
         let real_now = clock::now();
         let lane = tx.lock_lane(self.lane_id).await?;

@@ -59,6 +59,9 @@ impl Tx {
         lane_id: LaneId,
         end_users: &[EndUserId],
     ) -> sqlx::Result<HashMap<EndUserId, (Account, u64)>> {
+        if end_users.is_empty() {
+            return Ok(HashMap::new());
+        }
         let names: Vec<&str> = end_users.iter().map(EndUserId::as_str).collect();
         let rows = sqlx::query(select_accounts!("end_user_id = any ($2)"))
             .bind(lane_id.0)

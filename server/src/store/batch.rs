@@ -13,17 +13,26 @@ use quotastack_core::time::Timestamp;
 
 use crate::fault::{self, Point};
 use crate::store::accounts::{BlockNotes, ending_name};
+use crate::store::due::write_due;
 use crate::store::entries::{CauseColumns, allocations_to_json_text, detail_to_json_text};
 use crate::store::requests::RequestPeriod;
+use crate::store::reservations::write_reservations;
+use crate::store::statement::Statement;
+use crate::store::topups::write_topups;
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, name_of, signed, to_json, to_json_text};
 use crate::store::usage::key_hash;
+use crate::store::voids::insert_voids;
 
 /// What a batch left behind in one lane.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
-    /// Changed accounts, each with its new stamp.
-    pub accounts: Vec<(&'a Account, u64)>,
+    /// Where the lane's feed ends with it.
+    pub feed_seq: u64,
+    /// Accounts that are new, each with its stamp.
+    pub made_accounts: Vec<(&'a Account, u64)>,
+    /// Accounts that were there before and changed, each with its new stamp.
+    pub changed_accounts: Vec<(&'a Account, u64)>,
     /// Accounts that time alone will next change at another instant than before; `None` = at none.
     pub due: Vec<(AccountId, Option<Timestamp>)>,
     /// Blocks that were made, with what people attached to them.
@@ -81,58 +90,93 @@ pub(super) fn column<T, U>(rows: &[T], value: impl Fn(&T) -> U) -> Vec<U> {
     rows.iter().map(value).collect()
 }
 
-/// Refuses an update that did not find each of its rows: they were read under the same lock.
-fn all_there(table: &'static str, rows: usize, found: u64) -> sqlx::Result<()> {
-    if found == rows as u64 {
-        return Ok(());
+impl Tx {
+    /// Writes a batch and moves its lane on, as one statement.
+    pub async fn write_batch(&mut self, place: BatchPlace, batch: &Batch<'_>) -> sqlx::Result<()> {
+        let mut statement = Statement::new(place.lane_id.0, place.environment_id.0);
+        move_lane(&mut statement, batch.feed_seq, place.now);
+        insert_accounts(&mut statement, &batch.made_accounts);
+        update_accounts(&mut statement, &batch.changed_accounts);
+        write_due(&mut statement, &batch.due);
+        insert_blocks(&mut statement, &batch.made_blocks);
+        update_blocks(&mut statement, &batch.changed_blocks);
+        write_subscriptions(&mut statement, place.now, &batch.subscriptions);
+        insert_entries(&mut statement, &batch.entries);
+        insert_reasons(&mut statement, &batch.reasons);
+        insert_usage(&mut statement, &batch.usage);
+        insert_voids(&mut statement, &batch.voids);
+        write_reservations(&mut statement, &batch.reservations);
+        write_topups(&mut statement, &batch.topups);
+        insert_events(&mut statement, &batch.events);
+        insert_requests(&mut statement, place.real_now, &batch.requests);
+        fault::underway(Point::WriteUnderway, statement.execute(self.connection())).await
     }
-    Err(sqlx::Error::Decode(format!("{found} of {rows} {table} that were read are there to be written").into()))
 }
 
-impl Tx {
-    /// Writes a batch. The lane row itself is moved on by [`Tx::update_lane`].
-    pub async fn write_batch(&mut self, place: BatchPlace, batch: &Batch<'_>) -> sqlx::Result<()> {
-        self.write_accounts(place, &batch.accounts).await?;
-        self.write_due(place, &batch.due).await?;
-        self.insert_blocks(place, &batch.made_blocks).await?;
-        self.update_blocks(place, &batch.changed_blocks).await?;
-        fault::reach(Point::AfterBlocks);
-        self.write_subscriptions(place, &batch.subscriptions).await?;
-        self.write_entries(place, &batch.entries).await?;
-        self.write_reasons(place, &batch.reasons).await?;
-        self.write_usage(place, &batch.usage).await?;
-        self.write_voids(place, &batch.voids).await?;
-        self.write_reservations(place, &batch.reservations).await?;
-        self.write_topups(place, &batch.topups).await?;
-        self.write_events(place, &batch.events).await?;
-        self.write_requests(place, &batch.requests).await
-    }
+fn move_lane(statement: &mut Statement, feed_seq: u64, now: Timestamp) {
+    statement
+        .update("lanes", 1, "update lanes set feed_seq = $3, last_now = $4 where lane_id = $1")
+        .bind(signed(feed_seq))
+        .bind(Ts(now));
+}
 
-    async fn write_accounts(&mut self, place: BatchPlace, rows: &[(&Account, u64)]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to,
-               balance, reserved, debt, lifetime_granted, lifetime_consumed, debts, given_once, last_expiry, counters,
-               overrides)
-             select $1, $2, account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted,
-               consumed, debts::jsonb, given_once::jsonb, last_expiry, counters::jsonb, overrides::jsonb
-             from unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::timestamptz[], $9::bigint[],
-               $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[],
-               $16::timestamptz[], $17::text[], $18::text[])
-               as t (account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed,
-                 debts, given_once, last_expiry, counters, overrides)
-             on conflict (lane_id, account_id) do update set seq = excluded.seq, version = excluded.version,
-               last_hash = excluded.last_hash, advanced_to = excluded.advanced_to, balance = excluded.balance,
-               reserved = excluded.reserved, debt = excluded.debt, lifetime_granted = excluded.lifetime_granted,
-               lifetime_consumed = excluded.lifetime_consumed, debts = excluded.debts, given_once = excluded.given_once,
-               last_expiry = excluded.last_expiry, counters = excluded.counters, overrides = excluded.overrides",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+fn insert_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to,
+          balance, reserved, debt, lifetime_granted, lifetime_consumed, last_expiry, debts, given_once, counters,
+          overrides)
+        select $1, $2, account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted,
+          consumed, last_expiry, debts::jsonb, given_once::jsonb, counters::jsonb, overrides::jsonb
+        from unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::timestamptz[], $9::bigint[],
+          $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::timestamptz[], $15::text[], $16::text[],
+          $17::text[], $18::text[])
+          as t (account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed,
+            last_expiry, debts, given_once, counters, overrides)";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, _)| account.id.uuid()))
-        .bind(column(rows, |(account, _)| account.end_user_id.as_str()))
+        .bind(column(rows, |(account, _)| account.end_user_id.as_str()));
+    bind_figures(statement, rows);
+    let sql = "insert into feed (lane_id, environment_id, account_id, feed_seq)
+        select $1, $2, account_id, feed_seq from unnest($3::uuid[], $4::bigint[]) as t (account_id, feed_seq)";
+    statement
+        .part(sql)
+        .bind(column(rows, |(account, _)| account.id.uuid()))
+        .bind(column(rows, |(_, stamp)| signed(*stamp)));
+}
+
+/// Not as an upsert, which costs three times as much per row. One that has a later version already is not what the rules
+/// decided from.
+fn update_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "update accounts a set seq = t.seq, version = t.version, last_hash = t.last_hash, advanced_to = t.advanced_to,
+          balance = t.balance, reserved = t.reserved, debt = t.debt, lifetime_granted = t.granted,
+          lifetime_consumed = t.consumed, last_expiry = t.last_expiry, debts = t.debts::jsonb,
+          given_once = t.given_once::jsonb, counters = t.counters::jsonb, overrides = t.overrides::jsonb
+        from unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::bytea[], $7::timestamptz[], $8::bigint[], $9::bigint[],
+          $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::text[], $15::text[], $16::text[],
+          $17::text[])
+          as t (account_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed, last_expiry,
+            debts, given_once, counters, overrides)
+        where a.lane_id = $1 and a.account_id = t.account_id and a.version < t.version";
+    statement.update("accounts", rows.len(), sql).bind(column(rows, |(account, _)| account.id.uuid()));
+    bind_figures(statement, rows);
+    let sql =
+        "update feed f set feed_seq = t.feed_seq from unnest($3::uuid[], $4::bigint[]) as t (account_id, feed_seq)
+        where f.lane_id = $1 and f.account_id = t.account_id";
+    statement
+        .update("feed", rows.len(), sql)
+        .bind(column(rows, |(account, _)| account.id.uuid()))
+        .bind(column(rows, |(_, stamp)| signed(*stamp)));
+}
+
+/// What changes of an account, from its `seq` to its overrides.
+fn bind_figures(statement: &mut Statement, rows: &[(&Account, u64)]) {
+    statement
         .bind(column(rows, |(account, _)| signed(account.seq)))
         .bind(column(rows, |(account, _)| signed(account.version)))
         .bind(column(rows, |(account, _)| account.last_hash.0.as_slice()))
@@ -142,9 +186,9 @@ impl Tx {
         .bind(column(rows, |(account, _)| account.totals.debt.get()))
         .bind(column(rows, |(account, _)| account.lifetime_granted.get()))
         .bind(column(rows, |(account, _)| account.lifetime_consumed.get()))
+        .bind(column(rows, |(account, _)| account.last_expiry.map(Ts)))
         .bind(column(rows, |(account, _)| to_json_text(&account.wallet.debts)))
         .bind(column(rows, |(account, _)| to_json_text(&account.given_once)))
-        .bind(column(rows, |(account, _)| account.last_expiry.map(Ts)))
         .bind(column(rows, |(account, _)| {
             let counters = &account.wallet.counters;
             (!counters.is_empty()).then(|| to_json_text(counters))
@@ -152,49 +196,28 @@ impl Tx {
         .bind(column(rows, |(account, _)| {
             let overrides = &account.wallet.overrides;
             (!overrides.is_empty()).then(|| to_json_text(overrides))
-        }))
-        .execute(self.connection())
-        .await?;
-        sqlx::query(
-            "insert into feed (lane_id, environment_id, account_id, feed_seq)
-             select $1, $2, account_id, feed_seq from unnest($3::uuid[], $4::bigint[]) as t (account_id, feed_seq)
-             on conflict (lane_id, account_id) do update set feed_seq = excluded.feed_seq",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
-        .bind(column(rows, |(account, _)| account.id.uuid()))
-        .bind(column(rows, |(_, stamp)| signed(*stamp)))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterAccounts);
-        Ok(())
-    }
+        }));
+}
 
-    async fn insert_blocks(
-        &mut self,
-        place: BatchPlace,
-        rows: &[(AccountId, &Block, Option<&BlockNotes>)],
-    ) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
-               settles_debt, effective_at, expires_at, scope, subscription_id, template, original, expired, remaining, held,
-               price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended, claw_back)
-             select $1, $2, account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
-               expires_at, scope::jsonb, subscription_id, template, original, expired, remaining, held, price_paid, currency,
-               metadata::jsonb, withdrawn, variant_id, cap_group, ended, claw_back
-             from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::smallint[], $7::text[], $8::smallint[], $9::boolean[],
-               $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::uuid[], $15::smallint[], $16::bigint[],
-               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[],
-               $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bigint[])
-               as t (account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
-                 expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata,
-                 withdrawn, variant_id, cap_group, ended, claw_back)",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+fn insert_blocks(statement: &mut Statement, rows: &[(AccountId, &Block, Option<&BlockNotes>)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
+          settles_debt, effective_at, expires_at, scope, subscription_id, template, original, expired, remaining, held,
+          price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended, claw_back)
+        select $1, $2, account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
+          expires_at, scope::jsonb, subscription_id, template, original, expired, remaining, held, price_paid, currency,
+          metadata::jsonb, withdrawn, variant_id, cap_group, ended, claw_back
+        from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::smallint[], $7::text[], $8::smallint[], $9::boolean[],
+          $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::uuid[], $15::smallint[], $16::bigint[],
+          $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[],
+          $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bigint[])
+          as t (account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
+            expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata,
+            withdrawn, variant_id, cap_group, ended, claw_back)";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, ..)| account.uuid()))
         .bind(column(rows, |(_, block, _)| block.id.uuid()))
         .bind(column(rows, |(_, block, _)| signed(block.granted.0)))
@@ -221,25 +244,21 @@ impl Tx {
         .bind(column(rows, |(_, block, _)| block.lot.origin.map(|origin| origin.variant_id.uuid())))
         .bind(column(rows, |(_, block, _)| block.lot.cap_group.as_ref().map(ToString::to_string)))
         .bind(column(rows, |(_, block, _)| block.lot.ended.map(ending_name)))
-        .bind(column(rows, |(_, block, _)| block.lot.claw_back.get()))
-        .execute(self.connection())
-        .await?;
-        Ok(())
-    }
+        .bind(column(rows, |(_, block, _)| block.lot.claw_back.get()));
+}
 
-    /// Writes what of a block can change. Not as an upsert, which costs three times as much per block.
-    async fn update_blocks(&mut self, place: BatchPlace, rows: &[(AccountId, &Block)]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let done = sqlx::query(
-            "update blocks b set expired = t.expired, withdrawn = t.withdrawn, remaining = t.remaining, held = t.held,
-               ended = t.ended, claw_back = t.claw_back
-             from unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[])
-               as t (account_id, block_id, expired, withdrawn, remaining, held, ended, claw_back)
-             where b.lane_id = $1 and b.account_id = t.account_id and b.block_id = t.block_id",
-        )
-        .bind(place.lane_id.0)
+/// Writes what of a block can change.
+fn update_blocks(statement: &mut Statement, rows: &[(AccountId, &Block)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "update blocks b set expired = t.expired, withdrawn = t.withdrawn, remaining = t.remaining, held = t.held,
+          ended = t.ended, claw_back = t.claw_back
+        from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[])
+          as t (account_id, block_id, expired, withdrawn, remaining, held, ended, claw_back)
+        where b.lane_id = $1 and b.account_id = t.account_id and b.block_id = t.block_id";
+    statement
+        .update("blocks", rows.len(), sql)
         .bind(column(rows, |(account, _)| account.uuid()))
         .bind(column(rows, |(_, block)| block.id.uuid()))
         .bind(column(rows, |(_, block)| block.expired.get()))
@@ -247,63 +266,50 @@ impl Tx {
         .bind(column(rows, |(_, block)| block.lot.remaining.get()))
         .bind(column(rows, |(_, block)| block.lot.held.get()))
         .bind(column(rows, |(_, block)| block.lot.ended.map(ending_name)))
-        .bind(column(rows, |(_, block)| block.lot.claw_back.get()))
-        .execute(self.connection())
-        .await?;
-        all_there("blocks", rows.len(), done.rows_affected())
-    }
+        .bind(column(rows, |(_, block)| block.lot.claw_back.get()));
+}
 
-    async fn write_subscriptions(
-        &mut self,
-        place: BatchPlace,
-        rows: &[(AccountId, &Subscription)],
-    ) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into subscriptions (lane_id, environment_id, created_at, account_id, subscription_id, live, state)
-             select $1, $2, $3, account_id, subscription_id, live, state::jsonb
-             from unnest($4::uuid[], $5::uuid[], $6::boolean[], $7::text[]) as t (account_id, subscription_id, live, state)
-             on conflict (lane_id, subscription_id) do update set live = excluded.live, state = excluded.state",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
-        .bind(Ts(place.now))
+fn write_subscriptions(statement: &mut Statement, now: Timestamp, rows: &[(AccountId, &Subscription)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql =
+        "insert into subscriptions (lane_id, environment_id, created_at, account_id, subscription_id, live, state)
+        select $1, $2, $3, account_id, subscription_id, live, state::jsonb
+        from unnest($4::uuid[], $5::uuid[], $6::boolean[], $7::text[]) as t (account_id, subscription_id, live, state)
+        on conflict (lane_id, subscription_id) do update set live = excluded.live, state = excluded.state";
+    statement
+        .part(sql)
+        .bind(Ts(now))
         .bind(column(rows, |(account, _)| account.uuid()))
         .bind(column(rows, |(_, subscription)| subscription.id.uuid()))
         .bind(column(rows, |(_, subscription)| subscription.status != SubscriptionStatus::Expired))
-        .bind(column(rows, |(_, subscription)| to_json_text(subscription)))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterSubscriptions);
-        Ok(())
-    }
+        .bind(column(rows, |(_, subscription)| to_json_text(subscription)));
+}
 
-    async fn write_entries(&mut self, place: BatchPlace, rows: &[(AccountId, &Entry)]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let causes: Vec<_> = column(rows, |(_, entry)| CauseColumns::of(&entry.body.cause));
-        let actor = |actor: Actor| match actor {
-            Actor::Key(id) => Some(id.uuid()),
-            Actor::System => None,
-        };
-        sqlx::query(
-            "insert into entries (lane_id, environment_id, account_id, seq, kind, amount, balance_after, reserved_after,
-               debt_after, allocations, granted, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash,
-               reservation_id, detail)
-             select $1, $2, account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations::jsonb,
-               granted::jsonb, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id,
-               detail::jsonb
-             from unnest($3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-               $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::bigint[], $16::timestamptz[],
-               $17::timestamptz[], $18::uuid[], $19::bytea[], $20::uuid[], $21::text[])
-               as t (account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations, granted, cause,
-                 cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id, detail)",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+fn insert_entries(statement: &mut Statement, rows: &[(AccountId, &Entry)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let causes: Vec<_> = column(rows, |(_, entry)| CauseColumns::of(&entry.body.cause));
+    let actor = |actor: Actor| match actor {
+        Actor::Key(id) => Some(id.uuid()),
+        Actor::System => None,
+    };
+    let sql =
+        "insert into entries (lane_id, environment_id, account_id, seq, kind, amount, balance_after, reserved_after,
+          debt_after, allocations, granted, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash,
+          reservation_id, detail)
+        select $1, $2, account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations::jsonb,
+          granted::jsonb, cause, cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id,
+          detail::jsonb
+        from unnest($3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+          $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::bigint[], $16::timestamptz[],
+          $17::timestamptz[], $18::uuid[], $19::bytea[], $20::uuid[], $21::text[])
+          as t (account_id, seq, kind, amount, balance_after, reserved_after, debt_after, allocations, granted, cause,
+            cause_id, feature_key, units, effective_at, recorded_at, actor, hash, reservation_id, detail)";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, _)| account.uuid()))
         .bind(column(rows, |(_, entry)| signed(entry.seq)))
         .bind(column(rows, |(_, entry)| entry.body.kind.name()))
@@ -325,53 +331,41 @@ impl Tx {
         .bind(column(rows, |(_, entry)| actor(entry.actor)))
         .bind(column(rows, |(_, entry)| entry.hash.0.as_slice()))
         .bind(column(&causes, |cause| cause.reservation_id))
-        .bind(column(rows, |(_, entry)| detail_to_json_text(&entry.body)))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterEntries);
-        Ok(())
-    }
+        .bind(column(rows, |(_, entry)| detail_to_json_text(&entry.body)));
+}
 
-    async fn write_reasons(&mut self, place: BatchPlace, rows: &[(AccountId, u64, &str)]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into entry_reasons (lane_id, environment_id, account_id, seq, reason)
-             select $1, $2, account_id, seq, reason
-             from unnest($3::uuid[], $4::bigint[], $5::text[]) as t (account_id, seq, reason)",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+fn insert_reasons(statement: &mut Statement, rows: &[(AccountId, u64, &str)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "insert into entry_reasons (lane_id, environment_id, account_id, seq, reason)
+        select $1, $2, account_id, seq, reason
+        from unnest($3::uuid[], $4::bigint[], $5::text[]) as t (account_id, seq, reason)";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, ..)| account.uuid()))
         .bind(column(rows, |(_, seq, _)| signed(*seq)))
-        .bind(column(rows, |(.., reason)| (*reason).to_owned()))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterReasons);
-        Ok(())
-    }
+        .bind(column(rows, |(.., reason)| (*reason).to_owned()));
+}
 
-    async fn write_usage(&mut self, place: BatchPlace, rows: &[(AccountId, u64, &UsageRecord)]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into usage_events (lane_id, environment_id, account_id, key_hash, usage_id, idempotency_key, fingerprint,
-               feature_key, units, properties, cost, charged, effective_at, recorded_at, seq, version, balance_after,
-               reserved_after, debt_after, owed, priced_by, counter, reservation_id, feed_seq)
-             select $1, $2, account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties::jsonb,
-               cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed,
-               priced_by::jsonb, counter::jsonb, reservation_id, feed_seq
-             from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::text[],
-               $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[], $15::bigint[], $16::bigint[],
-               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::uuid[], $24::bigint[])
-               as t (account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties, cost, charged,
-                 effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed, priced_by, counter,
-                 reservation_id, feed_seq)",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+fn insert_usage(statement: &mut Statement, rows: &[(AccountId, u64, &UsageRecord)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "insert into usage_events (lane_id, environment_id, account_id, key_hash, usage_id, idempotency_key, fingerprint,
+          feature_key, units, properties, cost, charged, effective_at, recorded_at, seq, version, balance_after,
+          reserved_after, debt_after, owed, priced_by, counter, reservation_id, feed_seq)
+        select $1, $2, account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties::jsonb,
+          cost, charged, effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed,
+          priced_by::jsonb, counter::jsonb, reservation_id, feed_seq
+        from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::text[],
+          $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[], $15::bigint[], $16::bigint[],
+          $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::uuid[], $24::bigint[])
+          as t (account_id, key_hash, usage_id, idempotency_key, fingerprint, feature_key, units, properties, cost, charged,
+            effective_at, recorded_at, seq, version, balance_after, reserved_after, debt_after, owed, priced_by, counter,
+            reservation_id, feed_seq)";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, ..)| account.uuid()))
         .bind(column(rows, |(.., usage)| key_hash(&usage.key).to_vec()))
         .bind(column(rows, |(.., usage)| usage.id.uuid()))
@@ -379,9 +373,7 @@ impl Tx {
         .bind(column(rows, |(.., usage)| usage.fingerprint.as_slice()))
         .bind(column(rows, |(.., usage)| usage.feature_key.as_str()))
         .bind(column(rows, |(.., usage)| usage.units.get()))
-        .bind(column(rows, |(.., usage)| {
-            (!usage.properties.is_empty()).then(|| to_json_text(&usage.properties))
-        }))
+        .bind(column(rows, |(.., usage)| (!usage.properties.is_empty()).then(|| to_json_text(&usage.properties))))
         .bind(column(rows, |(.., usage)| usage.cost.get()))
         .bind(column(rows, |(.., usage)| usage.charged.get()))
         .bind(column(rows, |(.., usage)| Ts(usage.effective_at)))
@@ -395,64 +387,49 @@ impl Tx {
         .bind(column(rows, |(.., usage)| to_json_text(&usage.priced_by)))
         .bind(column(rows, |(.., usage)| usage.counter.as_ref().map(to_json_text)))
         .bind(column(rows, |(.., usage)| usage.reservation_id.map(|id| id.uuid())))
-        .bind(column(rows, |(_, stamp, _)| signed(*stamp)))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterUsage);
-        Ok(())
-    }
+        .bind(column(rows, |(_, stamp, _)| signed(*stamp)));
+}
 
-    async fn write_events(&mut self, place: BatchPlace, rows: &[(AccountId, u64, i32, &Event)]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let kinds: Vec<serde_json::Value> = column(rows, |(.., event)| to_json(&event.kind));
-        let text = |kind: &serde_json::Value| kind["type"].as_str().expect("events are tagged").to_owned();
-        sqlx::query(
-            "insert into events (lane_id, environment_id, account_id, feed_seq, place, event_id, occurred_at, type, data)
-             select $1, $2, account_id, feed_seq, place, event_id, occurred_at, type, data::jsonb
-             from unnest($3::uuid[], $4::bigint[], $5::integer[], $6::uuid[], $7::timestamptz[], $8::text[], $9::text[])
-               as t (account_id, feed_seq, place, event_id, occurred_at, type, data)",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+fn insert_events(statement: &mut Statement, rows: &[(AccountId, u64, i32, &Event)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let kinds: Vec<serde_json::Value> = column(rows, |(.., event)| to_json(&event.kind));
+    let text = |kind: &serde_json::Value| kind["type"].as_str().expect("events are tagged").to_owned();
+    let sql =
+        "insert into events (lane_id, environment_id, account_id, feed_seq, place, event_id, occurred_at, type, data)
+        select $1, $2, account_id, feed_seq, place, event_id, occurred_at, type, data::jsonb
+        from unnest($3::uuid[], $4::bigint[], $5::integer[], $6::uuid[], $7::timestamptz[], $8::text[], $9::text[])
+          as t (account_id, feed_seq, place, event_id, occurred_at, type, data)";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, ..)| account.uuid()))
         .bind(column(rows, |(_, stamp, ..)| signed(*stamp)))
         .bind(column(rows, |(_, _, place, _)| *place))
         .bind(column(rows, |(.., event)| event.id.uuid()))
         .bind(column(rows, |(.., event)| Ts(event.at)))
         .bind(column(&kinds, text))
-        .bind(column(&kinds, |kind| kind["data"].to_string()))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterEvents);
-        Ok(())
-    }
+        .bind(column(&kinds, |kind| kind["data"].to_string()));
+}
 
-    async fn write_requests(&mut self, place: BatchPlace, rows: &[NewRequest<'_>]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let seeds: Vec<Vec<u8>> = column(rows, |row| row.seed.to_vec());
-        let period = RequestPeriod::at(place.real_now);
-        sqlx::query(
-            "insert into account_requests (lane_id, environment_id, created_at, period, slot, key_hash, request_hash, seed,
-               outcome)
-             select $1, $2, $3, $4, $5, key_hash, request_hash, seed, outcome::jsonb
-             from unnest($6::bytea[], $7::bytea[], $8::bytea[], $9::text[]) as t (key_hash, request_hash, seed, outcome)",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
-        .bind(Ts(place.real_now))
+fn insert_requests(statement: &mut Statement, real_now: Timestamp, rows: &[NewRequest<'_>]) {
+    if rows.is_empty() {
+        return;
+    }
+    let seeds: Vec<Vec<u8>> = column(rows, |row| row.seed.to_vec());
+    let period = RequestPeriod::at(real_now);
+    let sql =
+        "insert into account_requests (lane_id, environment_id, created_at, period, slot, key_hash, request_hash, seed,
+          outcome)
+        select $1, $2, $3, $4, $5, key_hash, request_hash, seed, outcome::jsonb
+        from unnest($6::bytea[], $7::bytea[], $8::bytea[], $9::text[]) as t (key_hash, request_hash, seed, outcome)";
+    statement
+        .part(sql)
+        .bind(Ts(real_now))
         .bind(period.number())
         .bind(period.slot())
         .bind(column(rows, |row| row.key_hash.to_vec()))
         .bind(column(rows, |row| row.request_hash.to_vec()))
         .bind(seeds)
-        .bind(column(rows, |row| to_json_text(row.outcome)))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterRequests);
-        Ok(())
-    }
+        .bind(column(rows, |row| to_json_text(row.outcome)));
 }

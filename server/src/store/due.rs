@@ -7,7 +7,8 @@ use quotastack_core::time::Timestamp;
 use sqlx::Row;
 use uuid::Uuid;
 
-use crate::store::batch::{BatchPlace, column};
+use crate::store::batch::column;
+use crate::store::statement::Statement;
 use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, end_user_id};
 
@@ -102,30 +103,6 @@ impl Tx {
         accounts.collect()
     }
 
-    /// Notes when these accounts are next due.
-    pub(super) async fn write_due(
-        &mut self,
-        place: BatchPlace,
-        rows: &[(AccountId, Option<Timestamp>)],
-    ) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into due (lane_id, environment_id, account_id, next_due)
-             select $1, $2, account_id, next_due from unnest($3::uuid[], $4::timestamptz[]) as t (account_id, next_due)
-             on conflict (lane_id, account_id) do update set next_due = excluded.next_due
-               where due.next_due is distinct from excluded.next_due",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
-        .bind(column(rows, |(account, _)| account.uuid()))
-        .bind(column(rows, |(_, next_due)| next_due.map(Ts)))
-        .execute(self.connection())
-        .await?;
-        Ok(())
-    }
-
     /// Takes or renews the lease on a kind of work in a lane; false while another holder has it.
     pub async fn take_lease(
         &mut self,
@@ -169,4 +146,19 @@ impl Tx {
             .await?;
         Ok(())
     }
+}
+
+/// Notes when these accounts are next due.
+pub(super) fn write_due(statement: &mut Statement, rows: &[(AccountId, Option<Timestamp>)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "insert into due (lane_id, environment_id, account_id, next_due)
+        select $1, $2, account_id, next_due from unnest($3::uuid[], $4::timestamptz[]) as t (account_id, next_due)
+        on conflict (lane_id, account_id) do update set next_due = excluded.next_due
+          where due.next_due is distinct from excluded.next_due";
+    statement
+        .part(sql)
+        .bind(column(rows, |(account, _)| account.uuid()))
+        .bind(column(rows, |(_, next_due)| next_due.map(Ts)));
 }

@@ -8,7 +8,7 @@ use crate::store::tx::Tx;
 use crate::store::types::{EnvironmentId, LaneId, Ts, signed, unsigned};
 
 /// How far a lane is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LanePlace {
     /// The last place given in the feed.
     pub feed_seq: u64,

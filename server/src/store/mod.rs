@@ -8,7 +8,7 @@
 //! - [`catalogue`], [`features`], [`packages`], [`plans`]: the catalogue and its parts
 //! - [`lanes`], [`accounts`], [`usage`], [`voids`], [`reservations`], [`topups`], [`requests`]: what the lane writer
 //!   loads
-//! - [`batch`]: what it writes
+//! - [`batch`]: what it writes, as one [`statement`]
 //! - [`due`]: when time alone will next change an account; leases of workers
 //! - [`retention`]: how old requests go
 //! - [`entries`], [`feed`], [`usage_sums`], [`verify`]: what readers read
@@ -33,6 +33,7 @@ pub mod plans;
 pub mod requests;
 pub mod reservations;
 pub mod retention;
+mod statement;
 pub mod topups;
 pub mod tx;
 pub mod types;

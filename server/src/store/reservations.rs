@@ -9,8 +9,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::fault::{self, Point};
-use crate::store::batch::{BatchPlace, column};
+use crate::store::batch::column;
+use crate::store::statement::Statement;
 use crate::store::tx::Tx;
 use crate::store::types::{LaneId, end_user_id, from_json, name_of, to_json};
 
@@ -101,44 +101,35 @@ impl Tx {
         .await?;
         rows.iter().map(|row| from_json("state", row.try_get("state")?)).collect()
     }
+}
 
-    pub(super) async fn write_reservations(
-        &mut self,
-        place: BatchPlace,
-        rows: &[(&Account, &Reservation)],
-    ) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let hold_of = |(account, reservation): &(&Account, &Reservation)| {
-            account.wallet.holds.iter().find(|hold| hold.id == reservation.id).cloned()
-        };
-        let parts_of = |row: &(&Account, &Reservation)| {
-            let parts = hold_of(row).map_or(Vec::new(), |hold| hold.parts);
-            let parts = parts.iter().map(|part| (row.0.wallet.lots[part.lot].id, part.amount));
-            to_json(&parts.collect::<Vec<_>>()).to_string()
-        };
-        sqlx::query(
-            "insert into reservations (lane_id, environment_id, account_id, reservation_id, status, state, parts, counted)
-             select $1, $2, account_id, reservation_id, status, state::jsonb, parts::jsonb, counted
-             from unnest($3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[])
-               as t (account_id, reservation_id, status, state, parts, counted)
-             on conflict (lane_id, reservation_id) do update set status = excluded.status, state = excluded.state,
-               parts = excluded.parts, counted = excluded.counted",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+pub(super) fn write_reservations(statement: &mut Statement, rows: &[(&Account, &Reservation)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let hold_of = |(account, reservation): &(&Account, &Reservation)| {
+        account.wallet.holds.iter().find(|hold| hold.id == reservation.id).cloned()
+    };
+    let parts_of = |row: &(&Account, &Reservation)| {
+        let parts = hold_of(row).map_or(Vec::new(), |hold| hold.parts);
+        let parts = parts.iter().map(|part| (row.0.wallet.lots[part.lot].id, part.amount));
+        to_json(&parts.collect::<Vec<_>>()).to_string()
+    };
+    let sql =
+        "insert into reservations (lane_id, environment_id, account_id, reservation_id, status, state, parts, counted)
+        select $1, $2, account_id, reservation_id, status, state::jsonb, parts::jsonb, counted
+        from unnest($3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+          as t (account_id, reservation_id, status, state, parts, counted)
+        on conflict (lane_id, reservation_id) do update set status = excluded.status, state = excluded.state,
+          parts = excluded.parts, counted = excluded.counted";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, _)| account.id.uuid()))
         .bind(column(rows, |(_, reservation)| reservation.id.uuid()))
         .bind(column(rows, |(_, reservation)| name_of(&reservation.status)))
         .bind(column(rows, |(_, reservation)| to_json(reservation).to_string()))
         .bind(column(rows, parts_of))
-        .bind(column(rows, |row| hold_of(row).and_then(|hold| hold.counted).map(|(_, units)| units.get())))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterReservations);
-        Ok(())
-    }
+        .bind(column(rows, |row| hold_of(row).and_then(|hold| hold.counted).map(|(_, units)| units.get())));
 }
 
 fn hold_from_row(row: &PgRow, reservation: &Reservation, account: &Account) -> sqlx::Result<Hold> {

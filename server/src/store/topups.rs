@@ -5,8 +5,8 @@ use quotastack_core::ledger::topup::Topup;
 use sqlx::Row;
 use uuid::Uuid;
 
-use crate::fault::{self, Point};
-use crate::store::batch::{BatchPlace, column};
+use crate::store::batch::column;
+use crate::store::statement::Statement;
 use crate::store::tx::Tx;
 use crate::store::types::{LaneId, end_user_id, from_json, to_json};
 
@@ -96,26 +96,20 @@ impl Tx {
         .await?;
         rows.iter().map(|row| from_json("state", row.try_get("state")?)).collect()
     }
+}
 
-    pub(super) async fn write_topups(&mut self, place: BatchPlace, rows: &[(AccountId, &Topup)]) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into topups (lane_id, environment_id, account_id, reference_hash, topup_id, state)
-             select $1, $2, account_id, reference_hash, topup_id, state::jsonb
-             from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[]) as t (account_id, reference_hash, topup_id, state)
-             on conflict (lane_id, account_id, reference_hash) do update set state = excluded.state",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+pub(super) fn write_topups(statement: &mut Statement, rows: &[(AccountId, &Topup)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql = "insert into topups (lane_id, environment_id, account_id, reference_hash, topup_id, state)
+        select $1, $2, account_id, reference_hash, topup_id, state::jsonb
+        from unnest($3::uuid[], $4::bytea[], $5::uuid[], $6::text[]) as t (account_id, reference_hash, topup_id, state)
+        on conflict (lane_id, account_id, reference_hash) do update set state = excluded.state";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, _)| account.uuid()))
         .bind(column(rows, |(_, topup)| reference_hash(&topup.payment_reference).to_vec()))
         .bind(column(rows, |(_, topup)| topup.id.uuid()))
-        .bind(column(rows, |(_, topup)| to_json(topup).to_string()))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterTopups);
-        Ok(())
-    }
+        .bind(column(rows, |(_, topup)| to_json(topup).to_string()));
 }

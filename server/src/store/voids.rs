@@ -6,8 +6,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::fault::{self, Point};
-use crate::store::batch::{BatchPlace, column};
+use crate::store::batch::column;
+use crate::store::statement::Statement;
 use crate::store::tx::Tx;
 use crate::store::types::{LaneId, Ts, credits, signed, unsigned};
 use crate::store::usage::totals_from_row;
@@ -30,27 +30,23 @@ impl Tx {
         .await?;
         rows.iter().map(void_from_row).collect()
     }
+}
 
-    pub(super) async fn write_voids(
-        &mut self,
-        place: BatchPlace,
-        rows: &[(AccountId, u64, &VoidRecord)],
-    ) -> sqlx::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into usage_voids (lane_id, environment_id, account_id, usage_id, reason, returned, debt_undone, seq,
-               version, balance_after, reserved_after, debt_after, voided_at, feed_seq)
-             select $1, $2, account_id, usage_id, reason, returned, debt_undone, seq, version, balance_after, reserved_after,
-               debt_after, voided_at, feed_seq
-             from unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-               $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::bigint[])
-               as t (account_id, usage_id, reason, returned, debt_undone, seq, version, balance_after, reserved_after,
-                 debt_after, voided_at, feed_seq)",
-        )
-        .bind(place.lane_id.0)
-        .bind(place.environment_id.0)
+pub(super) fn insert_voids(statement: &mut Statement, rows: &[(AccountId, u64, &VoidRecord)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sql =
+        "insert into usage_voids (lane_id, environment_id, account_id, usage_id, reason, returned, debt_undone, seq,
+          version, balance_after, reserved_after, debt_after, voided_at, feed_seq)
+        select $1, $2, account_id, usage_id, reason, returned, debt_undone, seq, version, balance_after, reserved_after,
+          debt_after, voided_at, feed_seq
+        from unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+          $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::bigint[])
+          as t (account_id, usage_id, reason, returned, debt_undone, seq, version, balance_after, reserved_after,
+            debt_after, voided_at, feed_seq)";
+    statement
+        .part(sql)
         .bind(column(rows, |(account, ..)| account.uuid()))
         .bind(column(rows, |(.., void)| void.usage_id.uuid()))
         .bind(column(rows, |(.., void)| void.reason.clone()))
@@ -62,12 +58,7 @@ impl Tx {
         .bind(column(rows, |(.., void)| void.standing.totals.reserved.get()))
         .bind(column(rows, |(.., void)| void.standing.totals.debt.get()))
         .bind(column(rows, |(.., void)| Ts(void.standing.now)))
-        .bind(column(rows, |(_, stamp, _)| signed(*stamp)))
-        .execute(self.connection())
-        .await?;
-        fault::reach(Point::AfterVoids);
-        Ok(())
-    }
+        .bind(column(rows, |(_, stamp, _)| signed(*stamp)));
 }
 
 fn void_from_row(row: &PgRow) -> sqlx::Result<VoidRecord> {

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 
-/// The rest after a round that left nothing. What is recorded meanwhile is added up together, which is cheaper than one
-/// by one.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// The rest after a round that left nothing. What an account records meanwhile is added up together: the longer, the fewer
+/// sums are written per event.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs rounds until it is told to stop, with a pause after each that left nothing.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {

@@ -209,7 +209,7 @@ impl Kept {
         let loaded = &mut self.loaded;
         (loaded.feed_seq, loaded.last_now) = (decisions.feed_seq, decisions.now);
         let batch = decisions.batch();
-        for (account, stamp) in batch.accounts {
+        for (account, stamp) in batch.made_accounts.into_iter().chain(batch.changed_accounts) {
             loaded.accounts.insert(account.end_user_id.clone(), (account.clone(), stamp));
         }
         for (account, _, record) in batch.usage {

@@ -31,8 +31,8 @@ macro_rules! points {
 points! {
     /// A command waits; the transaction of its batch has not begun.
     BeforeBegin = "before_begin",
-    /// The transaction has begun.
-    AfterBegin = "after_begin",
+    /// Begin and lock were sent; their answer is not there.
+    LockUnderway = "lock_underway",
     /// The lane is locked.
     AfterLock = "after_lock",
     /// What the commands need was read.

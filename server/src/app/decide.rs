@@ -68,8 +68,8 @@ pub struct Decisions {
     /// The lane's new last instant.
     pub now: Timestamp,
     accounts: HashMap<EndUserId, (Account, u64)>,
-    /// The accounts that were there before, each with when time alone was next to change it.
-    due_before: HashMap<AccountId, Option<Timestamp>>,
+    /// The accounts that were there before.
+    before: HashMap<AccountId, Before>,
     /// Whom a worker found to be due: when they are next due is noted in any case, also where nothing was written.
     advanced: BTreeSet<EndUserId>,
     changed: BTreeMap<u64, (EndUserId, Effects)>,
@@ -79,16 +79,29 @@ pub struct Decisions {
     requests: Vec<(RequestIdentity, [u8; 16], Outcome)>,
 }
 
+/// What of an account must be known as it was read.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    version: u64,
+    /// When time alone was next to change it.
+    next_due: Option<Timestamp>,
+}
+
+impl Before {
+    fn of(account: &Account) -> Self {
+        Self { version: account.version, next_due: account.wallet.next_due() }
+    }
+}
+
 /// Runs the commands in order.
 pub fn decide(mut loaded: Loaded, commands: &[Submission]) -> Decisions {
-    let due_before = loaded.accounts.values().map(|(account, _)| (account.id, account.wallet.next_due()));
-    let due_before = due_before.collect();
+    let before = loaded.accounts.values().map(|(account, _)| (account.id, Before::of(account))).collect();
     let mut decisions = Decisions {
         results: Vec::with_capacity(commands.len()),
         feed_seq: loaded.feed_seq,
         now: loaded.last_now,
         accounts: std::mem::take(&mut loaded.accounts),
-        due_before,
+        before,
         advanced: BTreeSet::new(),
         changed: BTreeMap::new(),
         usage: Vec::new(),
@@ -200,12 +213,12 @@ impl Decisions {
         for (stamp, (end_user_id, effects)) in &self.changed {
             let (account, _) = &self.accounts[end_user_id];
             let (id, next_due) = due_now(end_user_id);
-            let before = self.due_before.get(&id).copied();
+            let before = self.before.get(&id);
             match before {
-                Some(_) => batch.changed_accounts.push((account, *stamp)),
+                Some(before) => batch.changed_accounts.push((account, *stamp, before.version)),
                 None => batch.made_accounts.push((account, *stamp)),
             }
-            if next_due != before.flatten() {
+            if next_due != before.and_then(|before| before.next_due) {
                 due.insert(id, next_due);
             }
             // A block is made by an entry, so one with an earlier entry was there before.
@@ -230,8 +243,9 @@ impl Decisions {
             batch.events.extend((0..).zip(&effects.events).map(|(place, event)| (account.id, *stamp, place, event)));
         }
         batch.due = due.into_iter().collect();
-        let written = batch.made_accounts.iter().chain(&batch.changed_accounts);
-        let stamps: HashMap<AccountId, u64> = written.map(|(account, stamp)| (account.id, *stamp)).collect();
+        let made = batch.made_accounts.iter().map(|(account, stamp)| (account.id, *stamp));
+        let changed = batch.changed_accounts.iter().map(|(account, stamp, _)| (account.id, *stamp));
+        let stamps: HashMap<AccountId, u64> = made.chain(changed).collect();
         batch.usage = self.usage.iter().map(|(account, record)| (*account, stamps[account], record)).collect();
         batch.voids = self.voids.iter().map(|(account, record)| (*account, stamps[account], record)).collect();
         batch.requests = self

@@ -111,8 +111,8 @@ impl App {
             return Ok(());
         }
         // The lane has been quiet since: by the database's clock, under the lock that its writers take.
-        let mut tx = self.store.begin(environment.id).await?;
-        let lane = tx.lock_lane(lane_id).await?;
+        let mut tx = self.store.begin_locking(None, environment.id, lane_id).await?;
+        let lane = tx.locked_lane(lane_id).await?;
         let catalogue = environment.catalogue_at(&mut tx, lane.catalogue_version).await?;
         let present = catalogue.clock.at(lane.database_now).max(lane.place.last_now);
         if at >= present {

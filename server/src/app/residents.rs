@@ -11,7 +11,7 @@ use quotastack_core::ledger::account::Account;
 
 use crate::store::lanes::LanePlace;
 
-/// Parts of accounts, and accounts, that come in before those not used meanwhile are forgotten: some megabytes.
+/// Young accounts with their parts, before they become the old ones: some megabytes.
 const PARTS_MAX: usize = 16_384;
 
 /// The accounts, as of one place of their lane: the young ones, and the old ones that were not used since.
@@ -20,7 +20,7 @@ pub struct Residents {
     place: LanePlace,
     young: HashMap<EndUserId, (Account, u64)>,
     old: HashMap<EndUserId, (Account, u64)>,
-    /// How many parts came in since the last generation was put aside.
+    /// How many parts the young ones have.
     parts: usize,
 }
 
@@ -35,7 +35,11 @@ impl Residents {
     /// Hands out an account with its stamp. It comes back with [`Self::follow`] if it is written; if not, it is read again
     /// next time.
     pub fn take(&mut self, end_user_id: &EndUserId) -> Option<(Account, u64)> {
-        self.young.remove(end_user_id).or_else(|| self.old.remove(end_user_id))
+        if let Some(found) = self.young.remove(end_user_id) {
+            self.parts -= parts(&found.0);
+            return Some(found);
+        }
+        self.old.remove(end_user_id)
     }
 
     /// Follows the writer, who has moved the lane on: `written` are all accounts that are not as they were.
@@ -66,4 +70,45 @@ fn parts(account: &Account) -> usize {
         + wallet.counters.len()
         + wallet.subscriptions.len()
         + wallet.overrides.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use quotastack_core::ids::{AccountId, uuid_v7};
+    use quotastack_core::time::Timestamp;
+
+    use super::*;
+
+    fn account(number: usize) -> Account {
+        let id = AccountId::from_uuid(uuid_v7(Timestamp::default(), [7; 10], Some(1)));
+        Account::new(id, EndUserId::new(&format!("user-{number}")).unwrap())
+    }
+
+    fn place(feed_seq: u64) -> LanePlace {
+        LanePlace { feed_seq, ..LanePlace::default() }
+    }
+
+    #[test]
+    fn accounts_are_at_hand_while_the_lane_stands_where_it_was_left() {
+        let mut residents = Residents::default();
+        residents.resume(place(1));
+        residents.follow(place(2), [(account(1), 2)]);
+        residents.resume(place(2));
+        assert_eq!(residents.take(&account(1).end_user_id), Some((account(1), 2)));
+        assert_eq!(residents.take(&account(1).end_user_id), None, "it is handed out once");
+
+        residents.follow(place(3), [(account(1), 3)]);
+        residents.resume(place(4));
+        assert_eq!(residents.take(&account(1).end_user_id), None, "somebody else has moved the lane on");
+    }
+
+    #[test]
+    fn those_that_were_not_used_for_long_are_forgotten() {
+        let mut residents = Residents::default();
+        residents.follow(place(1), (0..3 * PARTS_MAX).map(|number| (account(number), 1)));
+        assert!(residents.young.len() + residents.old.len() <= 2 * (PARTS_MAX + 1));
+        assert_eq!(residents.take(&account(0).end_user_id), None);
+        let last = account(3 * PARTS_MAX - 1);
+        assert_eq!(residents.take(&last.end_user_id), Some((last, 1)));
+    }
 }

@@ -66,7 +66,7 @@ impl App {
         if rolled_to >= feed_seq {
             return Ok(RolledUp::All);
         }
-        tx.join_sets().await?;
+        tx.plan_for_sets().await?;
         let end = tx.rollup_page_end(lane_id, head, PAGE_EVENTS).await?;
         tx.roll_up(id, lane_id, rolled_to, end).await?;
         tx.commit().await?;

@@ -90,7 +90,7 @@ impl App {
         let environment = self.environment(id).await?;
         let handle = &environment.handle;
         let mut tx = self.store.begin_snapshot(id).await?;
-        tx.join_sets().await?;
+        tx.plan_for_sets().await?;
         check_property(handle, &mut tx, request).await?;
         let nothing = SummaryPage { lines: Vec::new(), next: None };
         let (lanes, account_id) = match &request.end_user_id {

@@ -29,7 +29,7 @@ use crate::app::retry::{Runs, in_time};
 use crate::fault::{self, Point};
 use crate::store::batch::BatchPlace;
 use crate::store::lanes::LockedLane;
-use crate::store::tx::{Kept, Store, Tx, is_retryable};
+use crate::store::tx::{Kept, Store, Tx, is_retryable, is_too_long};
 use crate::store::types::LaneId;
 
 /// Jobs that wait for one lane.
@@ -96,14 +96,6 @@ struct Writer {
     /// The connection of the last batch, while the next one is soon to come.
     kept: Option<Kept>,
     residents: Residents,
-}
-
-/// A transaction that has locked the lane.
-struct Locked {
-    tx: Tx,
-    lane: LockedLane,
-    /// Our clock when the lock was asked for.
-    real_now: Timestamp,
 }
 
 /// Why a run of a batch failed.
@@ -174,7 +166,7 @@ impl Writer {
         self.write_jobs(jobs, locked).await;
     }
 
-    async fn write_jobs(&mut self, jobs: Vec<Job>, locked: Option<Locked>) {
+    async fn write_jobs(&mut self, jobs: Vec<Job>, locked: Option<Tx>) {
         let started = Instant::now();
         let (mut commands, mut replies) = (Vec::new(), Vec::new());
         // The batch is tried for as long as one of its callers may wait.
@@ -208,7 +200,7 @@ impl Writer {
     }
 
     /// Writes all commands in one transaction; where it fails for good, in halves, until the culprit is alone.
-    async fn write_halving(&mut self, commands: &[Submission], deadline: Instant, mut locked: Option<Locked>) -> Done {
+    async fn write_halving(&mut self, commands: &[Submission], deadline: Instant, mut locked: Option<Tx>) -> Done {
         let mut done = Done::default();
         let mut work = vec![commands];
         while let Some(part) = work.pop() {
@@ -246,7 +238,7 @@ impl Writer {
         &mut self,
         commands: &[Submission],
         deadline: Instant,
-        mut locked: Option<Locked>,
+        mut locked: Option<Tx>,
     ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), GivenUp> {
         let mut runs = Runs::until(deadline);
         loop {
@@ -254,6 +246,10 @@ impl Writer {
                 Ok(written) => return Ok(written),
                 Err(RunError::Transient(error)) => {
                     self.residents.clear();
+                    // What takes too long together may be possible in parts.
+                    if is_too_long(&error) && commands.len() > 1 && !runs.in_doubt() {
+                        return Err(GivenUp::Poisoned(error.to_string()));
+                    }
                     if runs.again().await {
                         tracing::warn!(lane = self.lane, %error, "a transaction failed; running it again");
                         counter!("quotastack_writer_retries_total").increment(1);
@@ -273,13 +269,15 @@ impl Writer {
         &mut self,
         commands: &[Submission],
         runs: &mut Runs,
-        locked: Option<Locked>,
+        locked: Option<Tx>,
     ) -> Result<(Decisions, HashMap<EndUserId, Arc<AccountState>>), RunError> {
-        let Locked { mut tx, lane, real_now } = match locked {
-            Some(locked) => locked,
+        let mut tx = match locked {
+            Some(tx) => tx,
             None => self.lock().await?,
         };
         runs.locked();
+        // Read now, it is no older than whatever the commands were sent after.
+        let (lane, real_now) = self.read_lane(&mut tx).await?;
         let catalogue = self.environment.catalogue_at(&mut tx, lane.catalogue_version).await?;
         let loaded =
             needs::load(&mut tx, self.lane_id, lane.place, catalogue, commands, real_now, &mut self.residents).await?;
@@ -295,7 +293,7 @@ impl Writer {
             tx.write_batch(place, &decisions.batch()).await?;
             fault::reach(Point::BeforeCommit);
             runs.committing();
-            self.kept = Some(fault::underway(Point::CommitUnderway, tx.commit_and_keep()).await?);
+            self.kept = Some(fault::underway(Point::CommitUnderway, tx.commit_and_keep(commands.len())).await?);
             fault::reach(Point::AfterCommit);
         } else {
             self.kept = Some(tx.rollback_and_keep().await?);
@@ -309,19 +307,24 @@ impl Writer {
     }
 
     /// A transaction that has locked the lane.
-    async fn lock(&mut self) -> Result<Locked, RunError> {
+    async fn lock(&mut self) -> Result<Tx, RunError> {
         fault::reach(Point::BeforeBegin);
-        let mut tx = self.store.begin_on(self.kept.take(), self.environment.id).await?;
-        fault::reach(Point::AfterBegin);
-        let real_now = clock::now();
-        let lane = tx.lock_lane(self.lane_id).await?;
+        let locking = self.store.begin_locking(self.kept.take(), self.environment.id, self.lane_id);
+        let tx = fault::underway(Point::LockUnderway, locking).await?;
         fault::reach(Point::AfterLock);
+        Ok(tx)
+    }
+
+    /// The lane as it stands under the lock, and our clock, which must agree with the database's.
+    async fn read_lane(&self, tx: &mut Tx) -> Result<(LockedLane, Timestamp), RunError> {
+        let real_now = clock::now();
+        let lane = tx.locked_lane(self.lane_id).await?;
         let skew = lane.database_now.micros_since(real_now);
         let waited = clock::now().micros_since(real_now);
         if skew < -CLOCK_SKEW_MAX_MICROS || skew > waited + CLOCK_SKEW_MAX_MICROS {
             return Err(RunError::ClockSkew(skew));
         }
-        Ok(Locked { tx, lane, real_now })
+        Ok((lane, real_now))
     }
 }
 

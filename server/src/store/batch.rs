@@ -1,4 +1,4 @@
-//! What the lane writer writes: everything that a batch of commands left behind, set-based, one statement per table.
+//! What the lane writer writes: everything that a batch of commands left behind, set-based, all in one statement.
 
 use quotastack_core::ids::AccountId;
 use quotastack_core::ledger::account::Account;
@@ -31,8 +31,8 @@ pub struct Batch<'a> {
     pub feed_seq: u64,
     /// Accounts that are new, each with its stamp.
     pub made_accounts: Vec<(&'a Account, u64)>,
-    /// Accounts that were there before and changed, each with its new stamp.
-    pub changed_accounts: Vec<(&'a Account, u64)>,
+    /// Accounts that were there before and changed, each with its new stamp and the version that was read.
+    pub changed_accounts: Vec<(&'a Account, u64, u64)>,
     /// Accounts that time alone will next change at another instant than before; `None` = at none.
     pub due: Vec<(AccountId, Option<Timestamp>)>,
     /// Blocks that were made, with what people attached to them.
@@ -138,7 +138,7 @@ fn insert_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
         .part(sql)
         .bind(column(rows, |(account, _)| account.id.uuid()))
         .bind(column(rows, |(account, _)| account.end_user_id.as_str()));
-    bind_figures(statement, rows);
+    bind_figures(statement, &column(rows, |(account, _)| *account));
     let sql = "insert into feed (lane_id, environment_id, account_id, feed_seq)
         select $1, $2, account_id, feed_seq from unnest($3::uuid[], $4::bigint[]) as t (account_id, feed_seq)";
     statement
@@ -147,9 +147,9 @@ fn insert_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
         .bind(column(rows, |(_, stamp)| signed(*stamp)));
 }
 
-/// Not as an upsert, which costs three times as much per row. One that has a later version already is not what the rules
+/// Not as an upsert, which costs three times as much per row. One with another version than was read is not what the rules
 /// decided from.
-fn update_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
+fn update_accounts(statement: &mut Statement, rows: &[(&Account, u64, u64)]) {
     if rows.is_empty() {
         return;
     }
@@ -159,41 +159,42 @@ fn update_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
           given_once = t.given_once::jsonb, counters = t.counters::jsonb, overrides = t.overrides::jsonb
         from unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::bytea[], $7::timestamptz[], $8::bigint[], $9::bigint[],
           $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::text[], $15::text[], $16::text[],
-          $17::text[])
+          $17::text[], $18::bigint[])
           as t (account_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed, last_expiry,
-            debts, given_once, counters, overrides)
-        where a.lane_id = $1 and a.account_id = t.account_id and a.version < t.version";
-    statement.update("accounts", rows.len(), sql).bind(column(rows, |(account, _)| account.id.uuid()));
-    bind_figures(statement, rows);
+            debts, given_once, counters, overrides, version_read)
+        where a.lane_id = $1 and a.account_id = t.account_id and a.version = t.version_read";
+    statement.update("accounts", rows.len(), sql).bind(column(rows, |(account, ..)| account.id.uuid()));
+    bind_figures(statement, &column(rows, |(account, ..)| *account));
+    statement.bind(column(rows, |(.., version_read)| signed(*version_read)));
     let sql =
         "update feed f set feed_seq = t.feed_seq from unnest($3::uuid[], $4::bigint[]) as t (account_id, feed_seq)
         where f.lane_id = $1 and f.account_id = t.account_id";
     statement
         .update("feed", rows.len(), sql)
-        .bind(column(rows, |(account, _)| account.id.uuid()))
-        .bind(column(rows, |(_, stamp)| signed(*stamp)));
+        .bind(column(rows, |(account, ..)| account.id.uuid()))
+        .bind(column(rows, |(_, stamp, _)| signed(*stamp)));
 }
 
 /// What changes of an account, from its `seq` to its overrides.
-fn bind_figures(statement: &mut Statement, rows: &[(&Account, u64)]) {
+fn bind_figures(statement: &mut Statement, rows: &[&Account]) {
     statement
-        .bind(column(rows, |(account, _)| signed(account.seq)))
-        .bind(column(rows, |(account, _)| signed(account.version)))
-        .bind(column(rows, |(account, _)| account.last_hash.0.as_slice()))
-        .bind(column(rows, |(account, _)| Ts(account.wallet.time)))
-        .bind(column(rows, |(account, _)| account.totals.balance.get()))
-        .bind(column(rows, |(account, _)| account.totals.reserved.get()))
-        .bind(column(rows, |(account, _)| account.totals.debt.get()))
-        .bind(column(rows, |(account, _)| account.lifetime_granted.get()))
-        .bind(column(rows, |(account, _)| account.lifetime_consumed.get()))
-        .bind(column(rows, |(account, _)| account.last_expiry.map(Ts)))
-        .bind(column(rows, |(account, _)| to_json_text(&account.wallet.debts)))
-        .bind(column(rows, |(account, _)| to_json_text(&account.given_once)))
-        .bind(column(rows, |(account, _)| {
+        .bind(column(rows, |account| signed(account.seq)))
+        .bind(column(rows, |account| signed(account.version)))
+        .bind(column(rows, |account| account.last_hash.0.as_slice()))
+        .bind(column(rows, |account| Ts(account.wallet.time)))
+        .bind(column(rows, |account| account.totals.balance.get()))
+        .bind(column(rows, |account| account.totals.reserved.get()))
+        .bind(column(rows, |account| account.totals.debt.get()))
+        .bind(column(rows, |account| account.lifetime_granted.get()))
+        .bind(column(rows, |account| account.lifetime_consumed.get()))
+        .bind(column(rows, |account| account.last_expiry.map(Ts)))
+        .bind(column(rows, |account| to_json_text(&account.wallet.debts)))
+        .bind(column(rows, |account| to_json_text(&account.given_once)))
+        .bind(column(rows, |account| {
             let counters = &account.wallet.counters;
             (!counters.is_empty()).then(|| to_json_text(counters))
         }))
-        .bind(column(rows, |(account, _)| {
+        .bind(column(rows, |account| {
             let overrides = &account.wallet.overrides;
             (!overrides.is_empty()).then(|| to_json_text(overrides))
         }));

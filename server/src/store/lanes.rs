@@ -23,16 +23,16 @@ pub struct LockedLane {
     pub place: LanePlace,
     /// The catalogue's version.
     pub catalogue_version: u64,
-    /// The database's own clock, read while the row was being locked.
+    /// The database's own clock.
     pub database_now: Timestamp,
 }
 
 impl Tx {
-    /// Locks a lane.
-    pub async fn lock_lane(&mut self, lane_id: LaneId) -> sqlx::Result<LockedLane> {
+    /// What is known of a lane that this transaction has locked; asked after the lock, it is not older than the lock.
+    pub async fn locked_lane(&mut self, lane_id: LaneId) -> sqlx::Result<LockedLane> {
         let row = sqlx::query(
             "select l.feed_seq, l.last_now, e.catalogue_version, clock_timestamp() as database_now
-             from lanes l join environments e using (environment_id) where l.lane_id = $1 for update of l",
+             from lanes l join environments e using (environment_id) where l.lane_id = $1",
         )
         .bind(lane_id.0)
         .fetch_one(self.connection())

@@ -1,6 +1,6 @@
 //! [`Store`] and [`Tx`]: transactions that have named their role and environment.
 //!
-//! `begin`, `set local role` and `set local quotastack.environment_id` go in one round trip. Nothing outlives the
+//! `begin` and all that is set for the transaction go in one round trip. Nothing outlives the
 //! transaction, so a pooler in transaction mode may sit in between.
 
 use std::time::Duration;
@@ -9,27 +9,27 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use crate::store::types::EnvironmentId;
+use crate::store::types::{EnvironmentId, LaneId};
 
 /// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end of a dropped transaction may take, before its connection is closed instead.
 const ROLLBACK_MAX: Duration = Duration::from_secs(10);
-/// How every connection plans: a statement's plan is the one that its text spells out, whatever the tables hold. Estimates
-/// go wrong where it hurts: a fresh table's plan scans it and is kept while the table grows, and a join of a batch with all
-/// entries of a hot account looks cheap among ten thousand quiet ones. So: planned once, joins as written, each row found
-/// by an index. Golden plans show what comes of it.
-const PLANNER: [(&str, &str); 6] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("join_collapse_limit", "1"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("jit", "off"),
-];
+/// How statements are planned, said in every transaction, since behind a pooler no session is ours: once, with joins in the
+/// order of the text, and rows found by an index. Estimates go wrong where it hurts: a join of a batch's keys with all entries
+/// of a hot account looks cheap beside ten thousand quiet ones.
+const PLANNER: &str = "set local plan_cache_mode = force_generic_plan; set local join_collapse_limit = 1; \
+    set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off; set local jit = off";
+/// Commands after which a kept connection first makes its plans anew; from then on whenever they have doubled. A plan for a
+/// table with a few rows reads all of it, and is kept until the table is analysed.
+const REPLAN_AFTER: u64 = 64;
 /// `serialization_failure`, `deadlock_detected`, `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`,
-/// `idle_in_transaction_session_timeout`, `lock_not_available`, `query_canceled` (our own `statement_timeout`).
-const RETRYABLE_SQLSTATES: [&str; 8] = ["40001", "40P01", "57P01", "57P02", "57P03", "25P03", "55P03", "57014"];
+/// `idle_in_transaction_session_timeout`, `lock_not_available`, `query_canceled` (our own `statement_timeout`),
+/// `read_only_sql_transaction` (a node that is no primary any more).
+const RETRYABLE_SQLSTATES: [&str; 9] =
+    ["40001", "40P01", "57P01", "57P02", "57P03", "25P03", "55P03", TOO_LONG, "25006"];
+/// `query_canceled`.
+const TOO_LONG: &str = "57014";
 
 /// The database.
 #[derive(Debug, Clone)]
@@ -40,7 +40,13 @@ pub struct Store {
 /// A connection without a transaction that its user keeps for the next one. Whoever takes turns among connections finds
 /// each of them cold, and the pool asks each, on its way out and back, whether it is still there.
 #[derive(Debug)]
-pub struct Kept(PoolConnection<Postgres>);
+pub struct Kept {
+    connection: PoolConnection<Postgres>,
+    /// Commands written since it was taken from the pool.
+    commands: u64,
+    /// How many there may be before plans are made anew.
+    replan_at: u64,
+}
 
 /// A transaction of one environment (or of the operator); rolled back unless committed.
 ///
@@ -48,7 +54,7 @@ pub struct Kept(PoolConnection<Postgres>);
 /// another environment, and waits for ever for one that has gone silent.
 pub struct Tx {
     /// `None` once it has ended.
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Kept>,
 }
 
 impl Store {
@@ -56,15 +62,12 @@ impl Store {
     pub fn connect(database_url: &str, connections_max: u32) -> sqlx::Result<Self> {
         let options: PgConnectOptions = database_url.parse()?;
         // A server that froze must not hold a lane.
-        let options = options
-            .application_name("quotastack-server")
-            .options([
-                ("statement_timeout", "5000"),
-                ("lock_timeout", "5000"),
-                ("idle_in_transaction_session_timeout", "5000"),
-                ("tcp_keepalives_idle", "10"),
-            ])
-            .options(PLANNER);
+        let options = options.application_name("quotastack-server").options([
+            ("statement_timeout", "5000"),
+            ("lock_timeout", "5000"),
+            ("idle_in_transaction_session_timeout", "5000"),
+            ("tcp_keepalives_idle", "10"),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -74,18 +77,37 @@ impl Store {
 
     /// A transaction of one environment, as the role that row security binds.
     pub async fn begin(&self, environment_id: EnvironmentId) -> sqlx::Result<Tx> {
-        self.begin_on(None, environment_id).await
+        let EnvironmentId(id) = environment_id;
+        self.begin_with(format!(
+            "begin; {PLANNER}; set local role quotastack_app; set local quotastack.environment_id = '{id}'"
+        ))
+        .await
     }
 
-    /// The same on a connection that was kept, if there is one.
-    pub async fn begin_on(&self, kept: Option<Kept>, environment_id: EnvironmentId) -> sqlx::Result<Tx> {
-        let EnvironmentId(id) = environment_id;
-        let connection = match kept {
-            Some(Kept(connection)) => connection,
-            None => self.pool.acquire().await?,
+    /// The same, on a connection that was kept if there is one, and with a lane locked.
+    pub async fn begin_locking(
+        &self,
+        kept: Option<Kept>,
+        environment_id: EnvironmentId,
+        lane_id: LaneId,
+    ) -> sqlx::Result<Tx> {
+        let (EnvironmentId(id), LaneId(lane)) = (environment_id, lane_id);
+        let mut kept = match kept {
+            Some(kept) => kept,
+            None => self.acquire().await?,
         };
-        let begin = format!("begin; set local role quotastack_app; set local quotastack.environment_id = '{id}'");
-        Self::begin_with(connection, begin).await
+        let replan = if kept.commands < kept.replan_at { "" } else { "discard plans; " };
+        if kept.commands >= kept.replan_at {
+            kept.replan_at = kept.commands * 2;
+        }
+        begin_on(
+            kept,
+            format!(
+                "{replan}begin; {PLANNER}; set local role quotastack_app; set local quotastack.environment_id = '{id}'; \
+                 select from lanes where lane_id = {lane} for update"
+            ),
+        )
+        .await
     }
 
     /// Whether somebody may be waiting for a connection, so that none should be kept.
@@ -96,28 +118,29 @@ impl Store {
     /// A read-only transaction of one environment that sees one instant of the database.
     pub async fn begin_snapshot(&self, environment_id: EnvironmentId) -> sqlx::Result<Tx> {
         let EnvironmentId(id) = environment_id;
-        let begin = format!(
-            "begin isolation level repeatable read, read only; set local role quotastack_app; \
+        self.begin_with(format!(
+            "begin isolation level repeatable read, read only; {PLANNER}; set local role quotastack_app; \
              set local quotastack.environment_id = '{id}'"
-        );
-        Self::begin_with(self.pool.acquire().await?, begin).await
+        ))
+        .await
     }
 
     /// A transaction without an environment: sees no tenant's row, may call the narrow cross-tenant functions.
     pub async fn begin_without_environment(&self) -> sqlx::Result<Tx> {
-        Self::begin_with(self.pool.acquire().await?, "begin; set local role quotastack_app".to_owned()).await
+        self.begin_with("begin; set local role quotastack_app".to_owned()).await
     }
 
     /// A transaction of the operator: tenants, environments, keys and lanes.
     pub async fn begin_as_operator(&self) -> sqlx::Result<Tx> {
-        Self::begin_with(self.pool.acquire().await?, "begin; set local role quotastack_admin".to_owned()).await
+        self.begin_with("begin; set local role quotastack_admin".to_owned()).await
     }
 
-    async fn begin_with(connection: PoolConnection<Postgres>, statement: String) -> sqlx::Result<Tx> {
-        let mut tx = Tx { connection: Some(connection) };
-        // Nothing of a caller is in the statement: role names are fixed, the id is an integer.
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(tx.connection()).await?;
-        Ok(tx)
+    async fn begin_with(&self, statements: String) -> sqlx::Result<Tx> {
+        begin_on(self.acquire().await?, statements).await
+    }
+
+    async fn acquire(&self) -> sqlx::Result<Kept> {
+        Ok(Kept { connection: self.pool.acquire().await?, commands: 0, replan_at: REPLAN_AFTER })
     }
 
     /// Closes all connections after their transactions.
@@ -126,26 +149,37 @@ impl Store {
     }
 }
 
+async fn begin_on(kept: Kept, statements: String) -> sqlx::Result<Tx> {
+    let mut tx = Tx { connection: Some(kept) };
+    // Nothing of a caller is in the statements: role names are fixed, ids are integers.
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(tx.connection()).await?;
+    Ok(tx)
+}
+
 impl Tx {
     /// The connection, for statements.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("whoever ends a transaction consumes it")
+        &mut self.connection.as_mut().expect("whoever ends a transaction consumes it").connection
     }
 
-    /// Lets its statements join sets with sets by hashing one of them: those that add up, rather than look up.
-    pub async fn join_sets(&mut self) -> sqlx::Result<()> {
-        sqlx::raw_sql("set local enable_hashjoin = on").execute(self.connection()).await?;
+    /// Has its statements planned for what they are given: those that add up whole sets, rather than look rows up.
+    pub async fn plan_for_sets(&mut self) -> sqlx::Result<()> {
+        let settings = "set local plan_cache_mode = force_custom_plan; set local enable_hashjoin = on; \
+                        set local join_collapse_limit = 8";
+        sqlx::raw_sql(settings).execute(self.connection()).await?;
         Ok(())
     }
 
     /// Makes it durable. An error leaves open whether it is.
     pub async fn commit(self) -> sqlx::Result<()> {
-        self.commit_and_keep().await.map(drop)
+        self.end("commit").await.map(drop)
     }
 
-    /// The same, and keeps the connection.
-    pub async fn commit_and_keep(self) -> sqlx::Result<Kept> {
-        self.end("commit").await
+    /// The same, and keeps the connection, on which so many commands were written.
+    pub async fn commit_and_keep(self, commands: usize) -> sqlx::Result<Kept> {
+        let mut kept = self.end("commit").await?;
+        kept.commands += commands as u64;
+        Ok(kept)
     }
 
     /// Ends it without a trace, and with it its locks.
@@ -160,7 +194,7 @@ impl Tx {
 
     async fn end(mut self, statement: &'static str) -> sqlx::Result<Kept> {
         sqlx::raw_sql(statement).execute(self.connection()).await?;
-        Ok(Kept(self.connection.take().expect("it has just been used")))
+        Ok(self.connection.take().expect("it has just been used"))
     }
 }
 
@@ -168,9 +202,9 @@ impl Drop for Tx {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         tokio::spawn(async move {
-            let rollback = sqlx::raw_sql("rollback").execute(&mut *connection);
+            let rollback = sqlx::raw_sql("rollback").execute(&mut *connection.connection);
             if !matches!(tokio::time::timeout(ROLLBACK_MAX, rollback).await, Ok(Ok(_))) {
-                connection.close_on_drop();
+                connection.connection.close_on_drop();
             }
         });
     }
@@ -186,6 +220,11 @@ pub fn is_retryable(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether a statement took longer than one may.
+pub fn is_too_long(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == TOO_LONG)
 }
 
 /// Whether a row of this key is there already; engines may add suffixes to constraint names.

@@ -112,7 +112,7 @@ impl Stage {
 
 /// The points at which Postgres is killed: between two statements of one transaction its death is the same.
 const POSTGRES_POINTS: [Point; 12] = [
-    Point::AfterBegin,
+    Point::LockUnderway,
     Point::AfterLock,
     Point::AfterLoad,
     Point::AfterDecide,

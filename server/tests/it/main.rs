@@ -57,6 +57,7 @@ mod refusals;
 mod reservations;
 mod retention;
 mod sandbox_clock;
+mod stale;
 mod streams;
 mod support;
 #[path = "../../../core/tests/it/translated.rs"]

@@ -11,7 +11,7 @@
 //! - `hot`: the operations whose plans are kept
 
 mod capture;
-mod fill;
+pub(crate) mod fill;
 mod hot;
 mod plan;
 

@@ -209,7 +209,8 @@ impl Kept {
         let loaded = &mut self.loaded;
         (loaded.feed_seq, loaded.last_now) = (decisions.feed_seq, decisions.now);
         let batch = decisions.batch();
-        for (account, stamp) in batch.made_accounts.into_iter().chain(batch.changed_accounts) {
+        let changed = batch.changed_accounts.into_iter().map(|(account, stamp, _)| (account, stamp));
+        for (account, stamp) in batch.made_accounts.into_iter().chain(changed) {
             loaded.accounts.insert(account.end_user_id.clone(), (account.clone(), stamp));
         }
         for (account, _, record) in batch.usage {

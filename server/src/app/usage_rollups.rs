@@ -66,8 +66,8 @@ impl App {
         if rolled_to >= feed_seq {
             return Ok(RolledUp::All);
         }
-        tx.plan_for_sets().await?;
         let end = tx.rollup_page_end(lane_id, head, PAGE_EVENTS).await?;
+        tx.plan_for_sets().await?;
         tx.roll_up(id, lane_id, rolled_to, end).await?;
         tx.commit().await?;
         metrics::counter!("quotastack_usage_rollup_pages_total").increment(1);

@@ -57,6 +57,10 @@ const BAD_STATEMENTS: [&str; 3] = [
 /// How statements begin that read a table anyhow, but only its first row.
 const LOOKS_AT_ONE_ROW: [&str; 1] = ["select exists (select from account_requests_"];
 
+/// How statements begin that are planned for their parameters: their plans are another matter in every run.
+const PLANNED_FOR_SETS: [&str; 3] =
+    ["with deltas as (", "select $4::bigint, feature_key", "insert into usage_property_values"];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_finds_the_rows_of_accounts_by_their_lane() {
     let server = TestServer::start().await;
@@ -86,6 +90,7 @@ async fn every_statement_finds_the_rows_of_accounts_by_their_lane() {
         let of_this = tables.faults(&captured.plan).into_iter();
         faults.extend(of_this.map(|fault| format!("{fault}:\n{}", plan::wrapped(&captured.text))));
     }
+    hot.retain(|captured| !PLANNED_FOR_SETS.iter().any(|start| captured.text.starts_with(start)));
     let golden = readable(&hot, &tables);
     second.stop().await;
     faults.sort();

@@ -136,7 +136,6 @@ impl Tables {
                 other => other.to_string(),
             };
             let value = value.replace(&format!(" AND {OWN_ENVIRONMENT}"), "").replace(OWN_ENVIRONMENT, "");
-            let value = without_constants(&value);
             if !value.is_empty() {
                 writeln!(text, "{indent}     {name}: {value}").unwrap();
             }
@@ -156,12 +155,6 @@ fn walk(node: &Value, see: &mut impl FnMut(&Value)) {
     for below in node["Plans"].as_array().into_iter().flatten() {
         walk(below, see);
     }
-}
-
-/// A condition without its constants: what is planned for its parameters has other ones in every run.
-fn without_constants(condition: &str) -> String {
-    let pieces = condition.split('\'').enumerate();
-    pieces.map(|(number, piece)| if number % 2 == 0 { piece } else { "'?'" }).collect()
 }
 
 /// A statement in lines of a readable length.

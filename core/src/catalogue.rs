@@ -8,9 +8,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{CapGroup, FeatureKey, PlanId, VariantId};
+use crate::ids::{FeatureKey, VariantId};
 use crate::pricing::{Price, PriceVersion, price_at};
 use crate::time::{Period, Timestamp};
+
+pub use crate::catalogue::plan::{
+    BillingMode, Contract, GrantInterval, GrantOn, GrantTemplate, Merge, PlanKind, TrialEnd, Variant, VariantPrice,
+};
+
+mod plan;
 
 /// What a feature is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,12 +83,15 @@ pub struct Entitlement {
     pub overage_policy: Option<OveragePolicy>,
     /// How far debt may go under overdraft.
     pub overdraft_limit: Option<Credits>,
+    /// Of an add-on, for `config` features: how its value joins the base's.
+    #[serde(default)]
+    pub merge: Option<Merge>,
 }
 
 impl Entitlement {
     /// One that gives `access` under the feature's own terms.
     pub const fn plain(access: Access) -> Self {
-        Self { access, price: None, overage_policy: None, overdraft_limit: None }
+        Self { access, price: None, overage_policy: None, overdraft_limit: None, merge: None }
     }
 }
 
@@ -112,35 +121,6 @@ impl Feature {
     }
 }
 
-/// How often a grant template gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantInterval {
-    /// Once per end user and template; the block never expires.
-    Once,
-    /// At each start of a billing period; the block ends with it.
-    BillingPeriod,
-}
-
-/// Credit that a variant gives its subscribers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GrantTemplate {
-    /// Credits per subscription and unit of quantity; more than 0.
-    pub amount: Credits,
-    /// How often.
-    pub interval: GrantInterval,
-    /// Burn priority of the block, 0 first.
-    pub priority: u8,
-    /// Sorted; empty = any feature.
-    pub feature_keys: Vec<FeatureKey>,
-    /// What the usable blocks of this template, or of its cap group, may have in all.
-    pub accumulation_cap: Option<Credits>,
-    /// Templates and grants that share one accumulation cap.
-    pub cap_group: Option<CapGroup>,
-    /// Whether the block pays debts.
-    pub settles_debt: bool,
-}
-
 /// Credit as it is sold. Top-ups refer to it; no rule looks at it, so it is not part of the replicated document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopupPackage {
@@ -158,33 +138,6 @@ pub struct TopupPackage {
     pub expires_after: Option<Period>,
     /// Sorted; empty = any feature.
     pub feature_keys: Vec<FeatureKey>,
-}
-
-/// What a plan is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlanKind {
-    /// At most one live subscription per end user.
-    Base,
-    /// Any number beside a base.
-    Addon,
-}
-
-/// One version of a variant of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Variant {
-    /// The plan it belongs to.
-    pub plan_id: PlanId,
-    /// The plan's kind.
-    pub plan_kind: PlanKind,
-    /// Counts edits, from 1.
-    pub version: u32,
-    /// Length of a billing period.
-    pub billing_period: Period,
-    /// What subscribers are given.
-    pub grants: Vec<GrantTemplate>,
-    /// What subscribers may do.
-    pub entitlements: BTreeMap<FeatureKey, Entitlement>,
 }
 
 /// How the environment's clock runs (live: always with the real one).
@@ -227,5 +180,24 @@ impl Catalogue {
     /// The latest version of a variant: what a new subscription gets.
     pub fn latest_variant(&self, id: VariantId) -> Option<&Variant> {
         self.variants.range((id, 0)..=(id, u32::MAX)).next_back().map(|(_, variant)| variant)
+    }
+
+    /// The version of a variant that a subscription keeps. Versions stay for as long as they may have subscribers.
+    pub fn variant(&self, id: VariantId, version: u32) -> Option<&Variant> {
+        self.variants.get(&(id, version))
+    }
+
+    /// Adds a version of a variant beside the earlier ones, whose subscribers keep them.
+    pub fn add_variant(&mut self, id: VariantId, variant: Variant) {
+        self.variants.insert((id, variant.version), variant);
+    }
+
+    /// The variant that an end user falls back to when their base subscription ends: the latest version of the one
+    /// marked so.
+    pub fn fallback(&self) -> Option<(VariantId, &Variant)> {
+        let marked = self.variants.iter().filter(|(_, variant)| variant.fallback && !variant.archived);
+        let mut latest = marked
+            .filter(|((id, version), _)| self.latest_variant(*id).is_some_and(|latest| latest.version == *version));
+        latest.next().map(|((id, _), variant)| (*id, variant))
     }
 }

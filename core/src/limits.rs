@@ -46,6 +46,8 @@ pub const PUBLISHED_HOLDS_MAX: usize = 64;
 pub const PUBLISHED_COUNTERS_MAX: usize = 64;
 /// Subscriptions published of one account; an account with more is `partial`.
 pub const PUBLISHED_SUBSCRIPTIONS_MAX: usize = 64;
+/// Rollovers published of one account; an account with more is `partial`.
+pub const PUBLISHED_ROLLOVERS_MAX: usize = 64;
 /// Overrides published of one account; an account with more is `partial`.
 pub const PUBLISHED_OVERRIDES_MAX: usize = 64;
 /// Properties that summaries of one feature's usage can be grouped by.

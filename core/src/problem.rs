@@ -41,6 +41,14 @@ pub enum Code {
     FeatureNotInPlan,
     /// The feature needs a plan, and the end user has none.
     NoSubscription,
+    /// The subscription that gives the feature is paused.
+    SubscriptionPaused,
+    /// The subscription that gives the feature is past due.
+    SubscriptionPastDue,
+    /// The next period is renewed.
+    AlreadyRenewed,
+    /// The period cannot be renewed yet.
+    RenewalNotDue,
     /// The reservation was committed.
     ReservationCommitted,
     /// The reservation was released.
@@ -69,7 +77,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -88,6 +96,10 @@ impl Code {
         Self::TooManyBlocks,
         Self::FeatureNotInPlan,
         Self::NoSubscription,
+        Self::SubscriptionPaused,
+        Self::SubscriptionPastDue,
+        Self::AlreadyRenewed,
+        Self::RenewalNotDue,
         Self::ReservationCommitted,
         Self::ReservationReleased,
         Self::ReservationExpired,
@@ -125,6 +137,10 @@ impl Code {
             Self::TooManyBlocks => ("too_many_blocks", 409, "Too many live blocks"),
             Self::FeatureNotInPlan => ("feature_not_in_plan", 409, "Not in the end user's plan"),
             Self::NoSubscription => ("no_subscription", 409, "The end user has no plan"),
+            Self::SubscriptionPaused => ("subscription_paused", 409, "The subscription is paused"),
+            Self::SubscriptionPastDue => ("subscription_past_due", 409, "The subscription is past due"),
+            Self::AlreadyRenewed => ("already_renewed", 409, "The next period is renewed already"),
+            Self::RenewalNotDue => ("renewal_not_due", 409, "The period cannot be renewed yet"),
             Self::ReservationCommitted => ("reservation_committed", 409, "The reservation was committed"),
             Self::ReservationReleased => ("reservation_released", 409, "The reservation was released"),
             Self::ReservationExpired => ("reservation_expired", 409, "The reservation has expired"),

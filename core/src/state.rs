@@ -12,7 +12,7 @@ use crate::ledger::block::{HasLot, Lot};
 use crate::ledger::hold::HeldPart;
 use crate::ledger::wallet::Wallet;
 use crate::limits::{
-    PUBLISHED_COUNTERS_MAX, PUBLISHED_DEBTS_MAX, PUBLISHED_HOLDS_MAX, PUBLISHED_OVERRIDES_MAX,
+    PUBLISHED_COUNTERS_MAX, PUBLISHED_DEBTS_MAX, PUBLISHED_HOLDS_MAX, PUBLISHED_OVERRIDES_MAX, PUBLISHED_ROLLOVERS_MAX,
     PUBLISHED_SUBSCRIPTIONS_MAX, TRANCHES_MAX,
 };
 
@@ -53,6 +53,7 @@ impl AccountState {
             || wallet.debts.len() > PUBLISHED_DEBTS_MAX
             || wallet.counters.len() > PUBLISHED_COUNTERS_MAX
             || wallet.subscriptions.len() > PUBLISHED_SUBSCRIPTIONS_MAX
+            || wallet.rollovers.len() > PUBLISHED_ROLLOVERS_MAX
             || wallet.overrides.len() > PUBLISHED_OVERRIDES_MAX;
         if self.partial {
             self.wallet = Wallet { time: wallet.time, ..Wallet::default() };
@@ -97,6 +98,8 @@ impl AccountState {
                 debts: wallet.debts.clone(),
                 counters,
                 subscriptions: wallet.subscriptions.clone(),
+                given: wallet.given.clone(),
+                rollovers: wallet.rollovers.clone(),
                 overrides: wallet.overrides.clone(),
             },
         }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Microseconds in one second.
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
+/// Microseconds in one day.
+pub const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
 /// An instant, in microseconds since 1970-01-01T00:00:00Z. Text form: RFC 3339 in UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -110,6 +112,8 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeriodUnit {
+    /// 60 minutes.
+    Hour,
     /// 24 hours.
     Day,
     /// 7 days.
@@ -135,6 +139,7 @@ impl Period {
     pub fn end(self, anchor: Timestamp, index: u32) -> Timestamp {
         let count = (i64::from(index) + 1) * i64::from(self.count);
         let span = match self.unit {
+            PeriodUnit::Hour => Span::new().try_hours(count),
             PeriodUnit::Day => Span::new().try_days(count),
             PeriodUnit::Week => Span::new().try_days(count.saturating_mul(7)),
             PeriodUnit::Month => Span::new().try_months(count),
@@ -142,6 +147,85 @@ impl Period {
         };
         let end = span.and_then(|span| to_jiff(anchor).to_zoned(TimeZone::UTC).checked_add(span));
         end.map_or(Timestamp::MAX, |end| Timestamp(end.timestamp().as_microsecond()).min(Timestamp::MAX))
+    }
+}
+
+/// A half-open interval `[start, end)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// First instant inside.
+    pub start: Timestamp,
+    /// First instant outside.
+    pub end: Timestamp,
+}
+
+impl Interval {
+    /// Whether `at` lies inside.
+    pub fn contains(self, at: Timestamp) -> bool {
+        self.start <= at && at < self.end
+    }
+
+    /// Its length in microseconds.
+    pub const fn micros(self) -> i64 {
+        self.end.micros_since(self.start)
+    }
+}
+
+/// Where a series of periods of one length stands. Ends are counted from the anchor, which keeps the anchor day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Series {
+    /// Where its first period begins.
+    pub anchor: Timestamp,
+    /// Index, from 0, of the period after the one that runs.
+    pub next: u32,
+}
+
+impl Series {
+    /// A series whose first period runs from `anchor`: that period, and where it stands then.
+    pub fn begin(anchor: Timestamp, length: Period) -> (Interval, Self) {
+        (Interval { start: anchor, end: length.end(anchor, 0) }, Self { anchor, next: 1 })
+    }
+
+    /// The period of a series from `anchor` that `at` lies in (the first one, if it has not begun by then).
+    pub fn containing(anchor: Timestamp, length: Period, at: Timestamp) -> (Interval, Self) {
+        // As many of the longest of this unit as there is room for, which is never too many.
+        let index = at.micros_since(anchor).max(0) / length.micros_max();
+        let mut index = u32::try_from(index).unwrap_or(u32::MAX);
+        while length.end(anchor, index) <= at && length.end(anchor, index) < Timestamp::MAX {
+            index += 1;
+        }
+        let start = index.checked_sub(1).map_or(anchor, |before| length.end(anchor, before));
+        (Interval { start, end: length.end(anchor, index) }, Self { anchor, next: index + 1 })
+    }
+
+    /// Where the next period ends.
+    pub fn next_end(self, length: Period) -> Timestamp {
+        length.end(self.anchor, self.next)
+    }
+
+    /// One period on.
+    #[must_use]
+    pub const fn advanced(self) -> Self {
+        Self { next: self.next.saturating_add(1), ..self }
+    }
+}
+
+impl Period {
+    /// Whether it is shorter than a day: what happens in it is written only when somebody is there.
+    pub fn is_shorter_than_a_day(self) -> bool {
+        self.unit == PeriodUnit::Hour && self.count < 24
+    }
+
+    /// The greatest length it can have, in microseconds.
+    fn micros_max(self) -> i64 {
+        let hours = match self.unit {
+            PeriodUnit::Hour => 1,
+            PeriodUnit::Day => 24,
+            PeriodUnit::Week => 7 * 24,
+            PeriodUnit::Month => 31 * 24,
+            PeriodUnit::Year => 366 * 24,
+        };
+        hours * i64::from(self.count.max(1)) * 3_600 * MICROS_PER_SECOND
     }
 }
 
@@ -201,6 +285,22 @@ mod tests {
         assert_eq!(month("2027-01-01T00:00:00Z").0, at("2027-01-01T00:00:00Z"));
         let (from, until) = Timestamp::MIN.calendar_month();
         assert!(from <= Timestamp::MIN && Timestamp::MIN < until);
+    }
+
+    #[test]
+    fn the_period_that_an_instant_lies_in_is_found_however_far_off_it_is() {
+        for (count, unit) in
+            [(5, PeriodUnit::Hour), (1, PeriodUnit::Day), (2, PeriodUnit::Month), (1, PeriodUnit::Year)]
+        {
+            let (length, anchor) = (Period { count, unit }, at("2027-01-31T10:00:00Z"));
+            for index in [0, 1, 7, 300] {
+                let end = length.end(anchor, index);
+                let (last, _) = Series::containing(anchor, length, end.saturating_add_micros(-1));
+                let (next, series) = Series::containing(anchor, length, end);
+                assert_eq!((last.end, next.start), (end, end));
+                assert_eq!((next.end, series.next), (length.end(anchor, index + 1), index + 2));
+            }
+        }
     }
 
     #[test]

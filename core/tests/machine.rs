@@ -69,6 +69,8 @@ fn state(stamp: u64, remaining: i64) -> AccountState {
         cap_group: None,
         ended: None,
         claw_back: Credits::ZERO,
+        frozen: false,
+        rollover: None,
     });
     state
 }

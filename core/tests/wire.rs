@@ -10,7 +10,7 @@ use std::fmt::{Debug, Write};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quotastack_core::catalogue::{Catalogue, OveragePolicy, PlanKind};
+use quotastack_core::catalogue::{Catalogue, OveragePolicy, PlanKind, Variant};
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::entitlement::terms::Override;
 use quotastack_core::ids::{
@@ -26,11 +26,11 @@ use quotastack_core::ledger::wallet::Wallet;
 use quotastack_core::limits::{BATCH_EVENTS_MAX, FOLLOW_HASHES_MAX, FRAME_BYTES_MAX};
 use quotastack_core::pricing::{Price, PriceModel};
 use quotastack_core::state::AccountState;
-use quotastack_core::subscription::{Interval, Subscription, SubscriptionStatus};
+use quotastack_core::subscription::state::{Subscription, SubscriptionStatus, Target};
 use quotastack_core::sync::catalogue::EncodedCatalogue;
 use quotastack_core::sync::publisher::{Next, Session};
 use quotastack_core::sync::ring::{Published, Ring, RingLimits};
-use quotastack_core::time::Timestamp;
+use quotastack_core::time::{Period, PeriodUnit, Timestamp};
 use quotastack_core::wire::{
     AnswerParts, BatchAnswer, BatchReply, Blob, Cursor, Delta, EventResult, FrameReader, Hello, Message, Mode, Request,
     Response, Secret, ServerControl, SidecarControl, UsageEvent, VERSION, Welcome, WireError, decode, encode,
@@ -81,17 +81,16 @@ fn state() -> AccountState {
         cap_group: Some(CapGroup::new("daily").unwrap()),
         ended: None,
         claw_back: Credits::ZERO,
+        frozen: false,
+        rollover: None,
     };
+    let month = Period { count: 1, unit: PeriodUnit::Month };
+    let variant = Variant::new(PlanId::from_uuid(uuid(2)), PlanKind::Base, month);
+    let target = Target { variant_id: VariantId::from_uuid(uuid(3)), variant_version: 4, quantity: 1 };
+    let start = at("2026-11-01T00:00:00Z");
     let subscription = Subscription {
-        id: subscription_id,
-        plan_id: PlanId::from_uuid(uuid(2)),
-        plan_kind: PlanKind::Base,
-        variant_id: VariantId::from_uuid(uuid(3)),
-        variant_version: 4,
         status: SubscriptionStatus::Active,
-        quantity: 1,
-        created_at: at("2026-11-01T00:00:00Z"),
-        current_period: Interval { start: at("2026-11-01T00:00:00Z"), end: at("2026-12-01T00:00:00Z") },
+        ..Subscription::scheduled(subscription_id, target, &variant, start, start)
     };
     let debt =
         Debt { of: DebtOf::Feature(FeatureKey::new("storage").unwrap()), amount: Credits::new(5).unwrap(), since: 6 };
@@ -132,6 +131,7 @@ fn state() -> AccountState {
             counters,
             subscriptions: vec![subscription],
             overrides: vec![own],
+            ..Wallet::default()
         },
         ..AccountState::unknown(end_user("user_123"))
     }

@@ -1023,6 +1023,9 @@ pub mod types {
         #[doc = "There are no fallback variants yet."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub fallback: ::std::option::Option<bool>,
+        #[doc = "For how many days a subscription that was not paid for is past due before it is over."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub grace_period_days: ::std::option::Option<i32>,
         #[doc = "What subscribers are given."]
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
         pub grants: ::std::vec::Vec<GrantTemplateInput>,
@@ -2598,7 +2601,7 @@ pub mod types {
         pub plan_variant_id: ::std::string::String,
         #[doc = "Seats."]
         pub quantity: i32,
-        #[doc = "Now. It expires at the end of its period."]
+        #[doc = "Now."]
         pub status: ::std::string::String,
         #[doc = "When its trial ends; null = no trial."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
@@ -3056,6 +3059,8 @@ pub mod types {
         pub created_at: ::std::string::String,
         #[doc = "What subscribers may use."]
         pub entitlements: ::std::vec::Vec<Entitlement>,
+        #[doc = "For how many days a subscription that was not paid for is past due before it is over."]
+        pub grace_period_days: i32,
         #[doc = "What subscribers are given."]
         pub grants: ::std::vec::Vec<GrantTemplate>,
         #[doc = "`var_...`"]
@@ -5462,6 +5467,7 @@ pub mod types {
             billing_period: ::std::result::Result<super::BillingPeriodInput, ::std::string::String>,
             entitlements: ::std::result::Result<::std::vec::Vec<super::EntitlementInput>, ::std::string::String>,
             fallback: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            grace_period_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             grants: ::std::result::Result<::std::vec::Vec<super::GrantTemplateInput>, ::std::string::String>,
             name: ::std::result::Result<::std::string::String, ::std::string::String>,
             trial_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
@@ -5473,6 +5479,7 @@ pub mod types {
                     billing_period: Err("no value supplied for billing_period".to_string()),
                     entitlements: Ok(Default::default()),
                     fallback: Ok(Default::default()),
+                    grace_period_days: Ok(Default::default()),
                     grants: Ok(Default::default()),
                     name: Err("no value supplied for name".to_string()),
                     trial_days: Ok(Default::default()),
@@ -5516,6 +5523,15 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for fallback: {e}"));
                 self
             }
+            pub fn grace_period_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.grace_period_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for grace_period_days: {e}"));
+                self
+            }
             pub fn grants<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::vec::Vec<super::GrantTemplateInput>>,
@@ -5550,6 +5566,7 @@ pub mod types {
                     billing_period: value.billing_period?,
                     entitlements: value.entitlements?,
                     fallback: value.fallback?,
+                    grace_period_days: value.grace_period_days?,
                     grants: value.grants?,
                     name: value.name?,
                     trial_days: value.trial_days?,
@@ -5563,6 +5580,7 @@ pub mod types {
                     billing_period: Ok(value.billing_period),
                     entitlements: Ok(value.entitlements),
                     fallback: Ok(value.fallback),
+                    grace_period_days: Ok(value.grace_period_days),
                     grants: Ok(value.grants),
                     name: Ok(value.name),
                     trial_days: Ok(value.trial_days),
@@ -11066,6 +11084,7 @@ pub mod types {
             billing_period: ::std::result::Result<super::BillingPeriod, ::std::string::String>,
             created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
             entitlements: ::std::result::Result<::std::vec::Vec<super::Entitlement>, ::std::string::String>,
+            grace_period_days: ::std::result::Result<i32, ::std::string::String>,
             grants: ::std::result::Result<::std::vec::Vec<super::GrantTemplate>, ::std::string::String>,
             id: ::std::result::Result<::std::string::String, ::std::string::String>,
             name: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -11079,6 +11098,7 @@ pub mod types {
                     billing_period: Err("no value supplied for billing_period".to_string()),
                     created_at: Err("no value supplied for created_at".to_string()),
                     entitlements: Err("no value supplied for entitlements".to_string()),
+                    grace_period_days: Err("no value supplied for grace_period_days".to_string()),
                     grants: Err("no value supplied for grants".to_string()),
                     id: Err("no value supplied for id".to_string()),
                     name: Err("no value supplied for name".to_string()),
@@ -11122,6 +11142,15 @@ pub mod types {
             {
                 self.entitlements =
                     value.try_into().map_err(|e| format!("error converting supplied value for entitlements: {e}"));
+                self
+            }
+            pub fn grace_period_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.grace_period_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for grace_period_days: {e}"));
                 self
             }
             pub fn grants<T>(mut self, value: T) -> Self
@@ -11175,6 +11204,7 @@ pub mod types {
                     billing_period: value.billing_period?,
                     created_at: value.created_at?,
                     entitlements: value.entitlements?,
+                    grace_period_days: value.grace_period_days?,
                     grants: value.grants?,
                     id: value.id?,
                     name: value.name?,
@@ -11190,6 +11220,7 @@ pub mod types {
                     billing_period: Ok(value.billing_period),
                     created_at: Ok(value.created_at),
                     entitlements: Ok(value.entitlements),
+                    grace_period_days: Ok(value.grace_period_days),
                     grants: Ok(value.grants),
                     id: Ok(value.id),
                     name: Ok(value.name),

@@ -20,6 +20,10 @@ pub enum Reason {
     FeatureNotInPlan,
     /// The end user has no plan, and the feature needs one.
     NoSubscription,
+    /// What would give the feature is paused.
+    SubscriptionPaused,
+    /// What would give the feature is past due.
+    SubscriptionPastDue,
     /// The feature has no price and cannot be charged.
     FeatureUnpriced,
     /// There is no such feature.

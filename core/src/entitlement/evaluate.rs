@@ -4,12 +4,12 @@
 
 use std::borrow::Cow;
 
-use crate::catalogue::{Catalogue, Feature, FeatureKind, PlanKind};
+use crate::catalogue::{Catalogue, Feature, FeatureKind, Merge, PlanKind};
 use crate::credits::{Credits, Units};
 use crate::entitlement::decision::{Decision, Reason};
-use crate::entitlement::terms::{entitlements, override_of, terms};
+use crate::entitlement::terms::{Named, Withheld, entitlements, override_of, terms};
 use crate::ids::FeatureKey;
-use crate::ledger::advance::advance;
+use crate::ledger::advance::read_at;
 use crate::ledger::block::Lot;
 use crate::ledger::command::Properties;
 use crate::ledger::quote::{Quote, quote};
@@ -30,21 +30,21 @@ pub struct CheckRequest<'a> {
 }
 
 /// The state's wallet at `now`; copied only if something is due.
-pub fn wallet_at(state: &AccountState, now: Timestamp) -> Cow<'_, Wallet<Lot>> {
-    if state.wallet.next_due().is_none_or(|due| due > now) {
+pub fn wallet_at<'a>(state: &'a AccountState, catalogue: &Catalogue, now: Timestamp) -> Cow<'a, Wallet<Lot>> {
+    if !state.wallet.is_due(now) {
         return Cow::Borrowed(&state.wallet);
     }
     let mut wallet = state.wallet.clone();
-    advance(&mut wallet, now, |_, _| {});
+    read_at(&mut wallet, catalogue, now);
     Cow::Owned(wallet)
 }
 
 /// Answers a check.
 pub fn evaluate(state: &AccountState, catalogue: &Catalogue, request: CheckRequest<'_>, now: Timestamp) -> Decision {
-    let wallet = wallet_at(state, now);
+    let wallet = wallet_at(state, catalogue, now);
     // A command would count from here too: an account's time never goes back.
     let now = now.max(wallet.time);
-    let base = wallet.subscriptions.iter().find(|subscription| subscription.plan_kind == PlanKind::Base);
+    let base = wallet.base();
     let totals = wallet.feature_totals(request.feature_key);
     let mut decision = Decision {
         allowed: false,
@@ -64,16 +64,17 @@ pub fn evaluate(state: &AccountState, catalogue: &Catalogue, request: CheckReque
     let Some(feature) = catalogue.features.get(request.feature_key) else {
         return decision;
     };
-    let (enabled, value) = access(&wallet, catalogue, request.feature_key, feature);
-    decision.reason = match (feature.kind, enabled) {
-        (_, false) if base.is_none() => Reason::NoSubscription,
-        (_, false) => Reason::FeatureNotInPlan,
-        (FeatureKind::Boolean, true) => Reason::Ok,
-        (FeatureKind::Config, true) => {
-            decision.value = value.map(str::to_owned);
+    decision.reason = match (feature.kind, access(&wallet, catalogue, request.feature_key, feature)) {
+        (_, Access::Withheld(Withheld::Paused)) => Reason::SubscriptionPaused,
+        (_, Access::Withheld(Withheld::PastDue)) => Reason::SubscriptionPastDue,
+        (_, Access::Off) if base.is_none() => Reason::NoSubscription,
+        (_, Access::Off) => Reason::FeatureNotInPlan,
+        (FeatureKind::Boolean, Access::On(_)) => Reason::Ok,
+        (FeatureKind::Config, Access::On(value)) => {
+            decision.value = value.map(Cow::into_owned);
             Reason::Ok
         }
-        (FeatureKind::Metered, true) => {
+        (FeatureKind::Metered, Access::On(_)) => {
             match quote(&*wallet, catalogue, request.feature_key, request.properties, now) {
                 Ok(quote) => can_pay(&mut decision, &wallet, &quote, request),
                 Err(_) => Reason::FeatureUnpriced,
@@ -95,30 +96,65 @@ pub fn gate<L>(wallet: &Wallet<L>, catalogue: &Catalogue, feature_key: &FeatureK
     if feature.kind != FeatureKind::Metered {
         return Err(Refusal::NotMetered(feature_key.clone()));
     }
-    let has_base = || wallet.subscriptions.iter().any(|live| live.plan_kind == PlanKind::Base);
     match access(wallet, catalogue, feature_key, feature) {
-        (true, _) => Ok(()),
-        (false, _) if has_base() => Err(Refusal::FeatureNotInPlan(feature_key.clone())),
-        (false, _) => Err(Refusal::NoSubscription(feature_key.clone())),
+        Access::On(_) => Ok(()),
+        Access::Withheld(Withheld::Paused) => Err(Refusal::SubscriptionPaused(feature_key.clone())),
+        Access::Withheld(Withheld::PastDue) => Err(Refusal::SubscriptionPastDue(feature_key.clone())),
+        Access::Off if wallet.base().is_some() => Err(Refusal::FeatureNotInPlan(feature_key.clone())),
+        Access::Off => Err(Refusal::NoSubscription(feature_key.clone())),
     }
 }
 
+/// Whether an end user is given a feature.
+enum Access<'a> {
+    /// Yes, with this value.
+    On(Option<Cow<'a, str>>),
+    /// Only by a subscription that gives nothing now.
+    Withheld(Withheld),
+    /// No.
+    Off,
+}
+
 /// Whether the end user is given the feature, and with which value: by their override, else by their subscriptions
-/// (of several, one that is on wins, the base's before an add-on's), else by the feature's default.
+/// (one that is on wins), else by the feature's default.
 fn access<'a, L>(
     wallet: &'a Wallet<L>,
     catalogue: &'a Catalogue,
     feature_key: &FeatureKey,
     feature: &'a Feature,
-) -> (bool, Option<&'a str>) {
-    let mut given = entitlements(wallet, catalogue, feature_key);
-    given.sort_by_key(|(kind, _)| *kind != PlanKind::Base);
-    let on = given.iter().find(|(_, given)| given.access.enabled);
-    let access = on.or(given.first()).map_or(&feature.default, |(_, given)| &given.access);
+) -> Access<'a> {
+    let mut named = entitlements(wallet, catalogue, feature_key);
+    named.sort_by_key(|named| named.plan_kind != PlanKind::Base);
     let own = override_of(wallet, feature_key, wallet.time);
-    let enabled = own.and_then(|own| own.enabled).unwrap_or(access.enabled);
-    let value = own.and_then(|own| own.value.as_deref()).or(access.value.as_deref());
-    (enabled, value)
+    let given = named.iter().any(|named| named.withheld.is_none() && named.entitlement.access.enabled);
+    let by_default = named.is_empty() && feature.default.enabled;
+    let withheld = || named.iter().find(|named| named.entitlement.access.enabled).and_then(|named| named.withheld);
+    match own.and_then(|own| own.enabled) {
+        Some(false) => return Access::Off,
+        None if !given && !by_default => return withheld().map_or(Access::Off, Access::Withheld),
+        Some(true) | None => {}
+    }
+    let own_value = own.and_then(|own| own.value.as_deref()).map(Cow::Borrowed);
+    let default = || if given { None } else { feature.default.value.as_deref().map(Cow::Borrowed) };
+    Access::On(own_value.or_else(|| merged(&named)).or_else(default))
+}
+
+/// The value that subscriptions give: the base's, else the first add-on's; other add-ons join it where they say so.
+fn merged<'a>(named: &[Named<'a>]) -> Option<Cow<'a, str>> {
+    let mut giving = named.iter().filter(|named| named.withheld.is_none() && named.entitlement.access.enabled);
+    let mut value = Cow::Borrowed(giving.next()?.entitlement.access.value.as_deref()?);
+    for other in giving {
+        let joins = other.entitlement.merge.zip(other.entitlement.access.value.as_deref());
+        let numbers = |text: &str| Some((value.parse::<i64>().ok()?, text.parse::<i64>().ok()?));
+        if let Some((merge, (one, other))) = joins.and_then(|(merge, text)| Some((merge, numbers(text)?))) {
+            let joined = match merge {
+                Merge::Sum => one.saturating_add(other),
+                Merge::Max => one.max(other),
+            };
+            value = Cow::Owned(joined.to_string());
+        }
+    }
+    Some(value)
 }
 
 fn can_pay(decision: &mut Decision, wallet: &Wallet<Lot>, quote: &Quote, request: CheckRequest<'_>) -> Reason {

@@ -10,6 +10,7 @@ use crate::credits::Credits;
 use crate::ids::FeatureKey;
 use crate::ledger::wallet::Wallet;
 use crate::pricing::Price;
+use crate::subscription::SubscriptionStatus;
 use crate::time::Timestamp;
 
 /// Where a price comes from.
@@ -60,20 +61,43 @@ pub fn override_of<'a, L>(wallet: &'a Wallet<L>, feature_key: &FeatureKey, at: T
     own.expires_at.is_none_or(|end| at < end).then_some(own)
 }
 
-/// What the live subscriptions say of a feature, in order of precedence: add-ons, the latest started first, then the
-/// base.
-pub fn entitlements<'a, L>(
-    wallet: &Wallet<L>,
-    catalogue: &'a Catalogue,
-    feature_key: &FeatureKey,
-) -> Vec<(PlanKind, &'a Entitlement)> {
-    let mut live: Vec<_> = wallet.subscriptions.iter().collect();
-    live.sort_by_key(|live| (live.plan_kind == PlanKind::Base, std::cmp::Reverse((live.created_at, live.id))));
-    let given = live.into_iter().filter_map(|live| {
-        let variant = catalogue.variants.get(&(live.variant_id, live.variant_version))?;
-        Some((live.plan_kind, variant.entitlements.get(feature_key)?))
+/// What one subscription says of a feature.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    /// Whether it is the base or an add-on.
+    pub plan_kind: PlanKind,
+    /// What it says.
+    pub entitlement: &'a Entitlement,
+    /// Why it does not give it now; prices and policies hold all the same.
+    pub withheld: Option<Withheld>,
+}
+
+/// Why a subscription does not give what it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// It, or its base, is paused.
+    Paused,
+    /// It is past due, and its variant allows no usage then.
+    PastDue,
+}
+
+/// What the subscriptions that have begun say of a feature, in order of precedence: add-ons, the latest started first,
+/// then the base.
+pub fn entitlements<'a, L>(wallet: &Wallet<L>, catalogue: &'a Catalogue, feature_key: &FeatureKey) -> Vec<Named<'a>> {
+    let mut begun: Vec<_> = wallet.subscriptions.iter().filter(|own| own.is_running()).collect();
+    begun.sort_by_key(|own| (own.plan_kind == PlanKind::Base, std::cmp::Reverse((own.created_at, own.id))));
+    let base_is_paused = wallet.base().is_some_and(|base| base.status == SubscriptionStatus::Paused);
+    let named = begun.into_iter().filter_map(|own| {
+        let variant = catalogue.variant(own.variant_id, own.variant_version)?;
+        let withheld = match own.status {
+            SubscriptionStatus::Paused => Some(Withheld::Paused),
+            SubscriptionStatus::PastDue if !variant.allow_usage_while_overdue => Some(Withheld::PastDue),
+            _ if base_is_paused => Some(Withheld::Paused),
+            _ => None,
+        };
+        Some(Named { plan_kind: own.plan_kind, entitlement: variant.entitlements.get(feature_key)?, withheld })
     });
-    given.collect()
+    named.collect()
 }
 
 /// The terms of `feature` for the owner of `wallet`. `effective_at` picks the version of the feature's own price;
@@ -88,17 +112,17 @@ pub fn terms<'a, L>(
     let own = override_of(wallet, feature_key, effective_at);
     let given = entitlements(wallet, catalogue, feature_key);
     let own_price = own.and_then(|own| own.price.as_ref()).map(|price| (price, PriceSource::EndUser));
-    let given_price = || given.iter().find_map(|(_, given)| Some((given.price.as_ref()?, PriceSource::Variant)));
+    let given_price = || given.iter().find_map(|given| Some((given.entitlement.price.as_ref()?, PriceSource::Variant)));
     let feature_price = || feature.price_at(effective_at).map(|price| (price, PriceSource::Feature));
     Terms {
         price: own_price.or_else(given_price).or_else(feature_price),
         overage_policy: own
             .and_then(|own| own.overage_policy)
-            .or_else(|| given.iter().find_map(|(_, given)| given.overage_policy))
+            .or_else(|| given.iter().find_map(|given| given.entitlement.overage_policy))
             .unwrap_or(feature.overage_policy),
         overdraft_limit: own
             .and_then(|own| own.overdraft_limit)
-            .or_else(|| given.iter().find_map(|(_, given)| given.overdraft_limit))
+            .or_else(|| given.iter().find_map(|given| given.entitlement.overdraft_limit))
             .or(feature.overdraft_limit),
     }
 }

@@ -1,17 +1,16 @@
 //! An [`Account`]: one end user's side of the ledger, as the commands of [`super::apply`] change it.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{AccountId, BlockId, EndUserId, ReservationId, TopupId, VariantId};
+use crate::ids::{AccountId, BlockId, EndUserId, ReservationId, SubscriptionId, TopupId};
 use crate::ledger::block::Block;
 use crate::ledger::entry::Hash;
 use crate::ledger::reservation::{Reservation, ReservationStatus};
 use crate::ledger::settled::Settled;
 use crate::ledger::topup::Topup;
 use crate::ledger::wallet::{Totals, Wallet};
+use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
 /// One per end user per environment; created by the first write.
@@ -33,14 +32,14 @@ pub struct Account {
     pub lifetime_granted: Credits,
     /// Cost of usage so far, debt included.
     pub lifetime_consumed: Credits,
-    /// The `once` templates that were given: variant, and index in it.
-    pub given_once: BTreeSet<(VariantId, u16)>,
     /// The latest end of a block that lost credit to it: usage that counts from then on needs no expired block.
     pub last_expiry: Option<Timestamp>,
     /// Blocks, holds, debts, counters, subscriptions, overrides. Of the blocks at least those with credit.
     pub wallet: Wallet<Block>,
     /// The open reservations, and those that the command at hand names.
     pub reservations: Vec<Reservation>,
+    /// Subscriptions that are over: those that ended here, and those that the command at hand names.
+    pub ended: Vec<Subscription>,
     /// The top-ups that the command at hand names.
     pub topups: Vec<Topup>,
     /// What settled debts, the newest last; complete only where a void needs it.
@@ -59,10 +58,10 @@ impl Account {
             totals: Totals::default(),
             lifetime_granted: Credits::ZERO,
             lifetime_consumed: Credits::ZERO,
-            given_once: BTreeSet::new(),
             last_expiry: None,
             wallet: Wallet::default(),
             reservations: Vec::new(),
+            ended: Vec::new(),
             topups: Vec::new(),
             settled: Settled::default(),
         }
@@ -78,12 +77,14 @@ impl Account {
         }
     }
 
-    /// Forgets what only the command at hand needed: blocks without credit, closed reservations, top-ups, settled debts.
+    /// Forgets what only the command at hand needed: blocks without credit, closed reservations, top-ups,
+    /// subscriptions that are over, settled debts.
     pub fn settle_down(&mut self) {
         self.wallet.forget_empty_lots();
         self.reservations.retain(|reservation| reservation.status == ReservationStatus::Active);
         self.reservations.sort_by_key(|reservation| reservation.id);
         self.topups.clear();
+        self.ended.clear();
         self.settled = Settled::default();
     }
 
@@ -104,6 +105,11 @@ impl Account {
 
     pub(super) fn reservation_mut(&mut self, id: ReservationId) -> Option<&mut Reservation> {
         self.reservations.iter_mut().find(|reservation| reservation.id == id)
+    }
+
+    /// A subscription that is here, also one that is over.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.wallet.subscription(id).or_else(|| self.ended.iter().find(|own| own.id == id))
     }
 
     /// A top-up that is here.

@@ -1,68 +1,89 @@
 //! What time alone does to a wallet. Source: docs/ledger.md, "Amounts and time" (time is true at read).
 //!
-//! Every reader and every command calls [`advance`] first. At one instant: holds expire, then subscriptions end, then
-//! blocks end, then blocks start, then debt is settled once in burn order.
+//! Every reader and every command calls [`advance`] first. At one instant: holds expire, then subscriptions move, then
+//! what is over rolls over or ends, then blocks start and plans grant, then debt is settled once in burn order.
+//!
+//! What plans give by intervals shorter than a day is not due at any instant: whoever comes finds the interval that
+//! runs ([`catch_up`]), and those that nobody saw are skipped. So an idle end user is never written.
 
-use crate::credits::Credits;
+use crate::catalogue::Catalogue;
 use crate::ledger::block::HasLot;
-use crate::ledger::hold::Hold;
-use crate::ledger::wallet::{Leaving, Settlement, Wallet};
-use crate::subscription::Subscription;
+use crate::ledger::motion::{Motion, Report};
+use crate::ledger::step::Step;
+use crate::ledger::wallet::Wallet;
 use crate::time::Timestamp;
-
-/// What happened at one instant. Indexes are into the wallet's lots, which time never reorders.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Instant {
-    /// When.
-    pub at: Timestamp,
-    /// Holds that expired, with what they gave back.
-    pub holds: Vec<Hold>,
-    /// Subscriptions that ended, with their last state.
-    pub ended: Vec<Subscription>,
-    /// What came back to refunded lots and paid their claw-back.
-    pub clawed_back: Vec<Settlement>,
-    /// What left lots that are over.
-    pub leaving: Vec<Leaving>,
-    /// Lots that began, and what they add to the balance.
-    pub started: Vec<(usize, Credits)>,
-    /// Debts paid by what began or came back.
-    pub settled: Vec<Settlement>,
-}
 
 impl<L: HasLot> Wallet<L> {
     /// The next instant after the wallet's time at which time alone changes something.
     pub fn next_due(&self) -> Option<Timestamp> {
         let lots = self.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive());
-        let lot_times = lots.flat_map(|lot| [Some(lot.effective_at), lot.expires_at]).flatten();
-        let ends = self.subscriptions.iter().map(|subscription| subscription.current_period.end);
+        let lot_times = lots.flat_map(|lot| [Some(lot.effective_at), lot.expires_at.filter(|_| !lot.frozen)]).flatten();
+        let subscriptions = self.subscriptions.iter().filter_map(|own| own.next_occurrence().map(|(at, _)| at));
         let holds = self.holds.iter().map(|hold| hold.expires_at);
-        lot_times.chain(ends).chain(holds).filter(|at| *at > self.time).min()
+        lot_times.chain(subscriptions).chain(holds).filter(|at| *at > self.time).min()
+    }
+
+    /// Whether a reader finds something else at `now` than what is there.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next_due().is_some_and(|due| due <= now) || self.subscriptions.iter().any(|own| own.lags(now))
     }
 }
 
-/// Moves the wallet's time to `now` and reports each instant at which something happened, in order. Time never
-/// goes back: an earlier `now` changes nothing.
-pub fn advance<L: HasLot>(wallet: &mut Wallet<L>, now: Timestamp, mut report: impl FnMut(&mut Wallet<L>, Instant)) {
+/// Moves the wallet's time to `now` and reports each step, in order. Time never goes back: an earlier `now` changes
+/// nothing.
+pub fn advance<L: HasLot>(
+    wallet: &mut Wallet<L>,
+    catalogue: &Catalogue,
+    now: Timestamp,
+    mut report: impl FnMut(&mut Wallet<L>, Timestamp, Step),
+) {
+    pass_until(wallet, catalogue, now, &mut report);
+    catch_up(wallet, catalogue, &mut report);
+}
+
+/// The same for a reader, who need not know how.
+pub fn read_at<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue, now: Timestamp) {
+    advance(wallet, catalogue, now, |_, _, _| {});
+}
+
+/// All instants up to `now`.
+pub(super) fn pass_until<L: HasLot>(
+    wallet: &mut Wallet<L>,
+    catalogue: &Catalogue,
+    now: Timestamp,
+    report: Report<'_, L>,
+) {
     while let Some(at) = wallet.next_due().filter(|at| *at <= now) {
         wallet.time = at;
-        let instant = pass(wallet, at);
-        report(wallet, instant);
+        pass(wallet, catalogue, report);
     }
     wallet.time = wallet.time.max(now);
 }
 
-fn pass<L: HasLot>(wallet: &mut Wallet<L>, at: Timestamp) -> Instant {
-    let mut instant = Instant { at, ..Instant::default() };
-    instant.holds = wallet.holds.extract_if(.., |hold| hold.expires_at <= at).collect();
-    for hold in &instant.holds {
-        instant.clawed_back.extend(wallet.give_back(hold));
+/// What plans give by intervals shorter than a day, as of the wallet's time.
+pub(super) fn catch_up<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue, report: Report<'_, L>) {
+    let now = wallet.time;
+    if wallet.subscriptions.iter().any(|own| own.lags(now)) {
+        let mut motion = Motion::new(wallet, catalogue, report);
+        motion.turn_what_lags();
+        motion.finish();
     }
-    let is_over = |subscription: &mut Subscription| subscription.is_over(at);
-    instant.ended = wallet.subscriptions.extract_if(.., is_over).map(|subscription| subscription.at(at)).collect();
-    instant.leaving = wallet.sweep();
-    let lots = wallet.lots.iter().map(HasLot::lot).enumerate();
-    let starting = lots.filter(|(_, lot)| lot.effective_at == at && lot.remaining.is_positive());
-    instant.started = starting.map(|(index, lot)| (index, lot.remaining)).collect();
-    instant.settled = wallet.settle();
-    instant
+}
+
+/// One instant, the wallet's time.
+fn pass<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue, report: Report<'_, L>) {
+    let at = wallet.time;
+    let expired: Vec<_> = wallet.holds.extract_if(.., |hold| hold.expires_at <= at).collect();
+    let mut motion = Motion::new(wallet, catalogue, report);
+    motion.is_passing = true;
+    let mut clawed_back = Vec::new();
+    for hold in expired {
+        clawed_back.extend(motion.wallet.give_back(&hold));
+        motion.tell(Step::HoldExpired(hold));
+    }
+    motion.tell_clawed_back(clawed_back);
+    motion.run_subscriptions();
+    motion.end_what_is_over();
+    motion.start_lots();
+    motion.grant_and_settle();
 }

@@ -11,7 +11,7 @@ use crate::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use crate::ledger::refusal::Refusal;
 use crate::ledger::topup::Topup;
 use crate::ledger::{commit, correct, grant, overrides, reserve, topup, usage, void};
-use crate::subscription::create::subscribe;
+use crate::subscription::{act, subscribe};
 
 /// What was recorded before under the identities that a command names.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +41,7 @@ pub fn apply(
         };
     }
     let is_new = account.version == 0 && account.seq == 0;
-    let mut book = Book::open(account, request, effects);
+    let mut book = Book::open(account, catalogue, request, effects);
     if is_new {
         book.announce(book.now(), EventKind::EndUserCreated {});
     }
@@ -58,7 +58,8 @@ pub fn apply(
         Command::VoidBlock(order) => correct::void_block(&mut book, order),
         Command::TopUp(order) => topup::top_up(&mut book, order, known.topup),
         Command::Refund(order) => topup::refund(&mut book, order),
-        Command::Subscribe(order) => subscribe(&mut book, catalogue, order),
+        Command::Subscribe(order) => subscribe(&mut book, order),
+        Command::Subscription(order) => act(&mut book, order),
         Command::SetOverride(terms) => overrides::set(&mut book, catalogue, terms),
         Command::RemoveOverride(feature_key) => overrides::remove(&mut book, feature_key),
         Command::Advance => Ok(Outcome::Advanced {}),
@@ -71,4 +72,16 @@ pub fn apply(
     let mut outcome = decided?;
     outcome.stamp_version(account.version);
     Ok(outcome)
+}
+
+/// What `request` would come to, and the account with it: it is carried out on a copy, and nothing of it stays.
+pub fn preview(
+    account: &Account,
+    catalogue: &Catalogue,
+    request: &Request,
+    known: Known<'_>,
+) -> Result<(Outcome, Account), Refusal> {
+    let mut copy = account.clone();
+    let outcome = apply(&mut copy, catalogue, request, known, &mut Effects::default())?;
+    Ok((outcome, copy))
 }

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{BlockId, CapGroup, FeatureKey, SubscriptionId, VariantId};
+use crate::ids::{BlockId, CapGroup, FeatureKey, SubscriptionId, VariantId, uuid_v7};
 use crate::ledger::debt::DebtOf;
 use crate::time::Timestamp;
 
@@ -24,6 +24,8 @@ pub enum BlockKind {
     Promo,
     /// A correction by a person.
     Adjustment,
+    /// What was left of a plan's block at the end of its interval.
+    Rollover,
 }
 
 /// The grant template that a plan's block came from.
@@ -37,10 +39,21 @@ pub struct Origin {
     pub template: u16,
 }
 
+/// What of a lot moves on at its end, if its subscription goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloverRule {
+    /// Which part, 1 to 100.
+    pub percent: u8,
+    /// The most that moves; `None` = no limit.
+    pub cap: Option<Credits>,
+    /// When what has moved ends.
+    pub until: Timestamp,
+}
+
 /// How a block was ended before its time. What a hold or a void gives back to it later meets the same fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
-    /// A person voided it.
+    /// A person, or a change or the end of its subscription, voided it.
     Voided,
     /// Its payment was refunded.
     Refunded,
@@ -86,6 +99,10 @@ pub struct Lot {
     pub ended: Option<Ending>,
     /// What refunds made owed for credit of it that was spent or held. What comes back to it pays that first.
     pub claw_back: Credits,
+    /// Whether it does not expire for now, because its subscription is paused. Its stored end still orders it.
+    pub frozen: bool,
+    /// What of it moves on at its end.
+    pub rollover: Option<RolloverRule>,
 }
 
 impl Lot {
@@ -106,7 +123,7 @@ impl Lot {
 
     /// Whether its time is over by `now`.
     pub fn has_expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+        !self.frozen && self.expires_at.is_some_and(|end| end <= now)
     }
 
     /// Whether its free part may be spent at `now`.
@@ -162,8 +179,30 @@ impl Lot {
             && self.origin == other.origin
             && self.cap_group == other.cap_group
             && self.ended == other.ended
+            && self.frozen == other.frozen
+            && self.rollover == other.rollover
             && self.claw_back.is_zero()
             && other.claw_back.is_zero()
+    }
+
+    /// Whether the subscription gave it: in its plan's blocks, or in what rolled over from them.
+    pub fn is_of(&self, subscription_id: SubscriptionId) -> bool {
+        self.origin.is_some_and(|origin| origin.subscription_id == subscription_id)
+    }
+
+    /// Moves its end.
+    pub(crate) fn reschedule(&mut self, how: Reschedule) {
+        match how {
+            Reschedule::Frozen => self.frozen = true,
+            Reschedule::EndsAt(end) => self.expires_at = Some(end),
+            Reschedule::MovedBy(micros) => {
+                self.frozen = false;
+                self.expires_at = self.expires_at.map(|end| end.saturating_add_micros(micros));
+                if let Some(rule) = &mut self.rollover {
+                    rule.until = rule.until.saturating_add_micros(micros);
+                }
+            }
+        }
     }
 
     /// Pays `amount` of a debt out of its free credit.
@@ -173,6 +212,17 @@ impl Lot {
             self.claw_back -= amount.min(self.claw_back);
         }
     }
+}
+
+/// How the end of blocks moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reschedule {
+    /// They do not expire until further notice: their subscription is paused.
+    Frozen,
+    /// Their subscription goes on: they end this many microseconds later than they would have.
+    MovedBy(i64),
+    /// They end at this instant.
+    EndsAt(Timestamp),
 }
 
 /// Anything with a [`Lot`] inside: a block of the ledger, or a published tranche.
@@ -185,6 +235,18 @@ pub trait HasLot {
     fn expired(&self) -> Credits {
         Credits::ZERO
     }
+    /// Its place in the order of granting. A tranche does not say: it keeps the place that it has.
+    fn granting(&self) -> (u64, u16) {
+        (0, 0)
+    }
+    /// A new one, which nobody has written down yet, made out of `lot` at `at`.
+    fn made(lot: Lot, at: Timestamp) -> Self;
+    /// Notes that `amount` of the lot moved on into another one.
+    fn note_rolled(&mut self, _amount: Credits) {}
+    /// Notes that `amount` came in from another lot that ended.
+    fn note_received(&mut self, _amount: Credits) {}
+    /// Notes that `amount` was taken back.
+    fn note_withdrawn(&mut self, _amount: Credits) {}
     /// Notes that `amount` left because the lot is over, or (below 0) that expired credit came back for late usage.
     fn note_exit(&mut self, _exit: Exit, _amount: Credits) {}
 }
@@ -196,29 +258,48 @@ impl HasLot for Lot {
     fn lot_mut(&mut self) -> &mut Lot {
         self
     }
+    fn made(lot: Lot, _at: Timestamp) -> Self {
+        lot
+    }
 }
 
-/// One grant. `original` = `remaining` + `expired` + `withdrawn` + what was consumed.
+/// One grant. `original` = `remaining` + `expired` + `rolled` + `withdrawn` + what was consumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// Its id.
     pub id: BlockId,
     /// `seq` of its grant entry and place in it: the order of granting.
     pub granted: (u64, u16),
-    /// What was granted, after trimming.
+    /// What was granted, after trimming; of a rollover block, all that has moved into it.
     pub original: Credits,
     /// What expired.
     pub expired: Credits,
-    /// What people took out: void, refund, adjustment.
+    /// What moved on into rollover blocks.
+    pub rolled: Credits,
+    /// What was taken out: void, refund, adjustment, change or end of the subscription.
     pub withdrawn: Credits,
     /// The credit itself.
     pub lot: Lot,
 }
 
+/// The place in the order of granting of a block that is not written yet: after all that are.
+const UNWRITTEN: (u64, u16) = (u64::MAX, u16::MAX);
+
 impl Block {
+    /// A block as it is granted.
+    pub const fn new(id: BlockId, granted: (u64, u16), lot: Lot) -> Self {
+        let original = lot.remaining;
+        Self { id, granted, original, expired: Credits::ZERO, rolled: Credits::ZERO, withdrawn: Credits::ZERO, lot }
+    }
+
+    /// Whether time made it and nobody has written it down yet.
+    pub fn is_unwritten(&self) -> bool {
+        self.granted == UNWRITTEN
+    }
+
     /// What usage, commits and debts took.
     pub fn consumed(&self) -> Credits {
-        self.original - self.lot.remaining - self.expired - self.withdrawn
+        self.original - self.lot.remaining - self.expired - self.rolled - self.withdrawn
     }
 
     /// Burn order, total: no two blocks of an account are equal in it.
@@ -234,8 +315,23 @@ impl HasLot for Block {
     fn lot_mut(&mut self) -> &mut Lot {
         &mut self.lot
     }
+    fn made(lot: Lot, at: Timestamp) -> Self {
+        Self::new(id_of_made(&lot, at), UNWRITTEN, lot)
+    }
+    fn granting(&self) -> (u64, u16) {
+        self.granted
+    }
     fn expired(&self) -> Credits {
         self.expired
+    }
+    fn note_rolled(&mut self, amount: Credits) {
+        self.rolled += amount;
+    }
+    fn note_received(&mut self, amount: Credits) {
+        self.original += amount;
+    }
+    fn note_withdrawn(&mut self, amount: Credits) {
+        self.withdrawn += amount;
     }
     fn note_exit(&mut self, exit: Exit, amount: Credits) {
         match exit {
@@ -243,4 +339,14 @@ impl HasLot for Block {
             Exit::Voided | Exit::Refunded => self.withdrawn += amount,
         }
     }
+}
+
+/// The id of a block that time makes: whoever reads it before it is written, and whoever writes it, say the same.
+pub(super) fn id_of_made(lot: &Lot, at: Timestamp) -> BlockId {
+    let origin = lot.origin.expect("time makes blocks for subscriptions");
+    let mut random = [0; 10];
+    let made_by = (lot.kind, origin, at, lot.effective_at, lot.expires_at);
+    let bytes = postcard::to_stdvec(&made_by).expect("an origin has no form that postcard refuses");
+    random.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..10]);
+    BlockId::from_uuid(uuid_v7(at, random, Some(origin.subscription_id.bucket())))
 }

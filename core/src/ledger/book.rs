@@ -1,25 +1,29 @@
 //! A [`Book`]: an account open for one command. It writes entries and collects what must be stored.
 //!
-//! Every change of an account goes through here, so entry numbers, running totals and hashes cannot disagree with
+//! What happens to the wallet is told to [`super::note`], which writes the entries of it. Every change of an account
+//! goes through here, so entry numbers, running totals and hashes cannot disagree with
 //! the blocks. Used by [`super::apply`] and the modules that it calls.
 
 use std::collections::BTreeSet;
 
+use crate::catalogue::Catalogue;
 use crate::credits::{AmountOutOfRange, Credits};
 use crate::ids::{BlockId, ReservationId};
 use crate::ledger::account::Account;
-use crate::ledger::advance::{Instant, advance};
-use crate::ledger::block::{Block, Exit};
-use crate::ledger::command::Request;
-use crate::ledger::entry::{Allocation, Cause, Entry, EntryBody, EntryKind, Hash};
+use crate::ledger::advance::{catch_up, pass_until};
+use crate::ledger::block::Block;
+use crate::ledger::command::{Command, Request};
+use crate::ledger::entry::{Allocation, Entry, EntryBody, Hash};
 use crate::ledger::event::{Event, EventKind};
 use crate::ledger::hold::Hold;
 use crate::ledger::invariants;
 use crate::ledger::mint::IdMint;
+use crate::ledger::motion::Motion;
 use crate::ledger::outcome::Standing;
-use crate::ledger::reservation::ReservationStatus;
+use crate::ledger::refusal::Refusal;
 use crate::ledger::topup::Topup;
-use crate::ledger::wallet::{Leaving, Settlement, Wallet};
+use crate::ledger::wallet::{Settlement, Wallet};
+use crate::limits::LIVE_BLOCKS_MAX;
 use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
@@ -58,22 +62,37 @@ pub(crate) struct Book<'a> {
     pub(crate) effects: &'a mut Effects,
     pub(crate) ids: IdMint,
     pub(crate) request: &'a Request,
+    catalogue: &'a Catalogue,
     now: Timestamp,
     /// How much `effects` held before this command.
     written_before: usize,
+    /// Whether time moves, and not the command: what it makes has ids of its own.
+    pub(super) is_opening: bool,
 }
 
 impl<'a> Book<'a> {
     /// Opens the account at the request's instant: what time alone did until then is written first.
-    pub(crate) fn open(account: &'a mut Account, request: &'a Request, effects: &'a mut Effects) -> Self {
+    pub(crate) fn open(
+        account: &'a mut Account,
+        catalogue: &'a Catalogue,
+        request: &'a Request,
+        effects: &'a mut Effects,
+    ) -> Self {
         let now = request.now.max(account.wallet.time);
         let ids = IdMint::new(now, request.seed, account.end_user_id.bucket());
         let mut wallet = std::mem::take(&mut account.wallet);
         let written_before = effects.written();
-        let mut book = Self { account, effects, ids, request, now, written_before };
-        advance(&mut wallet, now, |wallet, instant| book.write_instant(wallet, instant));
+        let is_opening = true;
+        let mut book = Self { account, effects, ids, request, catalogue, now, written_before, is_opening };
+        let mut note = |wallet: &mut Wallet<Block>, at, step| book.note(wallet, at, step);
+        pass_until(&mut wallet, catalogue, now, &mut note);
+        if request.command != Command::Advance {
+            // Somebody is there. Whoever only writes down what is due is nobody.
+            catch_up(&mut wallet, catalogue, &mut note);
+        }
         wallet.counters.forget_closed(now);
         book.account.wallet = wallet;
+        book.is_opening = false;
         book
     }
 
@@ -158,12 +177,45 @@ impl<'a> Book<'a> {
     /// After credit came free, of which claw-backs have taken `clawed_back`: what belongs to blocks that are over
     /// leaves them, the rest pays open debts.
     pub(crate) fn after_return(&mut self, clawed_back: Vec<Settlement>) {
+        self.in_motion(|motion| {
+            motion.tell_clawed_back(clawed_back);
+            motion.finish();
+        });
+    }
+
+    /// Has subscriptions move by `order`, and lets follow what follows. Refuses before anything changes.
+    pub(crate) fn carry_out(
+        &mut self,
+        order: impl Fn(&mut Motion<'_, Block>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        // First on a copy that nobody writes down: what comes of it may be out of range.
+        let mut copy = self.account.wallet.clone();
+        let mut trial = |_: &mut Wallet<Block>, _, _| {};
+        let mut motion = Motion::new(&mut copy, self.catalogue, &mut trial);
+        order(&mut motion)?;
+        motion.run_subscriptions();
+        motion.finish();
+        if motion.was_cut {
+            return Err(AmountOutOfRange.into());
+        }
+        if copy.lots.iter().filter(|block| block.lot.remaining.is_positive()).count() > LIVE_BLOCKS_MAX {
+            return Err(Refusal::TooManyBlocks);
+        }
+        self.in_motion(|motion| {
+            order(motion)?;
+            motion.run_subscriptions();
+            motion.finish();
+            Ok(())
+        })
+    }
+
+    /// Moves the wallet and writes each step down.
+    fn in_motion<T>(&mut self, work: impl FnOnce(&mut Motion<'_, Block>) -> T) -> T {
         let mut wallet = std::mem::take(&mut self.account.wallet);
-        let leaving = wallet.sweep();
-        let settled = wallet.settle();
-        let instant = Instant { at: wallet.time, clawed_back, leaving, settled, ..Instant::default() };
-        self.write_instant(&mut wallet, instant);
+        let catalogue = self.catalogue;
+        let done = work(&mut Motion::new(&mut wallet, catalogue, &mut |wallet, at, step| self.note(wallet, at, step)));
         self.account.wallet = wallet;
+        done
     }
 
     /// Stores a top-up's new state.
@@ -180,83 +232,6 @@ impl<'a> Book<'a> {
         let reservation = self.account.reservation_mut(id).expect("an open hold has its reservation");
         (reservation.held, reservation.uncovered) = (held, uncovered);
         self.effects.reservations.insert(id);
-    }
-
-    fn write_instant(&mut self, wallet: &mut Wallet<Block>, instant: Instant) {
-        let at = instant.at;
-        for hold in instant.holds {
-            self.expire_hold(wallet, &hold, at);
-        }
-        for subscription in instant.ended {
-            self.effects.subscriptions.push(subscription.clone());
-            self.announce(at, EventKind::SubscriptionExpired { subscription });
-        }
-        self.write_settled(wallet, instant.clawed_back, at);
-        for exit in [Exit::Expired, Exit::Voided, Exit::Refunded] {
-            self.write_leaving(wallet, instant.leaving.iter().filter(|leaving| leaving.exit == exit), exit, at);
-        }
-        if !instant.started.is_empty() {
-            let amount = instant.started.iter().map(|(_, amount)| *amount).sum();
-            // A start makes credit count; no block's `remaining` changes.
-            self.write(EntryBody { amount, ..EntryBody::new(EntryKind::Start, Cause::Time, at) });
-        }
-        self.write_settled(wallet, instant.settled, at);
-    }
-
-    fn expire_hold(&mut self, wallet: &Wallet<Block>, hold: &Hold, at: Timestamp) {
-        let reservation = self.account.reservation_mut(hold.id).expect("an open hold has its reservation");
-        reservation.close(ReservationStatus::Expired, at);
-        let cause = reservation.cause();
-        self.effects.reservations.insert(hold.id);
-        self.write(EntryBody {
-            allocations: given_back(wallet, hold),
-            counted: uncounted(hold),
-            ..EntryBody::new(EntryKind::HoldExpired, cause, at)
-        });
-        self.announce(at, EventKind::ReservationExpired { reservation_id: hold.id, amount: hold.held() });
-    }
-
-    fn write_leaving<'l>(
-        &mut self,
-        wallet: &Wallet<Block>,
-        leaving: impl Iterator<Item = &'l Leaving>,
-        exit: Exit,
-        at: Timestamp,
-    ) {
-        let mut allocations = Vec::new();
-        for Leaving { lot, amount, .. } in leaving {
-            let (block, amount) = (&wallet.lots[*lot], *amount);
-            allocations.push(Allocation::of(block.id, -amount));
-            let block_id = block.id;
-            if exit == Exit::Expired {
-                self.account.last_expiry = self.account.last_expiry.max(block.lot.expires_at);
-                self.announce(at, EventKind::CreditsExpired { block_id, amount });
-            } else {
-                self.announce(at, EventKind::CreditsWithdrawn { block_id, amount });
-            }
-        }
-        if !allocations.is_empty() {
-            let kind = match exit {
-                Exit::Expired => EntryKind::Expire,
-                Exit::Voided => EntryKind::Withdraw,
-                Exit::Refunded => EntryKind::Refund,
-            };
-            let amount = allocations.iter().map(|part| part.amount).sum();
-            self.write(EntryBody { amount, allocations, ..EntryBody::new(kind, Cause::Time, at) });
-        }
-    }
-
-    fn write_settled(&mut self, wallet: &Wallet<Block>, settled: Vec<Settlement>, at: Timestamp) {
-        if settled.is_empty() {
-            return;
-        }
-        let allocations = settled.into_iter().map(|Settlement { lot, of, amount }| {
-            let block_id = wallet.lots[lot].id;
-            self.account.settled.push(of.clone(), block_id, amount);
-            Allocation { debt: Some(of), ..Allocation::of(block_id, -amount) }
-        });
-        let allocations = allocations.collect();
-        self.write(EntryBody { allocations, ..EntryBody::new(EntryKind::DebtSettled, Cause::Time, at) });
     }
 }
 

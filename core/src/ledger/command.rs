@@ -8,10 +8,10 @@ use crate::credits::{Credits, Units};
 use crate::entitlement::terms::Override;
 use crate::ids::{
     BlockId, CapGroup, FeatureKey, IdempotencyKey, PackageId, PaymentReference, ReservationId, TopupId, UsageId,
-    VariantId,
 };
 use crate::ledger::block::BlockKind;
 use crate::ledger::entry::Actor;
+use crate::subscription::order::{Subscribe, SubscriptionOrder};
 use crate::time::{Period, Timestamp};
 
 /// Properties of an event, sorted by name.
@@ -39,6 +39,8 @@ pub enum Command {
     Usage(Usage),
     /// Subscribe to a variant of a plan.
     Subscribe(Subscribe),
+    /// Ask something of a subscription.
+    Subscription(SubscriptionOrder),
     /// Record usage if the end user may: work that is about to be done.
     Consume(Usage),
     /// Undo usage.
@@ -153,15 +155,6 @@ fn fingerprint_of(payload: &impl Serialize) -> Fingerprint {
     let mut fingerprint = [0; 16];
     fingerprint.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
     fingerprint
-}
-
-/// Subscribe to the latest version of a variant, from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subscribe {
-    /// The variant.
-    pub variant_id: VariantId,
-    /// Seats, at least 1.
-    pub quantity: u32,
 }
 
 /// Undo a usage event.

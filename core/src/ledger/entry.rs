@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::{Credits, Units};
 use crate::ids::{AccountId, BlockId, FeatureKey, KeyId, ReservationId, SubscriptionId, TopupId, UsageId};
-use crate::ledger::block::{Ending, Lot};
+use crate::ledger::block::{Ending, Lot, Reschedule};
 use crate::ledger::counter::CounterKey;
 use crate::ledger::debt::DebtOf;
 use crate::time::Timestamp;
 
 /// The version of the canonical bytes, their first byte.
-pub const CANONICAL_FORMAT: u8 = 3;
+pub const CANONICAL_FORMAT: u8 = 4;
 
 /// A BLAKE3 hash.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,11 +97,17 @@ pub enum EntryKind {
     Refund,
     /// A person corrected the balance.
     Adjust,
+    /// What was left of blocks at their end moved into rollover blocks; the balance does not move.
+    Rollover,
+    /// The end of blocks moved.
+    Reschedule,
+    /// Debts of usage went onto an invoice.
+    DebtBilled,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Grant,
         Self::Start,
         Self::Usage,
@@ -117,6 +123,9 @@ impl EntryKind {
         Self::Withdraw,
         Self::Refund,
         Self::Adjust,
+        Self::Rollover,
+        Self::Reschedule,
+        Self::DebtBilled,
     ];
 
     /// Its name, as its JSON form has it.
@@ -137,6 +146,9 @@ impl EntryKind {
             Self::Withdraw => "withdraw",
             Self::Refund => "refund",
             Self::Adjust => "adjust",
+            Self::Rollover => "rollover",
+            Self::Reschedule => "reschedule",
+            Self::DebtBilled => "debt_billed",
         }
     }
 }
@@ -155,7 +167,7 @@ pub enum Cause {
         /// How much of it.
         units: Units,
     },
-    /// A subscription that granted credit.
+    /// A subscription that granted credit, took it back, or moved its end.
     Subscription(SubscriptionId),
     /// Time alone.
     Time,
@@ -274,10 +286,14 @@ pub struct EntryBody {
     pub amount: Credits,
     /// Per block; empty where no block changed. In the `debt` of a claw-back: the block, with 0.
     pub allocations: Vec<Allocation>,
-    /// The blocks that a `grant` or an `adjust` made.
+    /// The blocks that a `grant`, an `adjust` or a `rollover` made.
     pub granted: Vec<GrantedBlock>,
-    /// How it ended the block of its only allocation.
+    /// How it ended the blocks of its allocations.
     pub ends: Option<Ending>,
+    /// In `reschedule`: how the end of the blocks of its allocations moved.
+    pub reschedule: Option<Reschedule>,
+    /// In `debt_billed`: what went onto the invoice. In `void`: what of it was undone (it goes onto the next invoice).
+    pub billed: Vec<(FeatureKey, Credits)>,
     /// In `debt` and `void`: which debt changed, and by how much.
     pub owed: Option<(DebtOf, Credits)>,
     /// In `hold`, `extend`, and a `commit` that leaves the reservation open.
@@ -299,6 +315,8 @@ impl EntryBody {
             allocations: Vec::new(),
             granted: Vec::new(),
             ends: None,
+            reschedule: None,
+            billed: Vec::new(),
             owed: None,
             hold: None,
             counted: None,
@@ -320,10 +338,10 @@ impl EntryBody {
     /// Signed change of open debt.
     pub fn debt_change(&self) -> Credits {
         let owed = self.owed.as_ref().map_or(Credits::ZERO, |(_, amount)| *amount);
-        if self.kind == EntryKind::DebtSettled {
-            owed + self.allocations.iter().map(|part| part.amount).sum()
-        } else {
-            owed
+        match self.kind {
+            EntryKind::DebtSettled => owed + self.allocations.iter().map(|part| part.amount).sum(),
+            EntryKind::DebtBilled => owed - self.billed.iter().map(|(_, amount)| *amount).sum(),
+            _ => owed,
         }
     }
 }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{BlockId, EventId, FeatureKey, ReservationId, TopupId, UsageId};
+use crate::ids::{BlockId, EventId, FeatureKey, ReservationId, SubscriptionId, TopupId, UsageId};
 use crate::subscription::Subscription;
+use crate::subscription::machine::Happening;
 use crate::time::Timestamp;
 
 /// One announcement about one account.
@@ -106,12 +107,44 @@ pub enum EventKind {
     #[serde(rename = "subscription.created")]
     SubscriptionCreated {
         /// Its state.
-        subscription: Subscription,
+        subscription: Box<Subscription>,
     },
-    /// A subscription is over.
+    /// A subscription, or what it will be, has changed.
+    #[serde(rename = "subscription.updated")]
+    SubscriptionUpdated {
+        /// Its state.
+        subscription: Box<Subscription>,
+        /// Its state before.
+        before: Box<Subscription>,
+        /// What happened.
+        happening: Happening,
+    },
+    /// A subscription was ended.
+    #[serde(rename = "subscription.canceled")]
+    SubscriptionCanceled {
+        /// Its last state.
+        subscription: Box<Subscription>,
+        /// Its state before.
+        before: Box<Subscription>,
+        /// What happened.
+        happening: Happening,
+    },
+    /// A subscription has ended.
     #[serde(rename = "subscription.expired")]
     SubscriptionExpired {
         /// Its last state.
-        subscription: Subscription,
+        subscription: Box<Subscription>,
+        /// Its state before.
+        before: Box<Subscription>,
+        /// What happened.
+        happening: Happening,
+    },
+    /// Debts of usage went onto the invoice of a period.
+    #[serde(rename = "subscription.debt_billed")]
+    DebtBilled {
+        /// The subscription.
+        subscription_id: SubscriptionId,
+        /// What was owed, per feature.
+        debts: Vec<(FeatureKey, Credits)>,
     },
 }

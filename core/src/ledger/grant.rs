@@ -1,6 +1,6 @@
-//! Grants: one entry per cause, one block per lot, trimmed by caps; then what is free pays debts at once.
+//! Grants by callers: one entry, one block, trimmed by its cap; then what is free pays debts at once.
 //!
-//! Source: docs/ledger.md, "Block". Called for grants over the API, top-ups, adjustments, and those of plans.
+//! Source: docs/ledger.md, "Block". Called for grants over the API, top-ups and adjustments; plans grant in a `motion`.
 
 use crate::credits::Credits;
 use crate::ids::BlockId;
@@ -12,12 +12,6 @@ use crate::ledger::event::EventKind;
 use crate::ledger::outcome::Outcome;
 use crate::ledger::refusal::Refusal;
 use crate::limits::LIVE_BLOCKS_MAX;
-
-/// A lot to be granted, and the cap that may trim it.
-pub(crate) struct LotOrder {
-    pub(crate) lot: Lot,
-    pub(crate) accumulation_cap: Option<Credits>,
-}
 
 /// A block that was granted.
 pub(super) struct Granted {
@@ -53,64 +47,47 @@ pub(super) fn grant_one(book: &mut Book<'_>, grant: &Grant, kind: EntryKind, cau
         cap_group: grant.cap_group.clone(),
         ended: None,
         claw_back: Credits::ZERO,
+        frozen: false,
+        rollover: None,
     };
-    let order = LotOrder { lot, accumulation_cap: grant.accumulation_cap };
-    let mut granted = grant_lots(book, vec![order], kind, cause)?;
-    let GrantedBlock { id, trimmed, .. } = granted.pop().expect("one lot was granted");
-    Ok(Granted { block: book.account.block(id).cloned(), trimmed })
+    if !lot.remaining.is_positive() {
+        return Err(Refusal::GrantNotPositive);
+    }
+    give(book, lot, grant.accumulation_cap, kind, cause)
 }
 
-/// Grants one block per lot in one entry, then lets what became free pay debts. Refuses before anything changes.
-pub(crate) fn grant_lots(
+/// Writes the entry of one block, makes it unless its cap leaves nothing of it, then lets what became free pay debts.
+/// Refuses before anything changes.
+fn give(
     book: &mut Book<'_>,
-    orders: Vec<LotOrder>,
+    mut lot: Lot,
+    accumulation_cap: Option<Credits>,
     kind: EntryKind,
     cause: Cause,
-) -> Result<Vec<GrantedBlock>, Refusal> {
+) -> Result<Granted, Refusal> {
     let now = book.now();
-    let granted = trimmed(book, orders)?;
-    let sum = granted.iter().try_fold(Credits::ZERO, |sum, block| sum.checked_add(block.lot.remaining))?;
-    book.check_room_for(sum)?;
-    let lifetime_granted = book.account.lifetime_granted.checked_add(sum)?;
+    let id = BlockId::from_uuid(book.ids.next_uuid());
+    let asked = lot.remaining;
+    lot.remaining = book.account.wallet.room_under_cap(&lot, accumulation_cap);
+    let (amount, trimmed) = (lot.remaining, asked - lot.remaining);
+    book.check_room_for(amount)?;
+    let lifetime_granted = book.account.lifetime_granted.checked_add(amount)?;
+    let is_made = amount.is_positive();
     let live = book.account.wallet.lots.iter().filter(|block| block.lot.remaining.is_positive()).count();
-    let made = || (0..).zip(&granted).filter(|(_, block)| block.lot.remaining.is_positive());
-    if live + made().count() > LIVE_BLOCKS_MAX {
+    if is_made && live >= LIVE_BLOCKS_MAX {
         return Err(Refusal::TooManyBlocks);
     }
-    let counting = made().filter(|(_, block)| block.lot.has_started(now));
-    let body = EntryBody {
-        amount: counting.map(|(_, block)| block.lot.remaining).sum(),
-        allocations: made().map(|(_, block)| Allocation::of(block.id, block.lot.remaining)).collect(),
-        granted: granted.clone(),
+    let seq = book.write(EntryBody {
+        amount: if lot.has_started(now) { amount } else { Credits::ZERO },
+        allocations: if is_made { vec![Allocation::of(id, amount)] } else { Vec::new() },
+        granted: vec![GrantedBlock { id, lot: lot.clone(), trimmed }],
         ..EntryBody::new(kind, cause, now)
-    };
-    let seq = book.write(body);
+    });
     book.account.lifetime_granted = lifetime_granted;
-    for (place, GrantedBlock { id, lot, .. }) in made() {
-        let (id, original, lot) = (*id, lot.remaining, lot.clone());
-        book.announce(now, EventKind::CreditsGranted { block_id: id, amount: original });
-        let (expired, withdrawn) = (Credits::ZERO, Credits::ZERO);
-        book.account.wallet.insert(Block { id, granted: (seq, place), original, expired, withdrawn, lot });
+    if is_made {
+        book.announce(now, EventKind::CreditsGranted { block_id: id, amount });
+        book.account.wallet.insert(Block::new(id, (seq, 0), lot));
     }
     book.after_return(Vec::new());
-    Ok(granted)
-}
-
-/// The lots as blocks, each trimmed so that its cap holds over the usable blocks that share it and those before it.
-fn trimmed(book: &mut Book<'_>, orders: Vec<LotOrder>) -> Result<Vec<GrantedBlock>, Refusal> {
-    let now = book.now();
-    let mut granted: Vec<GrantedBlock> = Vec::with_capacity(orders.len());
-    for LotOrder { mut lot, accumulation_cap } in orders {
-        if !lot.remaining.is_positive() {
-            return Err(Refusal::GrantNotPositive);
-        }
-        let usable = book.account.wallet.lots.iter().map(|block| &block.lot).filter(|other| other.is_usable(now));
-        let sharing = usable.chain(granted.iter().map(|block| &block.lot)).filter(|other| other.shares_cap(&lot));
-        let there: Credits = sharing.map(|other| other.remaining).sum();
-        let room = accumulation_cap.map_or(lot.remaining, |cap| (cap - there).max(Credits::ZERO).min(lot.remaining));
-        let trimmed = lot.remaining - room;
-        lot.remaining = room;
-        granted.push(GrantedBlock { id: BlockId::from_uuid(book.ids.next_uuid()), lot, trimmed });
-    }
-    Ok(granted)
+    Ok(Granted { block: book.account.block(id).cloned(), trimmed })
 }

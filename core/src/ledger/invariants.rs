@@ -45,7 +45,7 @@ pub fn check(account: &Account) -> Result<(), Broken> {
     for (block, held) in wallet.lots.iter().zip(held) {
         let lot = &block.lot;
         let amounts = [Credits::ZERO, lot.held, lot.remaining, block.original];
-        let left = [block.expired, block.withdrawn, block.consumed()];
+        let left = [block.expired, block.rolled, block.withdrawn, block.consumed()];
         if !amounts.is_sorted() || left.iter().any(|amount| *amount < Credits::ZERO) {
             return Err(Broken::Block(block.id));
         }

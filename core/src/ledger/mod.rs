@@ -2,9 +2,9 @@
 //!
 //! What there is: [`account`] (the whole of it), [`wallet`] (credit in burn order; burning and settling), [`block`]
 //! (a block, and the lot inside it), [`debt`], [`hold`] and [`reservation`], [`counter`] (tier windows), [`topup`],
-//! [`settled`] (what paid debts).
+//! [`rollover`], [`settled`] (what paid debts).
 //!
-//! What happens: [`advance`] (what time alone does), [`command`] -> [`apply`] -> [`outcome`] or [`refusal`], decided in
+//! What happens: [`advance`] (what time alone does, over a `motion` that tells each [`step`]), [`command`] -> [`apply`] -> [`outcome`] or [`refusal`], decided in
 //! `grant`, [`usage`], `void`, `reserve`, [`commit`], `correct`, [`topup`] and `overrides`; [`quote`] prices.
 //!
 //! What stays: [`entry`] and [`event`], collected in [`book`]; [`refold`] rebuilds the account from entries alone, now
@@ -26,6 +26,8 @@ pub(crate) mod grant;
 pub mod hold;
 pub mod invariants;
 mod mint;
+pub(crate) mod motion;
+mod note;
 pub mod outcome;
 mod overrides;
 pub mod proof;
@@ -34,7 +36,9 @@ pub mod refold;
 pub mod refusal;
 pub mod reservation;
 mod reserve;
+pub mod rollover;
 pub mod settled;
+pub mod step;
 pub mod topup;
 pub mod usage;
 mod void;

@@ -109,6 +109,13 @@ pub enum Outcome {
         /// Its state.
         subscription: Subscription,
     },
+    /// A subscription was changed, or what it will be.
+    SubscriptionChanged {
+        /// Its state.
+        subscription: Subscription,
+        /// The account.
+        standing: Standing,
+    },
     /// Usage was undone, now or (`replayed`) before.
     Voided {
         /// The record.
@@ -194,6 +201,7 @@ impl Outcome {
             | Self::Adjusted { standing, .. }
             | Self::BlockVoided { standing, .. }
             | Self::ToppedUp { standing, .. }
+            | Self::SubscriptionChanged { standing, .. }
             | Self::Refunded { standing, .. } => standing.version = version,
             Self::Used { record, replayed: false } | Self::Committed { record, .. } => {
                 record.version = version;

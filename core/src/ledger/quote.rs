@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Catalogue, OveragePolicy, PlanKind};
+use crate::catalogue::{Catalogue, OveragePolicy};
 use crate::credits::{AmountOutOfRange, Credits, Units};
 use crate::entitlement::terms::{PriceSource, terms};
 use crate::ids::FeatureKey;
@@ -90,8 +90,8 @@ fn window_at<L>(wallet: &Wallet<L>, window: TierWindow, at: Timestamp) -> Option
         TierWindow::Lifetime => (None, None),
         TierWindow::CalendarMonth => calendar_month(),
         TierWindow::BillingPeriod => {
-            let base = wallet.subscriptions.iter().find(|live| live.plan_kind == PlanKind::Base);
-            let period = base.map(|base| base.current_period).filter(|period| period.start <= at && at < period.end);
+            let periods = wallet.base().map(|base| [Some(base.current_period), base.previous_period]);
+            let period = periods.into_iter().flatten().flatten().find(|period| period.contains(at));
             period.map_or_else(calendar_month, |period| (Some(period.start), Some(period.end)))
         }
     })

@@ -6,6 +6,7 @@ use crate::catalogue::OveragePolicy;
 use crate::credits::{AmountOutOfRange, Credits};
 use crate::ids::{BlockId, FeatureKey, PackageId, ReservationId, SubscriptionId, TopupId, UsageId, VariantId};
 use crate::problem::Code;
+use crate::subscription::SubscriptionStatus;
 use crate::time::Timestamp;
 
 /// Why a command was refused. Nothing has changed but what time alone did.
@@ -72,9 +73,72 @@ pub enum Refusal {
     /// The end user has a live base subscription already.
     #[error("the end user already has a live base subscription ({0}); only one is possible")]
     BaseSubscriptionLive(SubscriptionId),
-    /// An add-on without a live base.
-    #[error("an add-on needs a live base subscription; subscribe the end user to a base plan first")]
+    /// An add-on without a live base, or with a fallback as base.
+    #[error(
+        "an add-on needs a live base subscription that is no fallback; subscribe the end user to a base plan first"
+    )]
     NoBaseSubscription,
+    /// Another base subscription is to begin.
+    #[error("the subscription {0} is scheduled to begin; cancel it first")]
+    SubscriptionScheduled(SubscriptionId),
+    /// No such subscription.
+    #[error("there is no subscription {0}")]
+    SubscriptionUnknown(SubscriptionId),
+    /// The subscription is in a state in which this cannot happen.
+    #[error("the subscription {id} is {from} and cannot become {to} like this", from = from.name(), to = to.name())]
+    InvalidTransition {
+        /// The subscription.
+        id: SubscriptionId,
+        /// The state it is in.
+        from: SubscriptionStatus,
+        /// The state that was asked for.
+        to: SubscriptionStatus,
+    },
+    /// The next period is paid for.
+    #[error("the next period of the subscription {0} is renewed already; renew again in that period")]
+    AlreadyRenewed(SubscriptionId),
+    /// The period ends too late to be renewed now.
+    #[error("the period can be renewed from {from} on")]
+    RenewalNotDue {
+        /// From when on it can.
+        from: Timestamp,
+    },
+    /// Periods follow each other without renewal, or the subscription will be canceled.
+    #[error("the subscription {0} is not renewed: it goes on by itself, or it will be canceled")]
+    NotRenewable(SubscriptionId),
+    /// The variant takes no new subscribers.
+    #[error("the plan variant {0} is archived; use another one")]
+    VariantArchived(VariantId),
+    /// A change to what is there already.
+    #[error("the subscription {0} is on this variant, version and quantity already")]
+    NothingToChange(SubscriptionId),
+    /// From a base plan to an add-on, or the other way round.
+    #[error("a subscription cannot change between a base plan and an add-on")]
+    OtherPlanKind,
+    /// A start before now.
+    #[error("start_at must not lie before now ({now})")]
+    StartInPast {
+        /// The account's now.
+        now: Timestamp,
+    },
+    /// An imported period that does not run now.
+    #[error("period_start must lie up to one period before now ({now}), without start_at")]
+    ImportOutOfRange {
+        /// The account's now.
+        now: Timestamp,
+    },
+    /// A pause that would end before it began.
+    #[error("resume_at must be after the pause begins ({from})")]
+    ResumeNotAfterPause {
+        /// When the pause begins.
+        from: Timestamp,
+    },
+    /// The subscription is paused, and nothing else gives the feature.
+    #[error("the subscription that gives the feature {0} is paused; resume it")]
+    SubscriptionPaused(FeatureKey),
+    /// The subscription is past due, and nothing else gives the feature.
+    #[error("the subscription that gives the feature {0} is past due; renew it")]
+    SubscriptionPastDue(FeatureKey),
     /// The end user's plan does not give the feature.
     #[error("the end user's plan does not give the feature {0}")]
     FeatureNotInPlan(FeatureKey),
@@ -173,6 +237,11 @@ impl Refusal {
             | Self::GrantNotPositive
             | Self::GrantAlreadyExpired { .. }
             | Self::PeriodWithoutEnd
+            | Self::VariantArchived(_)
+            | Self::OtherPlanKind
+            | Self::StartInPast { .. }
+            | Self::ImportOutOfRange { .. }
+            | Self::ResumeNotAfterPause { .. }
             | Self::NotMetered(_)
             | Self::RefundOutOfRange { .. }
             | Self::PackageArchived(_)
@@ -182,6 +251,7 @@ impl Refusal {
             Self::AmountOutOfRange(_) => Code::AmountOutOfRange,
             Self::TooManyBlocks => Code::TooManyBlocks,
             Self::VariantUnknown(_)
+            | Self::SubscriptionUnknown(_)
             | Self::UsageUnknown(_)
             | Self::BlockUnknown(_)
             | Self::TopupUnknown(_)
@@ -189,9 +259,17 @@ impl Refusal {
             | Self::OverrideUnknown(_) => Code::NotFound,
             Self::BaseSubscriptionLive(_)
             | Self::NoBaseSubscription
+            | Self::SubscriptionScheduled(_)
+            | Self::InvalidTransition { .. }
+            | Self::NotRenewable(_)
+            | Self::NothingToChange(_)
             | Self::BlockEnded(_)
             | Self::TooManyHolds
             | Self::TooManyOverrides => Code::InvalidTransition,
+            Self::AlreadyRenewed(_) => Code::AlreadyRenewed,
+            Self::RenewalNotDue { .. } => Code::RenewalNotDue,
+            Self::SubscriptionPaused(_) => Code::SubscriptionPaused,
+            Self::SubscriptionPastDue(_) => Code::SubscriptionPastDue,
             Self::FeatureNotInPlan(_) => Code::FeatureNotInPlan,
             Self::NoSubscription(_) => Code::NoSubscription,
             Self::PaymentReferenceUsed(_) => Code::IdempotencyConflict,
@@ -209,7 +287,10 @@ impl Refusal {
             Self::OutsideLateWindow { .. } => Some("/effective_at"),
             Self::GrantNotPositive => Some("/amount"),
             Self::GrantAlreadyExpired { .. } => Some("/expires_at"),
-            Self::VariantUnknown(_) => Some("/plan_variant_id"),
+            Self::VariantUnknown(_) | Self::VariantArchived(_) | Self::OtherPlanKind => Some("/plan_variant_id"),
+            Self::StartInPast { .. } => Some("/start_at"),
+            Self::ImportOutOfRange { .. } => Some("/period_start"),
+            Self::ResumeNotAfterPause { .. } => Some("/resume_at"),
             Self::NotMetered(_) => Some("/feature_key"),
             Self::PackageArchived(_) => Some("/package_id"),
             Self::RefundOutOfRange { .. } | Self::AdjustmentZero => Some("/amount"),

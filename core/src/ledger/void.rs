@@ -30,11 +30,15 @@ pub(super) fn void(
     let of = DebtOf::Feature(usage.feature_key.clone());
     let account = &mut *book.account;
     let debt_undone = account.wallet.debts.lower(&of, usage.owed);
-    let settled = account.settled.give_back(&of, usage.owed - debt_undone);
-    let mut allocations: Vec<Allocation> = settled
-        .into_iter()
-        .map(|(block, amount)| Allocation { debt: Some(of.clone()), ..Allocation::of(block, amount) })
-        .collect();
+    let mut allocations = Vec::new();
+    let mut billed = Credits::ZERO;
+    for (block, amount) in account.settled.give_back(&of, usage.owed - debt_undone) {
+        match block {
+            Some(block) => allocations.push(Allocation { debt: Some(of.clone()), ..Allocation::of(block, amount) }),
+            // The invoice has it: the next one takes it off, and no credit comes back.
+            None => billed += amount,
+        }
+    }
     allocations.extend(usage.allocations.iter().map(|part| Allocation::of(part.block_id, part.amount)));
     let mut returned_to = BTreeMap::new();
     for part in &allocations {
@@ -53,6 +57,7 @@ pub(super) fn void(
         amount: returned + debt_undone,
         allocations,
         owed: Some((of, -debt_undone)),
+        billed: if billed.is_zero() { Vec::new() } else { vec![(usage.feature_key.clone(), billed)] },
         counted,
         ..EntryBody::new(EntryKind::Void, Cause::Void(usage.id), now)
     });

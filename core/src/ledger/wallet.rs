@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::credits::Credits;
 use crate::entitlement::terms::Override;
 use crate::ids::FeatureKey;
-use crate::ledger::block::{Ending, Exit, HasLot};
+use crate::ledger::block::{Ending, Exit, HasLot, Lot};
 use crate::ledger::counter::Counters;
 use crate::ledger::debt::{DebtOf, Debts};
 use crate::ledger::hold::{HeldPart, Hold};
-use crate::subscription::Subscription;
+use crate::ledger::rollover::Rollovers;
+use crate::subscription::given::Given;
+use crate::subscription::state::Subscription;
 use crate::time::Timestamp;
 
 /// What an account owns and owes.
@@ -30,6 +32,10 @@ pub struct Wallet<L> {
     pub counters: Counters,
     /// Subscriptions that are not over, in order of their ids.
     pub subscriptions: Vec<Subscription>,
+    /// What plans gave that is given only once.
+    pub given: Given,
+    /// What has rolled over, for as long as more may follow.
+    pub rollovers: Rollovers,
     /// The end user's own terms, also those that are over.
     pub overrides: Vec<Override>,
 }
@@ -43,6 +49,8 @@ impl<L> Default for Wallet<L> {
             debts: Debts::default(),
             counters: Counters::default(),
             subscriptions: Vec::new(),
+            given: Given::default(),
+            rollovers: Rollovers::default(),
             overrides: Vec::new(),
         }
     }
@@ -189,6 +197,32 @@ impl<L: HasLot> Wallet<L> {
                 part.lot += 1;
             }
         }
+    }
+
+    /// Puts lots whose ends have moved at their places; those that no rule tells apart keep their order.
+    pub(super) fn reorder(&mut self) {
+        let mut order: Vec<usize> = (0..self.lots.len()).collect();
+        order.sort_by(|one, other| {
+            let (one, other) = (&self.lots[*one], &self.lots[*other]);
+            one.lot().burn_order(other.lot()).then_with(|| one.granting().cmp(&other.granting()))
+        });
+        let mut places = vec![0; order.len()];
+        for (place, lot) in order.iter().enumerate() {
+            places[*lot] = place;
+        }
+        let mut lots: Vec<(usize, L)> = places.iter().copied().zip(self.lots.drain(..)).collect();
+        lots.sort_by_key(|(place, _)| *place);
+        self.lots.extend(lots.into_iter().map(|(_, lot)| lot));
+        for part in self.holds.iter_mut().flat_map(|hold| &mut hold.parts) {
+            part.lot = places[part.lot];
+        }
+    }
+
+    /// How much of `lot` its accumulation cap leaves room for, beside the usable lots that share it.
+    pub(super) fn room_under_cap(&self, lot: &Lot, cap: Option<Credits>) -> Credits {
+        let usable = self.lots.iter().map(HasLot::lot).filter(|other| other.is_usable(self.time));
+        let there: Credits = usable.filter(|other| other.shares_cap(lot)).map(|other| other.remaining).sum();
+        cap.map_or(lot.remaining, |cap| (cap - there).max(Credits::ZERO).min(lot.remaining))
     }
 
     /// Drops lots with nothing left; holds go on naming the lots that they named.

@@ -1,85 +1,109 @@
-//! Creating a subscription: its first period opens and its plan's grants are made.
-//!
-//! Source: docs/subscriptions.md, "Create".
+//! Creating a subscription. Source: docs/subscriptions.md, "Create".
 
-use crate::catalogue::{Catalogue, GrantInterval, PlanKind, Variant};
-use crate::credits::Credits;
+use crate::catalogue::{PlanKind, Variant};
 use crate::ids::SubscriptionId;
-use crate::ledger::block::{BlockKind, Lot, Origin};
+use crate::ledger::block::HasLot;
 use crate::ledger::book::Book;
-use crate::ledger::command::Subscribe;
-use crate::ledger::entry::{Cause, EntryKind};
-use crate::ledger::event::EventKind;
-use crate::ledger::grant::{LotOrder, grant_lots};
+use crate::ledger::motion::Motion;
 use crate::ledger::outcome::Outcome;
 use crate::ledger::refusal::Refusal;
-use crate::subscription::{Interval, Subscription, SubscriptionStatus};
+use crate::ledger::wallet::Wallet;
+use crate::subscription::machine::Happening;
+use crate::subscription::order::{EndCredits, Subscribe};
+use crate::subscription::state::{Subscription, SubscriptionStatus, Target};
+use crate::time::Timestamp;
 
-pub(crate) fn subscribe(book: &mut Book<'_>, catalogue: &Catalogue, order: &Subscribe) -> Result<Outcome, Refusal> {
-    let variant = catalogue.latest_variant(order.variant_id).ok_or(Refusal::VariantUnknown(order.variant_id))?;
-    let live_base = book.account.wallet.subscriptions.iter().find(|live| live.plan_kind == PlanKind::Base);
-    match (variant.plan_kind, live_base) {
-        (PlanKind::Base, Some(live)) => return Err(Refusal::BaseSubscriptionLive(live.id)),
-        (PlanKind::Addon, None) => return Err(Refusal::NoBaseSubscription),
-        _ => {}
-    }
-    let start = book.now();
-    let end = variant.billing_period.end(start, 0);
-    if end <= start {
-        return Err(Refusal::PeriodWithoutEnd);
-    }
-    let subscription = Subscription {
-        id: SubscriptionId::from_uuid(book.ids.next_uuid()),
-        plan_id: variant.plan_id,
-        plan_kind: variant.plan_kind,
-        variant_id: order.variant_id,
-        variant_version: variant.version,
-        status: SubscriptionStatus::Active,
-        quantity: order.quantity,
-        created_at: start,
-        current_period: Interval { start, end },
-    };
-    let given_once = &book.account.given_once;
-    let lots = first_grants(&subscription, variant, |template| given_once.contains(&(order.variant_id, template)))?;
-    if !lots.is_empty() {
-        grant_lots(book, lots, EntryKind::Grant, Cause::Subscription(subscription.id))?;
-    }
-    let once = (0..).zip(&variant.grants).filter(|(_, grant)| grant.interval == GrantInterval::Once);
-    book.account.given_once.extend(once.map(|(template, _)| (order.variant_id, template)));
-    book.account.wallet.add_subscription(subscription.clone());
-    book.effects.subscriptions.push(subscription.clone());
-    book.announce(start, EventKind::SubscriptionCreated { subscription: subscription.clone() });
+pub(crate) fn subscribe(book: &mut Book<'_>, order: &Subscribe) -> Result<Outcome, Refusal> {
+    let id = SubscriptionId::from_uuid(book.ids.next_uuid());
+    book.carry_out(|motion| motion.create(id, order))?;
+    let subscription = book.account.subscription(id).expect("the subscription was just made").clone();
     Ok(Outcome::Subscribed { subscription })
 }
 
-/// The credit of a first period. A `once` template that the end user was given before gives nothing.
-fn first_grants(
-    subscription: &Subscription,
-    variant: &Variant,
-    was_given: impl Fn(u16) -> bool,
-) -> Result<Vec<LotOrder>, Refusal> {
-    let Interval { start, end } = subscription.current_period;
-    let due = (0..).zip(&variant.grants);
-    let due = due.filter(|(template, grant)| grant.interval != GrantInterval::Once || !was_given(*template));
-    let lots = due.map(|(template, grant)| {
-        let amount = i128::from(grant.amount.get()) * i128::from(subscription.quantity);
-        let amount = i64::try_from(amount).map_err(|_| crate::credits::AmountOutOfRange).and_then(Credits::new)?;
-        let lot = Lot {
-            kind: BlockKind::Plan,
-            priority: grant.priority,
-            paid: false,
-            settles_debt: grant.settles_debt,
-            effective_at: start,
-            expires_at: (grant.interval == GrantInterval::BillingPeriod).then_some(end),
-            scope: grant.feature_keys.clone(),
-            remaining: amount,
-            held: Credits::ZERO,
-            origin: Some(Origin { subscription_id: subscription.id, variant_id: subscription.variant_id, template }),
-            cap_group: grant.cap_group.clone(),
-            ended: None,
-            claw_back: Credits::ZERO,
-        };
-        Ok(LotOrder { lot, accumulation_cap: grant.accumulation_cap })
-    });
-    lots.collect()
+impl<L: HasLot> Motion<'_, L> {
+    fn create(&mut self, id: SubscriptionId, order: &Subscribe) -> Result<(), Refusal> {
+        let unknown = Refusal::VariantUnknown(order.variant_id);
+        let variant = self.catalogue.latest_variant(order.variant_id).ok_or(unknown)?;
+        if variant.archived {
+            return Err(Refusal::VariantArchived(order.variant_id));
+        }
+        let start = self.start_of(order, variant)?;
+        let ends_after_start = variant.billing_period.end(start, 0) > start;
+        if !ends_after_start {
+            return Err(Refusal::PeriodWithoutEnd);
+        }
+        let replaced = self.room_for(variant, start)?;
+        if let Some(fallback) = replaced.filter(|_| start <= self.at) {
+            self.end(fallback, Happening::Replaced, EndCredits::Keep);
+        }
+        let (variant_id, quantity) = (order.variant_id, order.quantity);
+        let target = Target { variant_id, variant_version: variant.version, quantity };
+        let own = Subscription::scheduled(id, target, variant, self.at, start);
+        self.add(own, variant, order.import);
+        Ok(())
+    }
+
+    fn start_of(&self, order: &Subscribe, variant: &Variant) -> Result<Timestamp, Refusal> {
+        let now = self.at;
+        if let Some(import) = order.import {
+            let runs = import.period_start <= now && now < variant.billing_period.end(import.period_start, 0);
+            return if runs && order.start_at.is_none() {
+                Ok(import.period_start)
+            } else {
+                Err(Refusal::ImportOutOfRange { now })
+            };
+        }
+        let start = order.start_at.unwrap_or(now);
+        if start < now { Err(Refusal::StartInPast { now }) } else { Ok(start) }
+    }
+
+    /// Whether the end user can have another subscription from `start` on; the fallback that it replaces.
+    fn room_for(&self, variant: &Variant, start: Timestamp) -> Result<Option<SubscriptionId>, Refusal> {
+        let base = self.wallet.base();
+        if variant.plan_kind == PlanKind::Addon {
+            return if base.is_some_and(|base| !base.is_fallback) {
+                Ok(None)
+            } else {
+                Err(Refusal::NoBaseSubscription)
+            };
+        }
+        if let Some(scheduled) = self.wallet.scheduled_base() {
+            return Err(Refusal::SubscriptionScheduled(scheduled.id));
+        }
+        match base {
+            None => Ok(None),
+            Some(base) if base.is_fallback && !variant.fallback => Ok(Some(base.id)),
+            Some(base) if start > self.at && ends_by(base, start, self.catalogue_contract(base)) => Ok(None),
+            Some(base) => Err(Refusal::BaseSubscriptionLive(base.id)),
+        }
+    }
+
+    /// Whether the term of its contract is the last one.
+    fn catalogue_contract(&self, base: &Subscription) -> bool {
+        let contract = self.variant(base.target()).and_then(|variant| variant.contract);
+        contract.is_some_and(|contract| !contract.auto_renew)
+    }
+}
+
+fn ends_by(base: &Subscription, start: Timestamp, is_last_term: bool) -> bool {
+    let term_end = base.contract_end.filter(|_| is_last_term);
+    [base.cancel_at, term_end].into_iter().flatten().any(|end| end <= start)
+}
+
+impl<L> Wallet<L> {
+    /// A subscription that is not over.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|own| own.id == id)
+    }
+
+    /// The base subscription that has begun.
+    pub fn base(&self) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|own| own.plan_kind == PlanKind::Base && own.is_running())
+    }
+
+    /// The base subscription that begins later.
+    pub fn scheduled_base(&self) -> Option<&Subscription> {
+        let is_scheduled = |own: &&Subscription| own.status == SubscriptionStatus::Scheduled;
+        self.subscriptions.iter().filter(is_scheduled).find(|own| own.plan_kind == PlanKind::Base)
+    }
 }

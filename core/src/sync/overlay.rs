@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
-use crate::ledger::advance::advance;
+use crate::ledger::advance::read_at;
 use crate::ledger::block::Lot;
 use crate::ledger::command::Usage;
 use crate::ledger::debt::DebtOf;
@@ -23,7 +23,7 @@ pub(crate) fn charge(
     usage: &Usage,
     now: Timestamp,
 ) -> Result<Charge, Refusal> {
-    advance(wallet, now, |_, _| {});
+    read_at(wallet, catalogue, now);
     let charge = decide(wallet, catalogue, usage)?;
     wallet.burn(&usage.feature_key, charge.taken, charge.effective_at);
     if let Some(key) = &charge.quote.counter {

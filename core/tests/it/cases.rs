@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::BlockId;
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::entry::{Hash, verify_chain};
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::refusal::Refusal;
@@ -95,9 +95,9 @@ impl Run {
     fn check_account(&self, expect: &Expect, now: Timestamp, place: &str) {
         let account = &self.story.account;
         let mut wallet = account.wallet.clone();
-        advance(&mut wallet, now, |_, _| {});
+        read_at(&mut wallet, &self.story.catalogue, now);
         let mut published = AccountState::publish(account, 1, &self.story.catalogue).wallet;
-        advance(&mut published, now, |_, _| {});
+        read_at(&mut published, &self.story.catalogue, now);
         let totals = wallet.totals();
         assert_eq!(published.totals(), totals, "{place}");
 

@@ -8,9 +8,10 @@ use quotastack_core::credits::{AMOUNT_MAX, Units};
 use quotastack_core::entitlement::decision::{Decision, Reason};
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
 use quotastack_core::ids::{EndUserId, PlanId, VariantId, uuid_v7};
-use quotastack_core::ledger::command::{Command, Grant, Subscribe};
+use quotastack_core::ledger::command::{Command, Grant};
 use quotastack_core::state::AccountState;
 use quotastack_core::subscription::SubscriptionStatus;
+use quotastack_core::subscription::order::Subscribe;
 use quotastack_core::time::{Period, PeriodUnit, Timestamp};
 
 use crate::support::{Story, at, catalogue, credits, feature_key, grant, metered, price_from, units, usage};
@@ -49,13 +50,12 @@ fn story() -> Story {
     for (number, plan_kind, entitlements) in
         [(1, PlanKind::Base, base), (2, PlanKind::Addon, BTreeMap::from([(closed(), on(None))]))]
     {
+        let plan_id = PlanId::from_uuid(uuid_v7(at(0), [number; 10], None));
+        let day = Period { count: 1, unit: PeriodUnit::Day };
         let variant = Variant {
-            plan_id: PlanId::from_uuid(uuid_v7(at(0), [number; 10], None)),
-            plan_kind,
-            version: 1,
-            billing_period: Period { count: 1, unit: PeriodUnit::Day },
-            grants: Vec::new(),
+            grace_period_days: 0,
             entitlements: entitlements.into_iter().map(|(key, given)| (key, Entitlement::plain(given))).collect(),
+            ..Variant::new(plan_id, plan_kind, day)
         };
         catalogue.variants.insert((variant_id(number), 1), variant);
     }
@@ -67,7 +67,7 @@ fn variant_id(number: u8) -> VariantId {
 }
 
 fn subscribe(number: u8) -> Command {
-    Command::Subscribe(Subscribe { variant_id: variant_id(number), quantity: 1 })
+    Command::Subscribe(Subscribe::now(variant_id(number), 1))
 }
 
 fn check(story: &Story, feature: &str, count: i64, now: Timestamp) -> Decision {

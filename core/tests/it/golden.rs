@@ -6,7 +6,7 @@ use quotastack_core::credits::Credits;
 use quotastack_core::ids::{
     AccountId, BlockId, CapGroup, KeyId, ReservationId, SubscriptionId, TopupId, UsageId, VariantId,
 };
-use quotastack_core::ledger::block::{BlockKind, Ending, Lot, Origin};
+use quotastack_core::ledger::block::{BlockKind, Ending, Lot, Origin, Reschedule, RolloverRule};
 use quotastack_core::ledger::counter::CounterKey;
 use quotastack_core::ledger::debt::DebtOf;
 use quotastack_core::ledger::entry::{
@@ -16,25 +16,28 @@ use quotastack_core::ledger::entry::{
 use crate::support::{at, credits, feature_key, units};
 
 /// The hash after each entry of [`chain`].
-const HASHES: [&str; 18] = [
-    "651a7c8d7a9476122f1ba3b23544d46633329a46c7b733023a98413fb3c625b7",
-    "c21d87e206d2ef255a688a7feeb128712b83602a7370be812ddbbaa9569d95a1",
-    "b77028f669ddda52d9df75f21cbe3ea978108a2229d64ec439c135395f78436b",
-    "d67b59881a8eaad1c8120a0d2d666e09acf864c601f20d5e45b2ae3b34c5f497",
-    "f531fe3cd7f82b7757b79a7410ba0957207c0e37be876c5b5a273648b2287071",
-    "a1ef5244ee6dc695ba1eced057a5cbb8c7db2fe1d1a7fecbf913f6a0fd798d2c",
-    "e1986fcf5bf1cf91be28c593c60c047c30c6f27420b0456d8097445f128bb092",
-    "2548d45366af6a0789399084c7dd538962cedb1451048df4a0acdff35027b01b",
-    "b2668a640344260ae9c99c54664b3fa17cc65bed49d6417ae6e7317b2d236ea6",
-    "cf73fabe6587f788336aeebb4f6aedd56062d942624f12f7ca135422eaedbb18",
-    "f41f6af46dd6d5c79671a3b995e1c7e8fa7dd90938915a68e46ce0fbb01a110b",
-    "e4ef46481352672abec6d81a13e0de3ca6f7e0c1b86c84c563baef0a3b0a49a9",
-    "df3adcb3cbeb71e233e945e11dce6284a7281910121f9375eca5f0036d9decb2",
-    "eeac6c0efa2bef08df1d8d2df57ed84ff0e8d5d9324803e4598719f7c5caa34f",
-    "d4d227b817484d1c607fe75193345f8262fcf1cf6690a405f0bec24e991780dd",
-    "50c91473de7345c9fdd197a724b330742846e1aea5fdbaaa7f5447d995b71f13",
-    "f1ec25236bb71701645f7b99ad5af875d32601080140fd688385cd080d30aaad",
-    "204af2198c1e01ab534bf83d0e920a213f24416236e305c290d4b1e5e6f5b937",
+const HASHES: [&str; 21] = [
+    "57544473217c82b26cb7da400ee6a8c96a4179bec0631b71aacc7d2946ef5cb6",
+    "39a505827c660f1cc8a14418151917f5e5abb7f2ac67ea693148eb86df88e2e7",
+    "be6d08c5c34c3aae992cb50eba481a70afc153cf392ba8db2002ca92b67d58f6",
+    "a6d583d10bba54e8c25f75f4f51fc6c41f6de2aca1ff5a38a0df488896c6e6f1",
+    "d4bbd333610bdd1e67c93b86be98788aaf430a33b46622bc037680adaa7efdaf",
+    "e96e9f18557e30c222561fd255308641c184b0dd843c18f81f5543748bdea5a0",
+    "a345c558e355616ea564f9aaf1ba3b2d45baec6f73c5b26c171d0cde87bdd7d2",
+    "5bb0d96c8478ce583de69d26fd8edae03e3547979634485cb3a579b7de149be1",
+    "cc96e2567d79390a0ceff0cdeefd7beb6ec8741253ddc7ab02468f350cc0a13a",
+    "ffd5649f77a2e72d0101a2691367c0422d3a358c374b1b8ef27c6c0964d60051",
+    "fdfef4376846f80b75388ac7d805ee297f92b87e1236a7e80a6ab9ba71e2e948",
+    "a2cc378e7dd34cce81b1cb3bdecb282a524caa3104fe8db7f377d725e5d4d465",
+    "a51ec22d6c4429a68ba7c5ec7a83896ff73a9b8796785d93165542e57a6d806a",
+    "ff028490d2fcd9715e4c799d9989d00ef833a0eb923045f30db4dbb134f373c1",
+    "9607595d38d21b29b9313c34e8d60bb5d8dc20d9fd78dd4c04734e6c8066311a",
+    "24926b3f3e313cffec1c12b22cae7103c456d28141eb2a7c2cebffe7e1fb9db7",
+    "33b9c2b4cf27c3d910c55941a1fe5b17a1d5db4fc8118e9386434e2c250fbda6",
+    "56626081b98ec3ba3e2475da2e634d7a8b27372691050c29380f965ef887058b",
+    "d53e2fb31b2fe501813726a6f30ec52322a7cff85a195f76614a1e6f0e8708f5",
+    "230365ab1b1b29fbe737621680a087f86bc1ba62b0ef0f62b25a344398cfd2d1",
+    "17c8fd0ee87302de84b1bb0bd5d44bd598ea4086bb58d3fb0e8f9a702ff24cff",
 ];
 
 fn uuid(byte: u8) -> uuid::Uuid {
@@ -62,11 +65,18 @@ fn chain() -> Vec<Entry> {
         cap_group: None,
         ended: None,
         claw_back: Credits::ZERO,
+        frozen: false,
+        rollover: None,
     };
     let variant_id = VariantId::from_uuid(uuid(5));
     let origin = Origin { subscription_id: SubscriptionId::from_uuid(uuid(3)), variant_id, template: 1 };
     let planned =
         Lot { kind: BlockKind::Plan, origin: Some(origin), expires_at: None, scope: Vec::new(), ..lot.clone() };
+    let rollover = BlockId::from_uuid(uuid(8));
+    let rolled =
+        Lot { kind: BlockKind::Rollover, remaining: credits(5), expires_at: Some(at(7_200)), ..planned.clone() };
+    let rule = RolloverRule { percent: 50, cap: Some(credits(80)), until: at(7_200) };
+    let planned = Lot { rollover: Some(rule), ..planned };
     let (feature_key, units) = (feature_key("a"), units(300));
     let usage_id = UsageId::from_uuid(uuid(4));
     let usage = || Cause::Usage { id: usage_id, feature_key: feature_key.clone(), units };
@@ -142,6 +152,35 @@ fn chain() -> Vec<Entry> {
         (EntryBody { allocations: took(0), ..EntryBody::debt(DebtOf::Correction, credits(4), refund(), at(0)) }, 0, 95),
         (body(EntryKind::Adjust, -1, took(-1), Cause::Adjustment), 0, 95),
         (EntryBody { granted: trimmed, ..body(EntryKind::Grant, 100, took(100), topup) }, 0, 95),
+        (
+            EntryBody {
+                granted: granted(rollover, rolled),
+                ..body(
+                    EntryKind::Rollover,
+                    0,
+                    [took(-5), vec![Allocation::of(rollover, credits(5))]].concat(),
+                    Cause::Time,
+                )
+            },
+            0,
+            95,
+        ),
+        (
+            EntryBody {
+                reschedule: Some(Reschedule::MovedBy(7)),
+                ..body(EntryKind::Reschedule, 0, took(0), Cause::Subscription(origin.subscription_id))
+            },
+            0,
+            95,
+        ),
+        (
+            EntryBody {
+                billed: vec![(feature_key, credits(91))],
+                ..body(EntryKind::DebtBilled, 91, Vec::new(), Cause::Subscription(origin.subscription_id))
+            },
+            0,
+            4,
+        ),
     ];
     let (mut hash, mut balance) = (Hash::ZERO, Credits::ZERO);
     let entry = |(seq, (body, reserved, debt)): (u64, (EntryBody, i64, i64))| {
@@ -208,12 +247,12 @@ fn a_changed_byte_breaks_the_chain_where_it_is() {
 #[test]
 fn the_canonical_bytes_are_these() {
     let entry = &chain()[4];
-    let mut bytes = vec![3];
+    let mut bytes = vec![4];
     bytes.extend([0xaa; 16]);
     bytes.push(5); // seq
     bytes.push(3); // debt
     bytes.extend(zigzag(-100));
-    bytes.extend([0, 0, 0]); // no allocations, nothing granted, nothing ended
+    bytes.extend([0; 5]); // no allocations, nothing granted, ended, rescheduled or billed
     bytes.extend([1, 0, 1, b'a']); // owed for the feature
     bytes.extend(zigzag(100));
     bytes.extend([0, 0]); // no hold, nothing counted

@@ -9,6 +9,7 @@
 //! - `refold`: what a verifier finds in tampered histories
 //! - `second_opinion`: random histories against `reference`, a model written from the page alone; `translated` puts its
 //!   words into the ledger's
+//! - `plans`: subscriptions over time
 //! - `properties`: random histories against the naive ledger of `model`
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
@@ -22,6 +23,7 @@ mod docs;
 mod edges;
 mod golden;
 mod model;
+mod plans;
 mod properties;
 mod publish_table;
 mod reference;

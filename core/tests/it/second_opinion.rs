@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use quotastack_core::catalogue::Catalogue;
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::{BlockId, FeatureKey, IdempotencyKey, PaymentReference, TopupId, UsageId};
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::command::{
     Adjust, Command, Commit, Extend, Refund, Reserve, TopupOrder, Usage, Void, VoidBlock,
 };
@@ -162,7 +162,7 @@ impl Ledger {
         self.holds = self.story.account.reservations.len();
         let account = &self.story.account;
         let mut wallet = account.wallet.clone();
-        advance(&mut wallet, now, |_, _| {});
+        read_at(&mut wallet, &self.story.catalogue, now);
         let totals = wallet.totals();
         let found = [totals.balance, totals.reserved, totals.available, totals.debt];
         prop_assert_eq!(

@@ -1,17 +1,17 @@
 //! Subscribing: the first period and its grants. Source: docs/ledger.md, "Amounts and time" and "Block".
 
-use std::collections::BTreeMap;
-
 use quotastack_core::catalogue::{GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant};
 use quotastack_core::ids::{PlanId, VariantId, uuid_v7};
 use quotastack_core::ledger::block::BlockKind;
-use quotastack_core::ledger::command::{Command, Subscribe};
+use quotastack_core::ledger::command::Command;
 use quotastack_core::ledger::event::EventKind;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::pricing::{Price, PriceModel, PriceVersion, Tier, TierMode, TierWindow, Tiered};
-use quotastack_core::subscription::{Interval, Subscription, SubscriptionStatus};
-use quotastack_core::time::{Period, PeriodUnit, Timestamp};
+use quotastack_core::subscription::machine::Happening;
+use quotastack_core::subscription::order::Subscribe;
+use quotastack_core::subscription::{Subscription, SubscriptionStatus};
+use quotastack_core::time::{Interval, Period, PeriodUnit, Timestamp};
 
 use crate::support::{Story, at, catalogue, credits, feature_key, metered, units, usage};
 
@@ -23,26 +23,13 @@ fn id(number: u8) -> VariantId {
 }
 
 fn variant(plan_kind: PlanKind, grants: Vec<GrantTemplate>) -> Variant {
-    Variant {
-        plan_id: PlanId::from_uuid(uuid_v7(at(0), [1; 10], None)),
-        plan_kind,
-        version: 1,
-        billing_period: Period { count: 1, unit: PeriodUnit::Month },
-        grants,
-        entitlements: BTreeMap::new(),
-    }
+    let plan_id = PlanId::from_uuid(uuid_v7(at(0), [1; 10], None));
+    let month = Period { count: 1, unit: PeriodUnit::Month };
+    Variant { grace_period_days: 0, grants, ..Variant::new(plan_id, plan_kind, month) }
 }
 
 fn template(amount: i64, interval: GrantInterval) -> GrantTemplate {
-    GrantTemplate {
-        amount: credits(amount),
-        interval,
-        priority: 50,
-        feature_keys: Vec::new(),
-        accumulation_cap: None,
-        cap_group: None,
-        settles_debt: true,
-    }
+    GrantTemplate { priority: 50, ..GrantTemplate::new(credits(amount), interval) }
 }
 
 /// Variant 1: a base with grants; 2: another base; 3: an add-on.
@@ -57,7 +44,7 @@ fn story() -> Story {
 }
 
 fn subscribe(number: u8, quantity: u32) -> Command {
-    Command::Subscribe(Subscribe { variant_id: id(number), quantity })
+    Command::Subscribe(Subscribe::now(id(number), quantity))
 }
 
 fn subscription(outcome: Outcome) -> Subscription {
@@ -99,10 +86,14 @@ fn at_the_end_of_the_period_the_subscription_and_its_credit_are_over() {
     let statement = ["0s grant +1007 = 1007", "2678399s usage -8 = 999", "2678400s expire -992 = 7"];
     assert_eq!(story.statement(), statement);
     assert_eq!(story.account.wallet.subscriptions, []);
-    let expired = Subscription { status: SubscriptionStatus::Expired, ..created };
-    assert_eq!(story.effects.subscriptions.last(), Some(&expired));
+    let expired = story.effects.subscriptions.last().unwrap();
+    assert_eq!((expired.id, expired.status), (created.id, SubscriptionStatus::Expired));
+    assert_eq!((expired.ended_at, expired.ended_by), (Some(end), Some(Happening::GraceEnds)));
     let [.., subscription_event, credit_event] = &story.effects.events[..] else { panic!("two events") };
-    assert_eq!(subscription_event.kind, EventKind::SubscriptionExpired { subscription: expired });
+    let EventKind::SubscriptionExpired { subscription: last, before, .. } = &subscription_event.kind else {
+        panic!("over")
+    };
+    assert_eq!((&**last, before.status), (expired, SubscriptionStatus::PastDue));
     assert!(matches!(credit_event.kind, EventKind::CreditsExpired { .. }), "subscriptions end before blocks");
     subscription(story.apply(end, subscribe(2, 1)).unwrap());
 }

@@ -10,7 +10,7 @@ use quotastack_core::ids::{
     AccountId, EndUserId, FeatureKey, IdempotencyKey, KeyId, PaymentReference, ReservationId, TopupId, UsageId, uuid_v7,
 };
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::ledger::book::Effects;
@@ -239,7 +239,7 @@ impl Story {
     /// Balance and debt, as any reader finds them at `now`.
     pub(crate) fn read(&self, now: Timestamp) -> (i64, i64) {
         let mut wallet = self.account.wallet.clone();
-        advance(&mut wallet, now, |_, _| {});
+        read_at(&mut wallet, &self.catalogue, now);
         let totals = wallet.totals();
         (totals.balance.get(), totals.debt.get())
     }

@@ -71,7 +71,11 @@ impl World {
                 for found in [view, sidecar.disk.file.get(id)].into_iter().flatten() {
                     let truth = self.server.state(id);
                     assert_eq!((found.stamp, found.version), (truth.stamp, truth.version), "{id}");
-                    assert_eq!(wallet_at(&found, now), wallet_at(&truth, now), "{id}");
+                    assert_eq!(
+                        wallet_at(&found, &self.server.catalogue, now),
+                        wallet_at(&truth, &self.server.catalogue, now),
+                        "{id}"
+                    );
                 }
             }
         }

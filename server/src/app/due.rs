@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use quotastack_core::ids::AccountId;
+use quotastack_core::ids::{AccountId, EndUserId};
 use quotastack_core::ledger::command::{Command, Request};
 use quotastack_core::ledger::entry::Actor;
 use quotastack_core::time::Timestamp;
@@ -83,7 +83,7 @@ impl App {
         if accounts.is_empty() {
             return Ok(page);
         }
-        let commands = accounts.iter().map(advance).collect();
+        let commands = accounts.iter().map(|account| advance(&account.end_user_id)).collect();
         let written = environment.writers[usize::from(lane)].write(commands, WRITE_PATIENCE).await?;
         for (account, result) in accounts.iter().zip(written.results) {
             match result {
@@ -176,9 +176,10 @@ fn fitting(accounts: &[DueAccount]) -> usize {
     fit.count().max(1)
 }
 
-fn advance(account: &DueAccount) -> Submission {
+/// Writes down what time has done to an end user's account.
+pub(super) fn advance(end_user_id: &EndUserId) -> Submission {
     Submission {
-        end_user_id: account.end_user_id.clone(),
+        end_user_id: end_user_id.clone(),
         request: Request { now: clock::now(), actor: Actor::System, seed: clock::random(), command: Command::Advance },
         // Whoever is up to date has nothing to write, however often they are asked.
         identity: None,
@@ -188,8 +189,6 @@ fn advance(account: &DueAccount) -> Submission {
 
 #[cfg(test)]
 mod tests {
-    use quotastack_core::ids::EndUserId;
-
     use super::*;
 
     #[test]

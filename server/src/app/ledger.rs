@@ -1,5 +1,6 @@
 //! Reading accounts: checks, balances, blocks, entries, subscriptions. Each in one snapshot, with time applied.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
@@ -7,9 +8,10 @@ use quotastack_core::entitlement::decision::Decision;
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
 use quotastack_core::ids::{AccountId, EndUserId, SubscriptionId};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::{advance, read_at};
 use quotastack_core::ledger::block::Block;
 use quotastack_core::ledger::entry::Entry;
+use quotastack_core::ledger::step::Step;
 use quotastack_core::state::AccountState;
 use quotastack_core::subscription::Subscription;
 use quotastack_core::time::Timestamp;
@@ -65,6 +67,18 @@ impl AccountRead {
         let id = AccountId::from_uuid(Uuid::nil());
         Self { account: Account::new(id, end_user_id), blocks: Vec::new(), now }
     }
+}
+
+/// The subscriptions that time has moved up to `now`, also those that are over with it, as they stand then.
+fn moved_by(mut account: Account, catalogue: &Catalogue, now: Timestamp) -> BTreeMap<SubscriptionId, Subscription> {
+    let mut moved = BTreeMap::new();
+    advance(&mut account.wallet, catalogue, now, |_, _, step| match step {
+        Step::Moved { after: subscription, .. } | Step::Turned(subscription) => {
+            moved.insert(subscription.id, *subscription);
+        }
+        _ => {}
+    });
+    moved
 }
 
 /// A page of an account's entries.
@@ -127,12 +141,17 @@ impl App {
         let mut blocks = if with_blocks { tx.list_blocks(lane_id, account.id, BLOCKS_MAX).await? } else { Vec::new() };
         tx.commit().await?;
         let now = catalogue.clock.at(clock::now()).max(account.wallet.time);
-        advance(&mut account.wallet, now, |_, _| {});
+        read_at(&mut account.wallet, &catalogue, now);
         account.totals = account.wallet.totals();
         for (block, _) in &mut blocks {
             if let Some(live) = account.wallet.lots.iter().find(|live| live.id == block.id) {
                 block.clone_from(live);
             }
+        }
+        if with_blocks {
+            // Also what time has made and nobody has written yet.
+            let unwritten = account.wallet.lots.iter().filter(|block| block.is_unwritten());
+            blocks.extend(unwritten.map(|block| (block.clone(), BlockNotes::default())));
         }
         blocks.sort_by(|(a, _), (b, _)| a.full_order(b));
         Ok(Some(AccountRead { account, blocks, now }))
@@ -199,8 +218,12 @@ impl App {
         let mut tx = self.store.begin_snapshot(id).await?;
         let catalogue = environment.handle.current_catalogue(&mut tx).await?;
         let now = catalogue.clock.at(clock::now());
-        let found = tx.find_subscription(lane_id, subscription_id).await?;
-        Ok(found.map(|(end_user_id, subscription)| (end_user_id, subscription.at(now))))
+        let Some((end_user_id, stored)) = tx.find_subscription(lane_id, subscription_id).await? else {
+            return Ok(None);
+        };
+        let found = tx.load_accounts(lane_id, std::slice::from_ref(&end_user_id)).await?.remove(&end_user_id);
+        let moved = found.map(|(account, _)| moved_by(account, &catalogue, now)).unwrap_or_default();
+        Ok(Some((end_user_id, moved.get(&subscription_id).cloned().unwrap_or(stored))))
     }
 
     /// Up to `limit` subscriptions of an end user after `after`, newest first, as they stand now.
@@ -218,7 +241,11 @@ impl App {
         let now = catalogue.clock.at(clock::now());
         let found = tx.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?.remove(end_user_id);
         let Some((account, _)) = found else { return Ok(Vec::new()) };
-        let subscriptions = tx.list_subscriptions(lane_id, account.id, after, limit).await?;
-        Ok(subscriptions.into_iter().map(|subscription| subscription.at(now)).collect())
+        let stored = tx.list_subscriptions(lane_id, account.id, after, limit).await?;
+        let mut states: BTreeMap<_, _> = stored.into_iter().map(|stored| (stored.id, stored)).collect();
+        // Also what time has made and nobody has written yet.
+        let moved = moved_by(account, &catalogue, now).into_iter();
+        states.extend(moved.filter(|(id, _)| after.is_none_or(|after| *id < after)));
+        Ok(states.into_values().rev().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
-use quotastack_core::ids::{AccountId, BlockId, EndUserId, ReservationId, TopupId, UsageId};
+use quotastack_core::ids::{AccountId, BlockId, EndUserId, ReservationId, SubscriptionId, TopupId, UsageId};
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::command::Command;
 use quotastack_core::ledger::debt::DebtOf;
@@ -55,6 +55,7 @@ struct Needs {
     reservations: Vec<ReservationId>,
     refunded: Vec<TopupId>,
     blocks: Vec<(AccountId, BlockId)>,
+    subscriptions: Vec<(EndUserId, SubscriptionId)>,
     /// Accounts with usage that may be older than their last expiry, and the earliest instant it counts at.
     late: HashMap<AccountId, Timestamp>,
 }
@@ -91,7 +92,12 @@ impl Needs {
             Command::VoidBlock(void) => self.blocks.push((account.id, void.block_id)),
             Command::TopUp(order) => self.references.push((account.id, reference_hash(&order.payment_reference))),
             Command::Refund(refund) => self.refunded.push(refund.topup_id),
-            Command::Grant(_)
+            // One that is over is not loaded with its account.
+            Command::Subscription(order) if account.subscription(order.id).is_none() => {
+                self.subscriptions.push((account.end_user_id.clone(), order.id));
+            }
+            Command::Subscription(_)
+            | Command::Grant(_)
             | Command::Subscribe(_)
             | Command::Reserve(_)
             | Command::SetOverride(_)
@@ -137,6 +143,14 @@ pub async fn load(
             && account.reservation(reservation.id).is_none()
         {
             account.reservations.push(reservation);
+        }
+    }
+    for (end_user_id, id) in needs.subscriptions {
+        if let Some((account, _)) = loaded.accounts.get_mut(&end_user_id)
+            && let Some((owner, subscription)) = tx.find_subscription(lane_id, id).await?
+            && owner == end_user_id
+        {
+            account.ended.push(subscription);
         }
     }
     Ok(loaded)

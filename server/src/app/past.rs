@@ -9,17 +9,18 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use quotastack_core::ids::{AccountId, BlockId, EndUserId};
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::block::Block;
 use quotastack_core::ledger::entry::Entry;
 use quotastack_core::ledger::refold::Refold;
 use quotastack_core::limits::CHECKPOINT_ENTRIES;
 use quotastack_core::time::Timestamp;
 
+use crate::app::due::advance;
 use crate::app::environment::EnvironmentHandle;
 use crate::app::error::AppError;
 use crate::app::ledger::{AccountRead, BLOCKS_MAX};
-use crate::app::root::App;
+use crate::app::root::{App, WRITE_PATIENCE};
 use crate::store::accounts::BlockNotes;
 use crate::store::types::{EnvironmentId, LaneId};
 
@@ -58,12 +59,18 @@ impl App {
         with_blocks: bool,
     ) -> Result<AccountRead, AppError> {
         let environment = self.environment(id).await?;
-        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let (lane, lane_id) = environment.handle.lane_of(end_user_id.bucket());
         if let AsOf::Time(at) = as_of {
             self.close_the_past(&environment.handle, lane_id, at).await?;
+            // What subscriptions do is in entries only: what was due by then is written first, if it is not yet.
+            if self.is_due(id, lane_id, end_user_id, at).await? {
+                let commands = vec![advance(end_user_id)];
+                environment.writers[usize::from(lane)].write(commands, WRITE_PATIENCE).await?;
+            }
         }
         let mut tx = self.store.begin_snapshot(id).await?;
         let head = tx.find_head(lane_id, end_user_id).await?;
+        let catalogue = environment.handle.current_catalogue(&mut tx).await?;
         tx.commit().await?;
         let account_id = match (head, as_of) {
             (None, AsOf::Time(at)) => return Ok(AccountRead::nothing(end_user_id.clone(), at)),
@@ -81,7 +88,7 @@ impl App {
         let now = match as_of {
             AsOf::Entry(_) => account.wallet.time,
             AsOf::Time(at) => {
-                advance(&mut account.wallet, at, |_, _| {});
+                read_at(&mut account.wallet, &catalogue, at);
                 account.totals = account.wallet.totals();
                 at
             }
@@ -94,6 +101,19 @@ impl App {
         }
         blocks.sort_by(|(a, _), (b, _)| a.full_order(b));
         Ok(AccountRead { account, blocks, now })
+    }
+
+    async fn is_due(
+        &self,
+        id: EnvironmentId,
+        lane_id: LaneId,
+        end_user_id: &EndUserId,
+        at: Timestamp,
+    ) -> Result<bool, AppError> {
+        let mut tx = self.store.begin_snapshot(id).await?;
+        let found = tx.load_accounts(lane_id, std::slice::from_ref(end_user_id)).await?.remove(end_user_id);
+        tx.commit().await?;
+        Ok(found.is_some_and(|(account, _)| account.wallet.next_due().is_some_and(|due| due <= at)))
     }
 
     /// Sees to it that nothing is written any more that counts at `at` or before: what is answered about it then stays

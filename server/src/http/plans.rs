@@ -97,6 +97,9 @@ impl<'a> PlanOut<'a> {
     }
 }
 
+/// Days of grace.
+const GRACE_DAYS_MAX: u16 = 365;
+
 /// The body of a variant. What is not built yet may be named with the one value it has.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +109,7 @@ pub struct VariantJson {
     #[serde(default)]
     billing_mode: BillingMode,
     trial_days: Option<i64>,
+    grace_period_days: Option<i64>,
     fallback: Option<bool>,
     #[serde(default)]
     grants: Vec<TemplateJson>,
@@ -126,6 +130,9 @@ impl PeriodJson {
         let count = u16::try_from(self.count).ok();
         let count = count.filter(|count| (1..=PERIOD_COUNT_MAX).contains(&i64::from(*count)));
         let count = count.ok_or_else(|| Problem::invalid(format!("{pointer}/count"), "must be 1 to 1000"))?;
+        if self.unit == PeriodUnit::Hour {
+            return Err(Problem::invalid(format!("{pointer}/unit"), "must be day, week, month or year"));
+        }
         Ok(Period { count, unit: self.unit })
     }
 }
@@ -141,7 +148,7 @@ enum BillingMode {
 #[serde(deny_unknown_fields)]
 struct TemplateJson {
     amount: i64,
-    interval: GrantInterval,
+    interval: IntervalJson,
     priority: Option<i64>,
     #[serde(default)]
     feature_keys: Vec<String>,
@@ -149,6 +156,22 @@ struct TemplateJson {
     accumulation_cap: Option<i64>,
     cap_group: Option<String>,
     settle_debt: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum IntervalJson {
+    Once,
+    BillingPeriod,
+}
+
+impl From<IntervalJson> for GrantInterval {
+    fn from(interval: IntervalJson) -> Self {
+        match interval {
+            IntervalJson::Once => Self::Once,
+            IntervalJson::BillingPeriod => Self::BillingPeriod,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,13 +220,14 @@ async fn checked_variant(
     }
     let grants = body.grants.into_iter().enumerate();
     let grants = grants.map(|(index, grant)| checked_template(grant, &format!("/grants/{index}")));
+    let variant = Variant::new(plan_id, PlanKind::Base, body.billing_period.checked("/billing_period")?);
+    let grace = body.grace_period_days.unwrap_or(i64::from(variant.grace_period_days));
+    let grace = u16::try_from(grace).ok().filter(|days| *days <= GRACE_DAYS_MAX);
     Ok(Variant {
-        plan_id,
-        plan_kind: PlanKind::Base,
-        version: 1,
-        billing_period: body.billing_period.checked("/billing_period")?,
+        grace_period_days: grace.ok_or_else(|| Problem::invalid("/grace_period_days", "must be 0 to 365"))?,
         grants: grants.collect::<Result<_, _>>()?,
         entitlements: checked_entitlements(state, environment, body.entitlements).await?,
+        ..variant
     })
 }
 
@@ -220,13 +244,12 @@ fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate,
         return Err(Problem::invalid(at("amount"), "must be 1 or more"));
     }
     Ok(GrantTemplate {
-        amount,
-        interval: grant.interval,
         priority: priority(grant.priority, &at("priority"))?,
         feature_keys: scope(&grant.feature_keys, &at("feature_keys"))?,
         accumulation_cap: cap(grant.accumulation_cap, &at("accumulation_cap"))?,
         cap_group: grant.cap_group.map(|group| fields::cap_group(&group, &at("cap_group"))).transpose()?,
         settles_debt: grant.settle_debt.unwrap_or(true),
+        ..GrantTemplate::new(amount, grant.interval.into())
     })
 }
 
@@ -256,6 +279,7 @@ async fn checked_entitlements(
             price: entitlement.price.map(|price| price.into_price(&format!("{pointer}/price"))).transpose()?,
             overage_policy: entitlement.overage_policy,
             overdraft_limit: cap(limit, &format!("{pointer}/overdraft_limit"))?,
+            merge: None,
         };
         if checked.insert(key, entitlement).is_some() {
             return Err(Problem::invalid(at_key, "names a feature that is in the list before").into());
@@ -298,6 +322,7 @@ struct VariantOut<'a> {
     version: u32,
     billing_period: Period,
     billing_mode: BillingMode,
+    grace_period_days: u16,
     grants: Vec<TemplateOut<'a>>,
     entitlements: Vec<EntitlementOut<'a>>,
     created_at: Timestamp,
@@ -344,6 +369,7 @@ impl<'a> VariantOut<'a> {
             version: variant.version,
             billing_period: variant.billing_period,
             billing_mode: BillingMode::Prepaid,
+            grace_period_days: variant.grace_period_days,
             grants: variant.grants.iter().map(template).collect(),
             entitlements: entitlements
                 .map(|(feature_key, given)| EntitlementOut {

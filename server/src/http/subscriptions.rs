@@ -6,11 +6,12 @@ use axum::response::Response;
 use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::ids::{EndUserId, PlanId, SubscriptionId, VariantId};
-use quotastack_core::ledger::command::{Command, Subscribe};
+use quotastack_core::ledger::command::Command;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::problem::Code;
-use quotastack_core::subscription::{Interval, Subscription, SubscriptionStatus};
-use quotastack_core::time::Timestamp;
+use quotastack_core::subscription::order::Subscribe;
+use quotastack_core::subscription::{Subscription, SubscriptionStatus};
+use quotastack_core::time::{Interval, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::app::auth::Scope;
@@ -50,7 +51,7 @@ pub async fn create_subscription(
     let quantity = body.value.quantity.unwrap_or(1);
     let quantity = u32::try_from(quantity).ok().filter(|_| (1..=QUANTITY_MAX).contains(&quantity));
     let quantity = quantity.ok_or_else(|| Problem::invalid("/quantity", "must be 1 to 1000000"))?;
-    let command = Command::Subscribe(Subscribe { variant_id, quantity });
+    let command = Command::Subscribe(Subscribe::now(variant_id, quantity));
     let carried = state.app.write(&principal, end_user_id.clone(), command, identity, None).await?;
     let Outcome::Subscribed { subscription } = &carried.outcome else {
         unreachable!("subscribing comes to a subscription")
@@ -107,8 +108,8 @@ struct SubscriptionOut<'a> {
     status: SubscriptionStatus,
     quantity: u32,
     current_period: Interval,
-    // Fixed parts of the answer that no subscription can have yet.
     cancel_at: Option<Timestamp>,
+    // A fixed part of the answer that no subscription made over the API can have yet.
     pending_change: Option<()>,
     trial_end: Option<Timestamp>,
     created_at: Timestamp,
@@ -125,9 +126,9 @@ impl<'a> SubscriptionOut<'a> {
             status: subscription.status,
             quantity: subscription.quantity,
             current_period: subscription.current_period,
-            cancel_at: None,
+            cancel_at: subscription.cancel_at,
             pending_change: None,
-            trial_end: None,
+            trial_end: subscription.trial_end,
             created_at: subscription.created_at,
         }
     }

@@ -22,8 +22,8 @@ macro_rules! select_blocks {
     ($rest:literal) => {
         concat!(
             "select account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
-               expires_at, scope, subscription_id, variant_id, template, cap_group, ended, claw_back, original, expired, withdrawn,
-               remaining, held, price_paid, currency, metadata
+               expires_at, scope, subscription_id, variant_id, template, cap_group, ended, claw_back, original, expired, rolled, withdrawn,
+               frozen, rollover, remaining, held, price_paid, currency, metadata
              from blocks ",
             $rest
         )
@@ -45,7 +45,7 @@ macro_rules! select_accounts {
     ($condition:literal) => {
         concat!(
             "select account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt,
-               lifetime_granted, lifetime_consumed, debts, given_once, last_expiry, counters, overrides, feed_seq
+               lifetime_granted, lifetime_consumed, debts, given, last_expiry, counters, overrides, rollovers, feed_seq
              from accounts join feed using (lane_id, account_id) where lane_id = $1 and ",
             $condition
         )
@@ -346,6 +346,8 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
     };
     let counters: Option<serde_json::Value> = row.try_get("counters")?;
     let overrides: Option<serde_json::Value> = row.try_get("overrides")?;
+    let given: Option<serde_json::Value> = row.try_get("given")?;
+    let rollovers: Option<serde_json::Value> = row.try_get("rollovers")?;
     Ok(Account {
         id: AccountId::from_uuid(row.try_get("account_id")?),
         end_user_id: end_user_id(row.try_get("end_user_id")?)?,
@@ -355,16 +357,18 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
         totals: Totals { available: totals.balance - totals.reserved, ..totals },
         lifetime_granted: credits("lifetime_granted", row.try_get("lifetime_granted")?)?,
         lifetime_consumed: credits("lifetime_consumed", row.try_get("lifetime_consumed")?)?,
-        given_once: from_json("given_once", row.try_get("given_once")?)?,
         last_expiry: row.try_get::<Option<Ts>, _>("last_expiry")?.map(|at| at.0),
         wallet: Wallet {
             time: row.try_get::<Ts, _>("advanced_to")?.0,
             debts: from_json("debts", row.try_get("debts")?)?,
             counters: counters.map_or(Ok(Default::default()), |value| from_json("counters", value))?,
             overrides: overrides.map_or(Ok(Vec::new()), |value| from_json("overrides", value))?,
+            given: given.map_or(Ok(Default::default()), |value| from_json("given", value))?,
+            rollovers: rollovers.map_or(Ok(Default::default()), |value| from_json("rollovers", value))?,
             ..Wallet::default()
         },
         reservations: Vec::new(),
+        ended: Vec::new(),
         topups: Vec::new(),
         settled: Default::default(),
     })
@@ -382,6 +386,7 @@ fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
     });
     let id = BlockId::from_uuid(row.try_get("block_id")?);
     let cap_group: Option<&str> = row.try_get("cap_group")?;
+    let rollover: Option<serde_json::Value> = row.try_get("rollover")?;
     let place: i16 = row.try_get("granted_place")?;
     Ok(Block {
         id,
@@ -391,6 +396,7 @@ fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
         ),
         original: credits("original", row.try_get("original")?)?,
         expired: credits("expired", row.try_get("expired")?)?,
+        rolled: credits("rolled", row.try_get("rolled")?)?,
         withdrawn: credits("withdrawn", row.try_get("withdrawn")?)?,
         lot: Lot {
             kind: named("kind", row.try_get("kind")?)?,
@@ -406,6 +412,8 @@ fn block_from_row(row: &PgRow) -> sqlx::Result<Block> {
             cap_group: cap_group.map(cap_group_of).transpose()?,
             ended: row.try_get::<Option<&str>, _>("ended")?.map(ending_of),
             claw_back: credits("claw_back", row.try_get("claw_back")?)?,
+            frozen: row.try_get("frozen")?,
+            rollover: rollover.map(|rule| from_json("rollover", rule)).transpose()?,
         },
     })
 }

@@ -8,7 +8,8 @@ use quotastack_core::ledger::event::Event;
 use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use quotastack_core::ledger::reservation::Reservation;
 use quotastack_core::ledger::topup::Topup;
-use quotastack_core::subscription::{Subscription, SubscriptionStatus};
+use quotastack_core::subscription::Subscription;
+use quotastack_core::subscription::given::Given;
 use quotastack_core::time::Timestamp;
 
 use crate::fault::{self, Point};
@@ -125,15 +126,15 @@ fn insert_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
         return;
     }
     let sql = "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to,
-          balance, reserved, debt, lifetime_granted, lifetime_consumed, last_expiry, debts, given_once, counters,
-          overrides)
+          balance, reserved, debt, lifetime_granted, lifetime_consumed, last_expiry, debts, given, counters,
+          overrides, rollovers)
         select $1, $2, account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted,
-          consumed, last_expiry, debts::jsonb, given_once::jsonb, counters::jsonb, overrides::jsonb
+          consumed, last_expiry, debts::jsonb, given::jsonb, counters::jsonb, overrides::jsonb, rollovers::jsonb
         from unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::timestamptz[], $9::bigint[],
           $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::timestamptz[], $15::text[], $16::text[],
-          $17::text[], $18::text[])
+          $17::text[], $18::text[], $19::text[])
           as t (account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed,
-            last_expiry, debts, given_once, counters, overrides)";
+            last_expiry, debts, given, counters, overrides, rollovers)";
     statement
         .part(sql)
         .bind(column(rows, |(account, _)| account.id.uuid()))
@@ -156,12 +157,13 @@ fn update_accounts(statement: &mut Statement, rows: &[(&Account, u64, u64)]) {
     let sql = "update accounts a set seq = t.seq, version = t.version, last_hash = t.last_hash, advanced_to = t.advanced_to,
           balance = t.balance, reserved = t.reserved, debt = t.debt, lifetime_granted = t.granted,
           lifetime_consumed = t.consumed, last_expiry = t.last_expiry, debts = t.debts::jsonb,
-          given_once = t.given_once::jsonb, counters = t.counters::jsonb, overrides = t.overrides::jsonb
+          given = t.given::jsonb, counters = t.counters::jsonb, overrides = t.overrides::jsonb,
+          rollovers = t.rollovers::jsonb
         from unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::bytea[], $7::timestamptz[], $8::bigint[], $9::bigint[],
           $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::text[], $15::text[], $16::text[],
-          $17::text[], $18::bigint[])
+          $17::text[], $18::text[], $19::bigint[])
           as t (account_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed, last_expiry,
-            debts, given_once, counters, overrides, version_read)
+            debts, given, counters, overrides, rollovers, version_read)
         where a.lane_id = $1 and a.account_id = t.account_id and a.version = t.version_read";
     statement.update("accounts", rows.len(), sql).bind(column(rows, |(account, ..)| account.id.uuid()));
     bind_figures(statement, &column(rows, |(account, ..)| *account));
@@ -175,7 +177,7 @@ fn update_accounts(statement: &mut Statement, rows: &[(&Account, u64, u64)]) {
         .bind(column(rows, |(_, stamp, _)| signed(*stamp)));
 }
 
-/// What changes of an account, from its `seq` to its overrides.
+/// What changes of an account, from its `seq` to its rollovers.
 fn bind_figures(statement: &mut Statement, rows: &[&Account]) {
     statement
         .bind(column(rows, |account| signed(account.seq)))
@@ -189,7 +191,10 @@ fn bind_figures(statement: &mut Statement, rows: &[&Account]) {
         .bind(column(rows, |account| account.lifetime_consumed.get()))
         .bind(column(rows, |account| account.last_expiry.map(Ts)))
         .bind(column(rows, |account| to_json_text(&account.wallet.debts)))
-        .bind(column(rows, |account| to_json_text(&account.given_once)))
+        .bind(column(rows, |account| {
+            let given = &account.wallet.given;
+            (*given != Given::default()).then(|| to_json_text(given))
+        }))
         .bind(column(rows, |account| {
             let counters = &account.wallet.counters;
             (!counters.is_empty()).then(|| to_json_text(counters))
@@ -197,6 +202,10 @@ fn bind_figures(statement: &mut Statement, rows: &[&Account]) {
         .bind(column(rows, |account| {
             let overrides = &account.wallet.overrides;
             (!overrides.is_empty()).then(|| to_json_text(overrides))
+        }))
+        .bind(column(rows, |account| {
+            let rollovers = &account.wallet.rollovers;
+            (!rollovers.is_empty()).then(|| to_json_text(rollovers))
         }));
 }
 
@@ -206,17 +215,17 @@ fn insert_blocks(statement: &mut Statement, rows: &[(AccountId, &Block, Option<&
     }
     let sql = "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
           settles_debt, effective_at, expires_at, scope, subscription_id, template, original, expired, remaining, held,
-          price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended, claw_back)
+          price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover)
         select $1, $2, account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
           expires_at, scope::jsonb, subscription_id, template, original, expired, remaining, held, price_paid, currency,
-          metadata::jsonb, withdrawn, variant_id, cap_group, ended, claw_back
+          metadata::jsonb, withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover::jsonb
         from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::smallint[], $7::text[], $8::smallint[], $9::boolean[],
           $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::uuid[], $15::smallint[], $16::bigint[],
           $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[],
-          $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bigint[])
+          $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bigint[], $28::bigint[], $29::boolean[], $30::text[])
           as t (account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
             expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata,
-            withdrawn, variant_id, cap_group, ended, claw_back)";
+            withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover)";
     statement
         .part(sql)
         .bind(column(rows, |(account, ..)| account.uuid()))
@@ -245,7 +254,10 @@ fn insert_blocks(statement: &mut Statement, rows: &[(AccountId, &Block, Option<&
         .bind(column(rows, |(_, block, _)| block.lot.origin.map(|origin| origin.variant_id.uuid())))
         .bind(column(rows, |(_, block, _)| block.lot.cap_group.as_ref().map(ToString::to_string)))
         .bind(column(rows, |(_, block, _)| block.lot.ended.map(ending_name)))
-        .bind(column(rows, |(_, block, _)| block.lot.claw_back.get()));
+        .bind(column(rows, |(_, block, _)| block.lot.claw_back.get()))
+        .bind(column(rows, |(_, block, _)| block.rolled.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.frozen))
+        .bind(column(rows, |(_, block, _)| block.lot.rollover.as_ref().map(to_json_text)));
 }
 
 /// Writes what of a block can change.
@@ -254,9 +266,12 @@ fn update_blocks(statement: &mut Statement, rows: &[(AccountId, &Block)]) {
         return;
     }
     let sql = "update blocks b set expired = t.expired, withdrawn = t.withdrawn, remaining = t.remaining, held = t.held,
-          ended = t.ended, claw_back = t.claw_back
-        from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[])
-          as t (account_id, block_id, expired, withdrawn, remaining, held, ended, claw_back)
+          ended = t.ended, claw_back = t.claw_back, original = t.original, rolled = t.rolled, frozen = t.frozen,
+          expires_at = t.expires_at, rollover = t.rollover::jsonb
+        from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[],
+          $11::bigint[], $12::bigint[], $13::boolean[], $14::timestamptz[], $15::text[])
+          as t (account_id, block_id, expired, withdrawn, remaining, held, ended, claw_back, original, rolled, frozen,
+            expires_at, rollover)
         where b.lane_id = $1 and b.account_id = t.account_id and b.block_id = t.block_id";
     statement
         .update("blocks", rows.len(), sql)
@@ -267,7 +282,12 @@ fn update_blocks(statement: &mut Statement, rows: &[(AccountId, &Block)]) {
         .bind(column(rows, |(_, block)| block.lot.remaining.get()))
         .bind(column(rows, |(_, block)| block.lot.held.get()))
         .bind(column(rows, |(_, block)| block.lot.ended.map(ending_name)))
-        .bind(column(rows, |(_, block)| block.lot.claw_back.get()));
+        .bind(column(rows, |(_, block)| block.lot.claw_back.get()))
+        .bind(column(rows, |(_, block)| block.original.get()))
+        .bind(column(rows, |(_, block)| block.rolled.get()))
+        .bind(column(rows, |(_, block)| block.lot.frozen))
+        .bind(column(rows, |(_, block)| block.lot.expires_at.map(Ts)))
+        .bind(column(rows, |(_, block)| block.lot.rollover.as_ref().map(to_json_text)));
 }
 
 fn write_subscriptions(statement: &mut Statement, now: Timestamp, rows: &[(AccountId, &Subscription)]) {
@@ -284,7 +304,7 @@ fn write_subscriptions(statement: &mut Statement, now: Timestamp, rows: &[(Accou
         .bind(Ts(now))
         .bind(column(rows, |(account, _)| account.uuid()))
         .bind(column(rows, |(_, subscription)| subscription.id.uuid()))
-        .bind(column(rows, |(_, subscription)| subscription.status != SubscriptionStatus::Expired))
+        .bind(column(rows, |(_, subscription)| !subscription.status.is_over()))
         .bind(column(rows, |(_, subscription)| to_json_text(subscription)));
 }
 

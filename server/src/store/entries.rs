@@ -2,7 +2,7 @@
 
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::{AccountId, BlockId, FeatureKey, KeyId, ReservationId, SubscriptionId, TopupId, UsageId};
-use quotastack_core::ledger::block::Ending;
+use quotastack_core::ledger::block::{Ending, Reschedule};
 use quotastack_core::ledger::counter::CounterKey;
 use quotastack_core::ledger::debt::DebtOf;
 use quotastack_core::ledger::entry::{Actor, Allocation, Cause, Entry, EntryBody, EntryKind, Hash, HoldTerms};
@@ -38,6 +38,10 @@ struct Detail {
     hold: Option<HoldTerms>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counted: Option<(CounterKey, i64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reschedule: Option<Reschedule>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    billed: Vec<(FeatureKey, Credits)>,
 }
 
 pub(super) fn allocations_to_json_text(allocations: &[Allocation]) -> String {
@@ -63,8 +67,15 @@ pub(super) fn allocations_from_json(value: serde_json::Value) -> sqlx::Result<Ve
 
 /// What only some kinds of entries say, as text; `None` where it is nothing.
 pub(super) fn detail_to_json_text(body: &EntryBody) -> Option<String> {
-    let EntryBody { ends, owed, hold, counted, .. } = body;
-    let detail = Detail { ends: *ends, owed: owed.clone(), hold: hold.clone(), counted: counted.clone() };
+    let EntryBody { ends, owed, hold, counted, reschedule, billed, .. } = body;
+    let detail = Detail {
+        ends: *ends,
+        owed: owed.clone(),
+        hold: hold.clone(),
+        counted: counted.clone(),
+        reschedule: *reschedule,
+        billed: billed.clone(),
+    };
     (detail != Detail::default()).then(|| to_json_text(&detail))
 }
 
@@ -224,11 +235,13 @@ impl Tx {
 impl Tx {
     /// What paid debts of an account, and what voids have given back of it.
     pub async fn load_settled(&mut self, lane_id: LaneId, account_id: AccountId) -> sqlx::Result<Settled> {
-        let rows = sqlx::query(select_entries!("account_id = $2 and kind in ('debt_settled', 'void') order by seq"))
-            .bind(lane_id.0)
-            .bind(account_id.uuid())
-            .fetch_all(self.connection())
-            .await?;
+        let rows = sqlx::query(select_entries!(
+            "account_id = $2 and kind in ('debt_settled', 'debt_billed', 'void') order by seq"
+        ))
+        .bind(lane_id.0)
+        .bind(account_id.uuid())
+        .fetch_all(self.connection())
+        .await?;
         let entries = rows.iter().map(|row| entry_from_row(row, Hash::ZERO)).collect::<sqlx::Result<Vec<_>>>()?;
         Ok(Settled::read(&entries))
     }
@@ -247,6 +260,8 @@ fn entry_from_row(row: &PgRow, prev_hash: Hash) -> sqlx::Result<Entry> {
             allocations: allocations_from_json(row.try_get("allocations")?)?,
             granted: granted.map_or(Ok(Vec::new()), |value| from_json("granted", value))?,
             ends: detail.ends,
+            reschedule: detail.reschedule,
+            billed: detail.billed,
             owed: detail.owed,
             hold: detail.hold,
             counted: detail.counted,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quotastack_core::ids::{AccountId, BlockId};
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::command::Request;
 use quotastack_core::ledger::entry::{Actor, Entry};
 use quotastack_core::ledger::outcome::Outcome;
@@ -130,7 +130,7 @@ fn check(
             refold.push(entry).unwrap();
         }
         let mut wallet = refold.account(history.end_user_id.clone()).wallet;
-        advance(&mut wallet, naming.at(step.at), |_, _| {});
+        read_at(&mut wallet, &history.catalogue, naming.at(step.at));
         let totals = wallet.totals();
         let expect = &step.expect;
         for (name, expected, found) in [

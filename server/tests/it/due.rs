@@ -144,7 +144,7 @@ async fn a_subscription_that_is_over_is_announced_and_its_block_with_it() {
     let client = &server.sandbox;
     client.post("/v1/sandbox/clock", &json!({ "now": START })).await.is(200);
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "grants": [{"amount": 50, "interval": "billing_period"}]});
     let variants = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
     let variant = client.post(&variants, &variant).await.is(201);

@@ -19,7 +19,7 @@ async fn create_feature(client: &Client, key: &str, policy: &str, cost: i64) {
 async fn create_variant(client: &Client, amount: i64, count: i64, unit: &str) -> Value {
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
     let of_plan = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
-    let variant = json!({"name": "v", "billing_period": {"count": count, "unit": unit},
+    let variant = json!({"name": "v", "grace_period_days": 0, "billing_period": {"count": count, "unit": unit},
         "grants": [{"amount": amount, "interval": "billing_period"}]});
     client.post(&of_plan, &variant).await.is(201)["id"].clone()
 }

@@ -16,7 +16,7 @@ async fn with_feature(server: &TestServer) -> Value {
 async fn with_variant(client: &Client) -> String {
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
     let variants = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "grants": [{"amount": 50, "interval": "billing_period"}]});
     client.post_keyed(&variants, "k", &variant).await.is(201)["id"].as_str().unwrap().to_owned()
 }

@@ -62,7 +62,7 @@ async fn fill(client: &Client) {
     client.post("/v1/features", &feature).await.is(201);
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
     let variants = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "grants": [{"amount": 50, "interval": "billing_period"}]});
     let variant = client.post(&variants, &variant).await.is(201);
     client.post("/v1/subscriptions", &json!({"end_user_id": "u", "plan_variant_id": variant["id"]})).await.is(201);

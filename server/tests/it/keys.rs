@@ -83,7 +83,7 @@ async fn another_environment_and_another_tenant_see_nothing_and_change_nothing()
     server.live.post("/v1/features", &feature).await.is(201);
     let plan = server.live.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
     let plan = plan["id"].as_str().unwrap();
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "grants": [{"amount": 50, "interval": "billing_period"}], "entitlements": [{"feature_key": "f"}]});
     let variants = format!("/v1/plans/{plan}/variants");
     let variant = server.live.post(&variants, &variant).await.is(201);
@@ -131,7 +131,7 @@ async fn refuse_a_stranger(stranger: &Client, named: &[&str], plan: &str, varian
     stranger.post("/v1/subscriptions", &order).await.refused(404, "not_found");
     let usage = json!({"end_user_id": "u", "feature_key": "f", "units": 1});
     stranger.post("/v1/usage", &usage).await.refused(409, "feature_unknown");
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"}});
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"}});
     stranger.post(&format!("/v1/plans/{plan}/variants"), &variant).await.refused(404, "not_found");
     let grant = json!({"end_user_id": "u", "amount": 1, "feature_keys": ["f"]});
     stranger.post("/v1/credits/grants", &grant).await.refused(422, "validation_failed");

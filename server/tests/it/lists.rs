@@ -77,7 +77,7 @@ async fn subscriptions_and_entries_come_in_order_each_once() {
     let client = &server.sandbox;
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
     let of_plan = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "grants": [{"amount": 10, "interval": "billing_period"}]});
     let variant = client.post(&of_plan, &variant).await.is(201);
     let order = json!({"end_user_id": "u", "plan_variant_id": variant["id"]});

@@ -109,7 +109,7 @@ async fn an_end_users_own_price_wins_over_the_plans_and_that_over_the_features()
     let server = with_price(json!({"type": "per_unit", "cost": 1})).await;
     let client = &server.sandbox;
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "entitlements": [{"feature_key": "f", "price": {"type": "per_unit", "cost": 2}, "overage_policy": "overdraft"}]});
     let variants = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
     let variant = client.post(&variants, &variant).await.is(201);

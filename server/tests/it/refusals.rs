@@ -40,7 +40,7 @@ impl Stage {
 
     /// A body that each writing operation accepts.
     fn valid_bodies(&self) -> Vec<(String, Value)> {
-        let variant = json!({"name": "v", "billing_period": {"count": 1, "unit": "month"},
+        let variant = json!({"name": "v", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
             "grants": [{"amount": 1, "interval": "once"}], "entitlements": [{"feature_key": "f"}]});
         vec![
             ("/v1/usage".into(), json!({"end_user_id": "u", "feature_key": "f", "units": 1})),

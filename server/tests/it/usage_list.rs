@@ -165,7 +165,7 @@ async fn the_ledger_is_listed_by_kind_cause_and_time_of_recording() {
     let client = &server.sandbox;
     create_features(client).await;
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "grants": [{"amount": 10, "interval": "billing_period"}]});
     let variant = client.post(&format!("/v1/plans/{}/variants", text(&plan, "id")), &variant).await.is(201);
     let order = json!({"end_user_id": "u", "plan_variant_id": variant["id"]});

@@ -13,7 +13,7 @@ use crate::ledger::refold::{FoldedBlock, Refold};
 use crate::time::Timestamp;
 
 /// The version of a checkpoint's bytes. One of another version is as good as none.
-pub const CHECKPOINT_FORMAT: u8 = 1;
+pub const CHECKPOINT_FORMAT: u8 = 2;
 
 /// What is kept of a refold after an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

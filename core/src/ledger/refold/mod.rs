@@ -2,7 +2,7 @@
 //!
 //! It shares no code with what decides: it only reads what entries say. So a fault there, or a change made behind
 //! the ledger's back, shows as a [`Difference`] with the first `seq` that is wrong. Subscriptions and overrides are
-//! not in entries. Source: docs/ledger.md, "Entries" and invariants 1 to 4 and 8. A verifier calls it, and whoever
+//! not in entries, what they did to blocks is. Source: docs/ledger.md, "Entries" and invariants 1 to 4 and 8. A verifier calls it, and whoever
 //! reads an account as of an earlier time.
 //!
 //! - [`read`]: what each kind of entry does
@@ -53,6 +53,9 @@ pub enum Fault {
     /// A hold is opened twice, changed when it is closed, or gives back what it does not have.
     #[error("a hold cannot change like this")]
     Hold,
+    /// An entry that moves the end of blocks does not say how.
+    #[error("the end of blocks cannot move like this")]
+    Reschedule,
     /// A tier counter falls below 0.
     #[error("a tier counter cannot change like this")]
     Counter,

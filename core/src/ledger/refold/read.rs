@@ -2,7 +2,7 @@
 
 use crate::credits::{AMOUNT_MAX, Credits};
 use crate::ids::{BlockId, ReservationId};
-use crate::ledger::block::Block;
+use crate::ledger::block::{Block, Lot};
 use crate::ledger::debt::{Debt, DebtOf};
 use crate::ledger::entry::{Allocation, Cause, Entry, EntryBody, EntryKind, verify_chain};
 use crate::ledger::refold::{Fault, FoldedBlock, FoldedHold, Refold};
@@ -30,6 +30,18 @@ impl Refold {
                         block.lot.claw_back -= (-part.amount).min(block.lot.claw_back);
                     }
                     self.pay(of, -part.amount)?;
+                }
+            }
+            EntryKind::Rollover => self.roll_over(entry)?,
+            EntryKind::Reschedule => {
+                let how = body.reschedule.ok_or(Fault::Reschedule)?;
+                for part in &body.allocations {
+                    self.change_also_scheduled(part)?.lot.reschedule(how);
+                }
+            }
+            EntryKind::DebtBilled => {
+                for (feature_key, amount) in &body.billed {
+                    self.pay(&DebtOf::Feature(feature_key.clone()), *amount)?;
                 }
             }
             EntryKind::Expire => {
@@ -86,8 +98,7 @@ impl Refold {
                 continue;
             }
             let counts = lot.has_started(entry.body.effective_at);
-            let (expired, withdrawn) = (Credits::ZERO, Credits::ZERO);
-            let block = Block { id, granted: (entry.seq, place), original, expired, withdrawn, lot };
+            let block = Block::new(id, (entry.seq, place), lot);
             let is_listed = listed.next() == Some(&Allocation::of(id, original));
             if !is_listed || self.blocks.insert(id, FoldedBlock { block, counts }).is_some() {
                 return Err(Fault::Block(id));
@@ -95,9 +106,36 @@ impl Refold {
             if counts {
                 self.counted = self.counted.checked_add(original)?;
             }
-            self.granted = self.granted.checked_add(original)?;
+            // What time grants cannot be refused: the figure stays at its greatest.
+            self.granted = self.granted.checked_add(original).unwrap_or(Credits::MAX);
         }
         listed.next().map_or(Ok(()), |part| Err(Fault::Block(part.block_id)))
+    }
+
+    /// Credit moves from blocks that are over into rollover blocks: the parts come in pairs.
+    fn roll_over(&mut self, entry: &Entry) -> Result<(), Fault> {
+        for (place, granted) in (0..).zip(&entry.body.granted) {
+            let lot = Lot { remaining: Credits::ZERO, ..granted.lot.clone() };
+            let block = Block::new(granted.id, (entry.seq, place), lot);
+            if self.blocks.insert(granted.id, FoldedBlock { block, counts: true }).is_some() {
+                return Err(Fault::Block(granted.id));
+            }
+        }
+        let (pairs, rest) = entry.body.allocations.as_chunks::<2>();
+        if let Some(part) = rest.first() {
+            return Err(Fault::Block(part.block_id));
+        }
+        for [from, to] in pairs {
+            if !to.amount.is_positive() || from.amount != -to.amount {
+                return Err(Fault::Block(from.block_id));
+            }
+            let block = self.change(from)?;
+            block.rolled = block.rolled.checked_add(to.amount)?;
+            let target = self.blocks.get_mut(&to.block_id).ok_or(Fault::Block(to.block_id))?;
+            target.block.original = target.block.original.checked_add(to.amount)?;
+            self.change(to)?;
+        }
+        Ok(())
     }
 
     fn start(&mut self, body: &EntryBody) -> Result<(), Fault> {

@@ -207,6 +207,10 @@ impl Model {
             }
             self.claw_back(&returned);
             self.subscriptions.retain(|(_, end)| *end > at);
+            if !self.subscriptions.iter().any(|(live, _)| VARIANTS[*live].base) {
+                // Add-ons end with their base; what they gave lives on.
+                self.subscriptions.clear();
+            }
             self.sweep();
             let started: i64 = self.blocks.iter().filter(|b| b.start == at).map(|b| b.remaining).sum();
             if started > 0 {

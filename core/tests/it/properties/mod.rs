@@ -17,12 +17,11 @@ use quotastack_core::entitlement::decision::{Decision, Reason};
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
 use quotastack_core::ids::{BlockId, CapGroup};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::book::Effects;
 use quotastack_core::ledger::command::{
-    Adjust, Command, Commit, Extend, Grant, OnInsufficient, OverCommit, Refund, Request, Subscribe, Usage, Void,
-    VoidBlock,
+    Adjust, Command, Commit, Extend, Grant, OnInsufficient, OverCommit, Refund, Request, Usage, Void, VoidBlock,
 };
 use quotastack_core::ledger::debt::DebtOf;
 use quotastack_core::ledger::entry::{Allocation, Cause, Entry, EntryKind};
@@ -31,6 +30,7 @@ use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use quotastack_core::ledger::refold::Refold;
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::state::AccountState;
+use quotastack_core::subscription::order::Subscribe;
 use quotastack_core::time::{MICROS_PER_SECOND, Timestamp};
 
 use self::ops::{KINDS, Op, SCOPES, op};
@@ -115,7 +115,7 @@ impl World {
             Op::Use { .. } => self.record(op),
             Op::Subscribe { variant, quantity } => {
                 let expected = self.model.subscribe(self.clock, *variant, i64::from(*quantity));
-                let command = Subscribe { variant_id: variant_id(*variant), quantity: *quantity };
+                let command = Subscribe::now(variant_id(*variant), *quantity);
                 (Command::Subscribe(command), expected.map(|()| None))
             }
             _ => match self.named(op) {
@@ -365,7 +365,7 @@ impl World {
         for ahead in LOOKAHEADS {
             let now = self.model.now + ahead;
             let mut account = self.account.clone();
-            advance(&mut account.wallet, tick(now), |_, _| {});
+            read_at(&mut account.wallet, &self.catalogue, tick(now));
             let then = AccountState::publish(&account, 1, &self.catalogue);
             let mut model = self.model.clone();
             model.advance(now);
@@ -492,6 +492,8 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::InsufficientCredits => "insufficient_credits",
         Reason::FeatureNotInPlan => "feature_not_in_plan",
         Reason::NoSubscription => "no_subscription",
+        Reason::SubscriptionPaused => "subscription_paused",
+        Reason::SubscriptionPastDue => "subscription_past_due",
         Reason::FeatureUnpriced => "feature_unpriced",
         Reason::FeatureUnknown => "feature_unknown",
         Reason::OverdraftLimit => "overdraft_limit",

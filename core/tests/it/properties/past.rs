@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+use quotastack_core::catalogue::Catalogue;
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::block::Block;
 use quotastack_core::ledger::debt::Debt;
@@ -23,8 +24,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn of(mut account: Account, now: Timestamp) -> Self {
-        advance(&mut account.wallet, now, |_, _| {});
+    fn of(mut account: Account, catalogue: &Catalogue, now: Timestamp) -> Self {
+        read_at(&mut account.wallet, catalogue, now);
         Self {
             totals: account.wallet.totals(),
             lifetime: (account.lifetime_granted, account.lifetime_consumed),
@@ -42,7 +43,7 @@ impl World {
         answers.retain(|at, _| *at < last);
         for ahead in READ_AHEAD {
             let now = tick(self.clock + ahead).max(self.account.wallet.time);
-            answers.insert(now, Answer::of(self.account.clone(), now));
+            answers.insert(now, Answer::of(self.account.clone(), &self.catalogue, now));
         }
     }
 
@@ -54,7 +55,7 @@ impl World {
                 prop_assert_eq!(refold.push(entry), Ok(()));
             }
             let rebuilt = refold.account(self.account.end_user_id.clone());
-            prop_assert_eq!(&Answer::of(rebuilt, *at), answer, "as of {}", at);
+            prop_assert_eq!(&Answer::of(rebuilt, &self.catalogue, *at), answer, "as of {}", at);
         }
         Ok(())
     }

@@ -32,23 +32,24 @@ pub(super) fn property_catalogue() -> Catalogue {
     }));
     for (index, known) in VARIANTS.iter().enumerate() {
         let grants = known.grants.iter().map(|(amount, once, priority, scope)| GrantTemplate {
-            accumulation_cap: None,
-            cap_group: None,
-            settles_debt: true,
-            amount: credits(*amount),
-            interval: if *once { GrantInterval::Once } else { GrantInterval::BillingPeriod },
             priority: *priority,
             feature_keys: scope.iter().map(|key| feature_key(key)).collect(),
+            ..GrantTemplate::new(
+                credits(*amount),
+                if *once { GrantInterval::Once } else { GrantInterval::BillingPeriod },
+            )
         });
         let given =
             known.gives.map(|(name, enabled)| (feature_key(name), Entitlement::plain(Access { enabled, value: None })));
+        let plan_id = PlanId::from_uuid(uuid_v7(at(0), [9; 10], None));
+        let plan_kind = if known.base { PlanKind::Base } else { PlanKind::Addon };
+        let billing_period = Period { count: u16::try_from(known.ticks / 4).unwrap(), unit: PeriodUnit::Day };
         let variant = Variant {
-            plan_id: PlanId::from_uuid(uuid_v7(at(0), [9; 10], None)),
-            plan_kind: if known.base { PlanKind::Base } else { PlanKind::Addon },
-            version: 1,
-            billing_period: Period { count: u16::try_from(known.ticks / 4).unwrap(), unit: PeriodUnit::Day },
+            // Prepaid and not renewed: a subscription is over with its first period.
+            grace_period_days: 0,
             grants: grants.collect(),
             entitlements: given.into_iter().collect(),
+            ..Variant::new(plan_id, plan_kind, billing_period)
         };
         built.variants.insert((variant_id(index), 1), variant);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quotastack_core::catalogue::Catalogue;
 use quotastack_core::ids::{AccountId, EndUserId};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::invariants;
 use quotastack_core::ledger::refold::Refold;
 use quotastack_core::ledger::reservation::ReservationStatus;
@@ -82,22 +82,23 @@ pub(crate) fn differ<T: Debug + PartialEq>(what: &str, found: &T, expected: &T) 
 
 /// What is kept of an account between two batches, with time applied up to `now`: a command that wrote nothing moved
 /// the time of the account in memory only.
-fn at_rest(account: &Account, now: Timestamp) -> Account {
+fn at_rest(account: &Account, catalogue: &Catalogue, now: Timestamp) -> Account {
     let mut account = account.clone();
-    advance(&mut account.wallet, now, |_, _| {});
+    read_at(&mut account.wallet, catalogue, now);
     account.wallet.counters.forget_closed(now);
     account.wallet.subscriptions.sort_by_key(|subscription| subscription.id);
     account.reservations.retain(|reservation| reservation.status == ReservationStatus::Active);
     account.reservations.sort_by_key(|reservation| reservation.id);
     account.topups.clear();
+    account.ended.clear();
     account.settled = Default::default();
     account
 }
 
 /// Holds a stored account, with all of its blocks, against the one that was alone.
-pub(crate) fn compare_accounts(stored: &Account, alone: &Alone) -> Result<(), String> {
+pub(crate) fn compare_accounts(stored: &Account, alone: &Alone, catalogue: &Catalogue) -> Result<(), String> {
     let now = stored.wallet.time.max(alone.account.wallet.time);
-    differ("the stored account", &at_rest(stored, now), &at_rest(&alone.account, now))?;
+    differ("the stored account", &at_rest(stored, catalogue, now), &at_rest(&alone.account, catalogue, now))?;
     invariants::check(stored).map_err(|broken| broken.to_string())?;
     let mut refold = Refold::new(stored.id);
     for entry in &alone.effects.entries {
@@ -110,7 +111,7 @@ pub(crate) fn compare_accounts(stored: &Account, alone: &Alone) -> Result<(), St
 pub(crate) fn compare_states(published: &AccountState, after: &Account, catalogue: &Catalogue) -> Result<(), String> {
     let now = published.wallet.time.max(after.wallet.time);
     let brought_to_now = |mut state: AccountState| {
-        advance(&mut state.wallet, now, |_, _| {});
+        read_at(&mut state.wallet, catalogue, now);
         state.wallet.counters.keep_current(now);
         state.wallet.subscriptions.sort_by_key(|subscription| subscription.id);
         state

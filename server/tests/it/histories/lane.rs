@@ -97,8 +97,8 @@ impl Lane {
         }
         differ("how many entries there are", &entries.len(), &alone.effects.entries.len())?;
         let stored = self.account(id).await;
-        compare_accounts(&stored, &alone)?;
-        server.check_due(self.lane_id, &stored).await;
+        compare_accounts(&stored, &alone, &self.catalogue)?;
+        server.check_due(self.lane_id, &stored, &self.catalogue).await;
         self.things_are_stored(&alone).await?;
         self.events_and_reasons_are_stored(&alone, &mut server.owner().await).await
     }

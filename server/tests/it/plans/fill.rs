@@ -9,8 +9,9 @@ use quotastack_core::ids::{
     uuid_v7,
 };
 use quotastack_core::ledger::block::BlockKind;
-use quotastack_core::ledger::command::{Adjust, Command, Grant, Reserve, Subscribe, TopupOrder, Usage, Void};
+use quotastack_core::ledger::command::{Adjust, Command, Grant, Reserve, TopupOrder, Usage, Void};
 use quotastack_core::ledger::outcome::Outcome;
+use quotastack_core::subscription::order::Subscribe;
 use quotastack_core::time::{MICROS_PER_SECOND, Period, PeriodUnit, Timestamp};
 use quotastack_server::app::auth::Principal;
 use quotastack_server::app::catalogue::{CatalogueChange, Changed};
@@ -128,22 +129,11 @@ async fn create_variant(app: &App, principal: &Principal) -> VariantId {
     let change = async |change| app.change_catalogue(principal, &change, None).await.unwrap().changed;
     let plan = CatalogueChange::CreatePlan { name: "a plan".to_owned(), kind: PlanKind::Base };
     let Changed::Plan(plan) = change(plan).await else { unreachable!() };
-    let template = GrantTemplate {
-        amount: credits(50),
-        interval: GrantInterval::BillingPeriod,
-        priority: 10,
-        feature_keys: Vec::new(),
-        accumulation_cap: None,
-        cap_group: None,
-        settles_debt: true,
-    };
+    let template = GrantTemplate { priority: 10, ..GrantTemplate::new(credits(50), GrantInterval::BillingPeriod) };
     let variant = Variant {
-        plan_id: plan.plan_id,
-        plan_kind: PlanKind::Base,
-        version: 1,
-        billing_period: Period { count: 1, unit: PeriodUnit::Month },
+        grace_period_days: 0,
         grants: vec![template],
-        entitlements: Default::default(),
+        ..Variant::new(plan.plan_id, PlanKind::Base, Period { count: 1, unit: PeriodUnit::Month })
     };
     let variant = CatalogueChange::CreateVariant { name: "a variant".to_owned(), variant };
     let Changed::Variant(variant) = change(variant).await else { unreachable!() };
@@ -178,7 +168,7 @@ fn first_day(of: &Filled) -> Vec<Command> {
         Command::Grant(grant(40)),
         Command::Grant(ending),
         Command::Reserve(reserve(of.reservation, 300)),
-        Command::Subscribe(Subscribe { variant_id: of.variant_id, quantity: 1 }),
+        Command::Subscribe(Subscribe::now(of.variant_id, 1)),
     ]
 }
 

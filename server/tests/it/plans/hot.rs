@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use quotastack_core::ids::{EndUserId, ReservationId};
-use quotastack_core::ledger::command::{
-    Adjust, Command, Commit, Extend, OverCommit, Refund, Subscribe, Usage, Void, VoidBlock,
-};
+use quotastack_core::ledger::command::{Adjust, Command, Commit, Extend, OverCommit, Refund, Usage, Void, VoidBlock};
+use quotastack_core::subscription::order::Subscribe;
 use quotastack_core::time::MICROS_PER_SECOND;
 use quotastack_server::app::decide::{Decided, Submission};
 use quotastack_server::app::verify::{Progress, verify};
@@ -98,7 +97,7 @@ async fn write(server: &TestServer, client: &Client, filled: &[Filled]) {
         (second, Command::Release(reservation_id)),
         (second, Command::Extend(Extend { reservation_id, ttl_micros: 60 * MICROS_PER_SECOND })),
         (third, Command::Refund(Refund { topup_id: third.topup, amount: None, claw_back_spent: true, reason: None })),
-        (third, Command::Subscribe(Subscribe { variant_id: third.variant_id, quantity: 1 })),
+        (third, Command::Subscribe(Subscribe::now(third.variant_id, 1))),
         (third, Command::RemoveOverride(feature_key())),
     ];
     let mut batch: Vec<Submission> = commands

@@ -240,7 +240,7 @@ impl Kept {
         };
         let alone = history.replay(account.id);
         differ("entries", self.entries.get(&account.id).unwrap_or(&Vec::new()), &alone.effects.entries)?;
-        compare_accounts(account, &alone)?;
+        compare_accounts(account, &alone, &history.catalogue)?;
         self.compare_rows(account)?;
         let rows: Vec<Option<&Topup>> = alone.topups.iter().map(|topup| self.topups.get(&topup.id)).collect();
         differ("rows of top-ups", &rows, &alone.topups.iter().map(Some).collect())

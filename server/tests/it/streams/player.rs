@@ -8,14 +8,14 @@ use quotastack_core::ids::{
     BlockId, EndUserId, IdempotencyKey, PaymentReference, ReservationId, TopupId, UsageId, VariantId, uuid_v7,
 };
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::command::{
-    Adjust, Command, Commit, Extend, Properties, Refund, Request, Reserve, Subscribe, TopupOrder, Usage, Void,
-    VoidBlock,
+    Adjust, Command, Commit, Extend, Properties, Refund, Request, Reserve, TopupOrder, Usage, Void, VoidBlock,
 };
 use quotastack_core::ledger::entry::Actor;
 use quotastack_core::ledger::reservation::ReservationStatus;
 use quotastack_core::pricing::TierWindow;
+use quotastack_core::subscription::order::Subscribe;
 use quotastack_core::time::Timestamp;
 use quotastack_server::app::decide::Submission;
 use quotastack_server::app::idempotency::RequestIdentity;
@@ -62,7 +62,7 @@ impl Player {
 
     fn instant(&self, wait: Wait) -> Timestamp {
         let mut wallet = self.account().wallet.clone();
-        advance(&mut wallet, self.now, |_, _| {});
+        read_at(&mut wallet, &self.history.catalogue, self.now);
         let latest = self.now.saturating_add_micros(WAIT_MAX);
         let due = wallet.next_due().filter(|due| *due <= latest).unwrap_or(self.now);
         match wait {
@@ -136,7 +136,7 @@ impl Player {
                 Command::Consume(usage)
             }
             Deed::Subscribe { variant, quantity } => {
-                Command::Subscribe(Subscribe { variant_id: self.variants[*variant], quantity: *quantity })
+                Command::Subscribe(Subscribe::now(self.variants[*variant], *quantity))
             }
             Deed::SetOverride { feature, own, lives } => {
                 let terms = Override {

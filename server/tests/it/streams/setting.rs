@@ -96,23 +96,12 @@ pub(crate) fn key(text: &str) -> FeatureKey {
 
 fn template(amount: i64, feature_keys: &[&str]) -> GrantTemplate {
     GrantTemplate {
-        amount: credits(amount),
-        interval: GrantInterval::BillingPeriod,
         priority: 2,
         feature_keys: feature_keys.iter().map(|text| key(text)).collect(),
-        accumulation_cap: None,
-        cap_group: None,
-        settles_debt: true,
+        ..GrantTemplate::new(credits(amount), GrantInterval::BillingPeriod)
     }
 }
 
 fn variant(plan_kind: PlanKind, count: u16, unit: PeriodUnit) -> Variant {
-    Variant {
-        plan_id: PlanId::from_uuid(Uuid::nil()),
-        plan_kind,
-        version: 1,
-        billing_period: Period { count, unit },
-        grants: Vec::new(),
-        entitlements: BTreeMap::new(),
-    }
+    Variant { grace_period_days: 0, ..Variant::new(PlanId::from_uuid(Uuid::nil()), plan_kind, Period { count, unit }) }
 }

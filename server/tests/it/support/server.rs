@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use quotastack_core::catalogue::Catalogue;
 use quotastack_core::ids::{EndUserId, TenantId};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::advance::advance;
+use quotastack_core::ledger::advance::read_at;
 use quotastack_core::ledger::entry::Entry;
 use quotastack_core::ledger::refold::Refold;
 use quotastack_core::time::Timestamp;
@@ -128,7 +129,8 @@ impl TestServer {
         let (app, principal) = self.app(client).await;
         let end_user_id = EndUserId::new(end_user_id).unwrap();
         let environment = principal.environment_id;
-        let (_, lane_id) = app.environment(environment).await.unwrap().handle.lane_of(end_user_id.bucket());
+        let handle = app.environment(environment).await.unwrap();
+        let (catalogue, (_, lane_id)) = (handle.handle.catalogue(), handle.handle.lane_of(end_user_id.bucket()));
         // As it is stored, without what time has done since.
         let mut tx = Store::connect(&self.db.url, 1).unwrap().begin_snapshot(environment).await.unwrap();
         let accounts = tx.load_accounts(lane_id, std::slice::from_ref(&end_user_id)).await.unwrap();
@@ -147,14 +149,14 @@ impl TestServer {
             }
         }
         refold.compare(stored).unwrap();
-        self.check_due(lane_id, stored).await;
+        self.check_due(lane_id, stored, &catalogue).await;
         app.stop().await;
         entries
     }
 
     /// When an account is noted to be due is when its stored wallet is; or, where nothing of that was worth an entry, when
     /// it is after the lane's last instant.
-    pub(crate) async fn check_due(&self, lane_id: LaneId, stored: &Account) {
+    pub(crate) async fn check_due(&self, lane_id: LaneId, stored: &Account, catalogue: &Catalogue) {
         let sql =
             "select next_due, last_now from lanes left join due on due.lane_id = lanes.lane_id and account_id = $2
                    where lanes.lane_id = $1";
@@ -163,7 +165,7 @@ impl TestServer {
         let noted = row.get::<Option<Ts>, _>("next_due").map(|at| at.0);
         let mut wallet = stored.wallet.clone();
         let as_stored = wallet.next_due();
-        advance(&mut wallet, row.get::<Ts, _>("last_now").0, |_, _| {});
+        read_at(&mut wallet, catalogue, row.get::<Ts, _>("last_now").0);
         assert!(noted == as_stored || noted == wallet.next_due(), "{noted:?} {as_stored:?}");
     }
 

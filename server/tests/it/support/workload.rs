@@ -102,7 +102,7 @@ pub(crate) async fn set_up(client: &Client) -> String {
         "price": {"type": "per_unit", "cost": 1}});
     client.post("/v1/features", &feature).await.is(201);
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
-    let variant = json!({"name": "m", "billing_period": {"count": 1, "unit": "month"},
+    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
         "grants": [{"amount": 50, "interval": "billing_period"}]});
     let variants = format!("/v1/plans/{}/variants", text(&plan, "/id"));
     text(&client.post(&variants, &variant).await.is(201), "/id")

@@ -98,6 +98,8 @@ impl Seed {
             cap_group: None,
             ended: None,
             claw_back: Credits::ZERO,
+            frozen: false,
+            rollover: None,
         });
         self.states.push(state);
         self

@@ -1,0 +1,47 @@
+//! Cancelling at the end of what is paid for, and taking that back.
+
+use crate::ids::SubscriptionId;
+use crate::ledger::block::HasLot;
+use crate::ledger::motion::Motion;
+use crate::ledger::refusal::Refusal;
+use crate::subscription::machine::Happening;
+use crate::subscription::order::{EndCredits, Uncancel};
+use crate::subscription::state::SubscriptionStatus;
+
+impl<L: HasLot> Motion<'_, L> {
+    /// Will end at the end of the last period that is paid for, in a trial at its end.
+    pub(super) fn cancel_at_period_end(&mut self, id: SubscriptionId, credits: EndCredits) {
+        let mut own = self.moving(id, Happening::CancelAtPeriodEnd);
+        let length = self.variant(own.pending_change.unwrap_or(own.target())).map(|variant| variant.billing_period);
+        let next_end = length.map_or(own.current_period.end, |length| own.series.next_end(length));
+        own.cancel_at = match own.status {
+            SubscriptionStatus::Trialing => own.trial_end,
+            _ => Some(own.paid_until(next_end)),
+        };
+        own.cancel_credits = credits;
+        self.keep(own, Happening::CancelAtPeriodEnd);
+    }
+
+    /// Takes back what was asked for the end of the period.
+    pub(super) fn uncancel(&mut self, id: SubscriptionId, what: Uncancel) -> Result<(), Refusal> {
+        let mut own = self.moving(id, Happening::Uncancel);
+        let clears = |field| what == Uncancel::All || what == field;
+        if clears(Uncancel::CancelAt)
+            && own.cancel_at.is_some()
+            && let Some(follower) = self.wallet.scheduled_base().filter(|_| !own.is_fallback)
+        {
+            return Err(Refusal::SubscriptionScheduled(follower.id));
+        }
+        if clears(Uncancel::CancelAt) {
+            own.cancel_at = None;
+        }
+        if clears(Uncancel::PauseAt) {
+            (own.pause_at, own.pause_until) = (None, None);
+        }
+        if clears(Uncancel::PendingChange) {
+            own.pending_change = None;
+        }
+        self.keep(own, Happening::Uncancel);
+        Ok(())
+    }
+}

@@ -1,0 +1,373 @@
+//! Billing periods and intervals: how they open, what they grant, and what happens at their end.
+//!
+//! Source: docs/subscriptions.md, "States", and docs/ledger.md, "Rollover and recurring grants".
+
+use crate::catalogue::{GrantInterval, GrantOn, GrantTemplate, PlanKind, Variant};
+use crate::credits::Credits;
+use crate::ids::SubscriptionId;
+use crate::ledger::block::{BlockKind, HasLot, Lot, Origin, Reschedule, RolloverRule};
+use crate::ledger::debt::DebtOf;
+use crate::ledger::motion::{LotOrder, Motion};
+use crate::ledger::step::Step;
+use crate::subscription::allowance::{Allowance, Turns, portion, times};
+use crate::subscription::given::FallbackPeriods;
+use crate::subscription::machine::Happening;
+use crate::subscription::order::EndCredits;
+use crate::subscription::state::{Overdue, Subscription, SubscriptionStatus, Target};
+use crate::time::{Interval, MICROS_PER_DAY, Series, Timestamp};
+
+/// Which part of their interval's amount the templates give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// All of it.
+    Full,
+    /// Of a period that opens all, of intervals of their own what is left.
+    Opening,
+    /// What is left of the interval.
+    Left,
+    /// Nothing.
+    Nothing,
+}
+
+/// The interval of a template that runs, and what comes after it.
+struct Running {
+    interval: Interval,
+    turns: Option<Turns>,
+    next_end: Timestamp,
+}
+
+impl<'a, L: HasLot> Motion<'a, L> {
+    /// The version of its variant that a subscription keeps.
+    pub(super) fn variant(&self, target: Target) -> Option<&'a Variant> {
+        self.catalogue.variant(target.variant_id, target.variant_version)
+    }
+
+    /// Has the templates that `which` names give their share for the intervals that run now.
+    pub(super) fn give(
+        &mut self,
+        own: &mut Subscription,
+        variant: &Variant,
+        share: Share,
+        which: impl Fn(&GrantTemplate) -> bool,
+    ) {
+        let phase = if own.status == SubscriptionStatus::Trialing { GrantOn::Trial } else { GrantOn::Period };
+        let mut orders = Vec::new();
+        let templates = (0..).zip(&variant.grants).filter(|(_, template)| template.on == phase && which(template));
+        for (index, template) in templates {
+            let whole = times(template.amount, own.quantity);
+            self.was_cut |= whole == Credits::MAX;
+            let Some(running) = running(own, variant, template, self.at) else {
+                if self.wallet.given.once.insert((own.variant_id, index)) && share != Share::Nothing {
+                    let expires_at = template.expires_after.map(|after| after.end(self.at, 0));
+                    orders.push(order(own, index, template, whole, self.at, expires_at, None));
+                }
+                continue;
+            };
+            let Running { interval, turns, next_end } = running;
+            let left = interval.end.micros_since(self.at);
+            let of_left = (portion(whole, left, interval.micros()), left);
+            let (mut amount, mut span_micros) = match share {
+                Share::Full => (whole, left),
+                Share::Opening if turns.is_none() => (whole, left),
+                Share::Opening | Share::Left => of_left,
+                Share::Nothing => (Credits::ZERO, left),
+            };
+            if variant.fallback && !self.is_first_on_fallback(index, interval.end) {
+                amount = Credits::ZERO;
+            }
+            span_micros = span_micros.max(1);
+            let owed = own.owed.min(amount);
+            own.owed -= owed;
+            let (granted_at, until) = (self.at, interval.end);
+            own.allowances.push(Allowance { template: index, amount, granted_at, until, span_micros, turns });
+            let lot = (amount - owed, granted_at, Some((until, next_end)));
+            orders.extend(recurring(own, variant, index, template, lot));
+        }
+        self.order(own.id, orders);
+    }
+
+    /// Whether the end user was not yet given what a template of the fallback gives up to `until`. Notes that they are.
+    fn is_first_on_fallback(&mut self, template: u16, until: Timestamp) -> bool {
+        let at = self.at;
+        let first = || FallbackPeriods { anchor: at, granted_until: Default::default() };
+        let periods = self.wallet.given.fallback.get_or_insert_with(first);
+        periods.granted_until.insert(template, until).is_none_or(|before| before <= at)
+    }
+
+    /// The end of a billing period. Source of the order: cancel, contract end, pause come before; then change, renew.
+    pub(super) fn end_period(&mut self, id: SubscriptionId) {
+        let own = self.subscription(id);
+        let (old, end) = (own.target(), own.current_period.end);
+        let new = own.pending_change.unwrap_or(old);
+        let goes_on = |variant: &&Variant| own.renewed || variant.advances_by_itself();
+        let Some(variant) = self.variant(new).filter(goes_on) else { return self.miss_renewal(id, end) };
+        let mut own = self.moving(id, Happening::PeriodTurns);
+        self.bill(&own);
+        if own.pending_change.take().is_some() {
+            // What intervals of their own have not earned goes; what cannot be taken is forgiven with the period.
+            self.take_unearned(&mut own);
+        }
+        (own.owed, own.renewed) = (Credits::ZERO, false);
+        self.open_next_period(&mut own, new, variant);
+        self.keep(own, Happening::PeriodTurns);
+    }
+
+    /// The period after the one that has ended opens, on `target`.
+    pub(super) fn open_next_period(&mut self, own: &mut Subscription, target: Target, variant: &Variant) {
+        let before = self.variant(own.target());
+        let is_same = own.target() == target;
+        let length = variant.billing_period;
+        if let Some(before) = before.filter(|_| is_same) {
+            self.note_rolling(own, before);
+        }
+        let start = own.current_period.end;
+        own.previous_period = Some(own.current_period);
+        if before.is_some_and(|before| before.billing_period == length) {
+            own.current_period = Interval { start, end: own.series.next_end(length) };
+            own.series = own.series.advanced();
+        } else {
+            (own.current_period, own.series) = Series::begin(start, length);
+        }
+        if is_same {
+            own.allowances.retain(|allowance| allowance.turns.is_some());
+            self.give(own, variant, Share::Opening, |template| template.interval == GrantInterval::BillingPeriod);
+        } else {
+            own.allowances.clear();
+            own.set_target(target, variant);
+            self.give(own, variant, Share::Opening, |_| true);
+        }
+    }
+
+    /// A period opens now, apart from the series before.
+    pub(super) fn open_period_now(&self, own: &mut Subscription, variant: &Variant) {
+        if own.status != SubscriptionStatus::Trialing && own.current_period.start < self.at {
+            own.previous_period = Some(Interval { end: own.current_period.end.min(self.at), ..own.current_period });
+        }
+        (own.current_period, own.series) = Series::begin(self.at, variant.billing_period);
+        own.contract_end = contract_end(variant, own.series, 0);
+    }
+
+    /// A prepaid period has ended and nobody paid for the next one.
+    fn miss_renewal(&mut self, id: SubscriptionId, end: Timestamp) {
+        let mut own = self.moving(id, Happening::PeriodUnpaid);
+        let variant = self.variant(own.target());
+        let days = variant.map_or(0, |variant| variant.grace_period_days);
+        let grace_ends = days_after(end, days);
+        // A grace that runs already, because a payment failed, is not lengthened.
+        let grace_ends = own.overdue.map_or(grace_ends, |overdue| overdue.grace_ends.min(grace_ends)).max(self.at);
+        own.overdue = Some(Overdue { is_unrenewed: true, grace_ends });
+        if variant.is_some_and(|variant| variant.allow_usage_while_overdue) && end == self.at && grace_ends > end {
+            let ends_with_period = |lot: &Lot| lot.kind == BlockKind::Plan && lot.expires_at == Some(end);
+            self.reschedule(id, Reschedule::EndsAt(grace_ends), ends_with_period);
+        }
+        self.keep(own, Happening::PeriodUnpaid);
+    }
+
+    /// The contract's term ends: another one follows, or nothing.
+    pub(super) fn end_term(&mut self, id: SubscriptionId) {
+        let own = self.subscription(id);
+        let contract = self.variant(own.target()).and_then(|variant| Some((variant, variant.contract?)));
+        let Some((variant, _)) = contract.filter(|(_, contract)| contract.auto_renew) else {
+            return self.end(id, Happening::ContractEnds, EndCredits::Keep);
+        };
+        let mut own = self.moving(id, Happening::ContractRenews);
+        // The term that follows begins with the next period.
+        own.contract_end = contract_end(variant, own.series, own.series.next).filter(|end| *end > self.at);
+        self.keep(own, Happening::ContractRenews);
+    }
+
+    /// Intervals of templates' own that are over turn; only `lazy` ones, or only the others.
+    pub(super) fn turn_intervals(&mut self, id: SubscriptionId, lazy: bool) {
+        let mut own = self.subscription(id).clone();
+        let Some(variant) = self.variant(own.target()) else {
+            own.allowances.retain(|allowance| allowance.turns.is_none());
+            return self.replace(own);
+        };
+        let at = self.at;
+        let mut orders = Vec::new();
+        let mut allowances = std::mem::take(&mut own.allowances);
+        self.note_rolling_of(&own, variant, allowances.iter().filter(|it| it.is_over(at) && it.is_lazy() == lazy));
+        for allowance in allowances.iter_mut().filter(|it| it.is_over(at) && it.is_lazy() == lazy) {
+            let turns = allowance.turns.as_mut().expect("only what turns by itself is over by itself");
+            let (interval, series) = Series::containing(turns.series.anchor, turns.length, at);
+            turns.series = series;
+            let next_end = series.next_end(turns.length);
+            let template = &variant.grants[usize::from(allowance.template)];
+            let mut amount = times(template.amount, own.quantity);
+            if variant.fallback && !self.is_first_on_fallback(allowance.template, interval.end) {
+                amount = Credits::ZERO;
+            }
+            allowance.amount = amount;
+            (allowance.granted_at, allowance.until) = (interval.start, interval.end);
+            allowance.span_micros = interval.micros().max(1);
+            let lot = (amount, interval.start, Some((interval.end, next_end)));
+            orders.extend(recurring(&own, variant, allowance.template, template, lot));
+        }
+        own.allowances = allowances;
+        self.order(id, orders);
+        self.replace(own);
+    }
+
+    /// Intervals that nobody is woken for turn, for whoever is there now.
+    pub(crate) fn turn_what_lags(&mut self) {
+        let lagging = self.wallet.subscriptions.iter().filter(|own| own.lags(self.at)).map(|own| own.id);
+        for id in lagging.collect::<Vec<_>>() {
+            self.turn_intervals(id, true);
+        }
+    }
+
+    /// Usage debt of a postpaid period goes onto its invoice.
+    pub(super) fn bill(&mut self, own: &Subscription) {
+        let bills = self.variant(own.target()).is_some_and(Variant::bills_debt);
+        if !bills || own.plan_kind != PlanKind::Base {
+            return;
+        }
+        let open = self.wallet.debts.iter().filter_map(|debt| Some((debt.of.feature()?.clone(), debt.amount)));
+        let debts: Vec<_> = open.collect();
+        if debts.is_empty() {
+            return;
+        }
+        for (feature_key, amount) in &debts {
+            self.wallet.debts.lower(&DebtOf::Feature(feature_key.clone()), *amount);
+        }
+        self.tell(Step::Billed { subscription_id: own.id, debts });
+    }
+
+    /// Keeps a subscription whose state is the same; nothing is announced.
+    fn replace(&mut self, own: Subscription) {
+        let mut subscriptions = self.wallet.subscriptions.iter_mut();
+        let place = subscriptions.find(|other| other.id == own.id).expect("the subscription was just read");
+        *place = own.clone();
+        self.tell(Step::Turned(Box::new(own)));
+    }
+
+    fn note_rolling(&mut self, own: &Subscription, variant: &Variant) {
+        let with_period = own.allowances.iter().filter(|allowance| allowance.turns.is_none());
+        self.note_rolling_of(own, variant, with_period);
+    }
+
+    /// What comes back to blocks of these intervals, which are over, moves on: also where nothing was left at the end.
+    fn note_rolling_of<'b>(
+        &mut self,
+        own: &Subscription,
+        variant: &Variant,
+        over: impl Iterator<Item = &'b Allowance>,
+    ) {
+        for allowance in over {
+            let template = variant.grants.get(usize::from(allowance.template));
+            let Some(template) = template.filter(|template| template.expires_after.is_none()) else { continue };
+            let next_end = match allowance.turns {
+                Some(turns) => turns.series.next_end(turns.length),
+                None => own.series.next_end(variant.billing_period),
+            };
+            if let Some(rule) = rollover_rule(template, next_end)
+                && rule.until > self.at
+                && allowance.until <= self.at
+            {
+                self.wallet.rollovers.open(origin(own, allowance.template), allowance.until, rule);
+            }
+        }
+    }
+}
+
+impl Subscription {
+    /// Puts it on another variant, version or quantity.
+    pub(super) fn set_target(&mut self, target: Target, variant: &Variant) {
+        let is_other = self.variant_id != target.variant_id;
+        (self.variant_id, self.variant_version) = (target.variant_id, target.variant_version);
+        (self.plan_id, self.quantity, self.is_fallback) = (variant.plan_id, target.quantity, variant.fallback);
+        if is_other {
+            self.contract_end = contract_end(variant, self.series, self.series.next.saturating_sub(1));
+        }
+    }
+}
+
+/// `days` after `at`.
+pub(super) const fn days_after(at: Timestamp, days: u16) -> Timestamp {
+    at.saturating_add_micros(days as i64 * MICROS_PER_DAY)
+}
+
+/// The end of a term whose first period has this index in the series.
+pub(super) fn contract_end(variant: &Variant, series: Series, first: u32) -> Option<Timestamp> {
+    let contract = variant.contract?;
+    let last = first.saturating_add(contract.periods.max(1) - 1);
+    Some(variant.billing_period.end(series.anchor, last)).filter(|end| *end < Timestamp::MAX)
+}
+
+/// The interval of a template that runs at `at`; `None` for what is given once.
+fn running(own: &Subscription, variant: &Variant, template: &GrantTemplate, at: Timestamp) -> Option<Running> {
+    match template.interval {
+        GrantInterval::Once => None,
+        GrantInterval::BillingPeriod => {
+            let next_end = match own.status {
+                SubscriptionStatus::Trialing => variant.billing_period.end(own.current_period.end, 0),
+                _ => own.series.next_end(variant.billing_period),
+            };
+            Some(Running { interval: own.current_period, turns: None, next_end })
+        }
+        GrantInterval::Every(length) => {
+            let (interval, series) = Series::containing(own.series.anchor, length, at);
+            Some(Running { interval, turns: Some(Turns { length, series }), next_end: series.next_end(length) })
+        }
+    }
+}
+
+const fn origin(own: &Subscription, template: u16) -> Origin {
+    Origin { subscription_id: own.id, variant_id: own.variant_id, template }
+}
+
+fn rollover_rule(template: &GrantTemplate, until: Timestamp) -> Option<RolloverRule> {
+    let rule = RolloverRule { percent: template.rollover_percent, cap: template.rollover_cap, until };
+    (rule.percent > 0).then_some(rule)
+}
+
+/// The grant of an interval: amount, since when, and the ends of the interval and of the one after it.
+fn recurring(
+    own: &Subscription,
+    variant: &Variant,
+    index: u16,
+    template: &GrantTemplate,
+    (amount, since, ends): (Credits, Timestamp, Option<(Timestamp, Timestamp)>),
+) -> Option<LotOrder> {
+    let (until, next_end) = ends?;
+    let length = match template.interval {
+        GrantInterval::Every(length) => length,
+        GrantInterval::Once | GrantInterval::BillingPeriod => variant.billing_period,
+    };
+    let (expires_at, rolls_until) = match template.expires_after {
+        None => (until, next_end),
+        Some(after) => (after.end(since, 0), length.end(after.end(since, 0), 0)),
+    };
+    let rollover = rollover_rule(template, rolls_until);
+    let gives = amount.is_positive() && expires_at > since;
+    gives.then(|| order(own, index, template, amount, since, Some(expires_at), rollover))
+}
+
+fn order(
+    own: &Subscription,
+    index: u16,
+    template: &GrantTemplate,
+    amount: Credits,
+    effective_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    rollover: Option<RolloverRule>,
+) -> LotOrder {
+    let lot = Lot {
+        kind: BlockKind::Plan,
+        priority: template.priority,
+        paid: false,
+        settles_debt: template.settles_debt,
+        effective_at,
+        expires_at,
+        scope: template.feature_keys.clone(),
+        remaining: amount,
+        held: Credits::ZERO,
+        origin: Some(origin(own, index)),
+        cap_group: template.cap_group.clone(),
+        ended: None,
+        claw_back: Credits::ZERO,
+        frozen: false,
+        rollover,
+    };
+    LotOrder { lot, accumulation_cap: template.accumulation_cap }
+}

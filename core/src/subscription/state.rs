@@ -1,0 +1,259 @@
+//! A [`Subscription`] as it stands, and what time will do to it next. Source: docs/subscriptions.md, "States".
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{PlanKind, Variant};
+use crate::credits::Credits;
+use crate::ids::{PlanId, SubscriptionId, VariantId};
+use crate::subscription::allowance::Allowance;
+use crate::subscription::machine::Happening;
+use crate::subscription::order::EndCredits;
+use crate::time::{Interval, Series, Timestamp};
+
+/// Where a subscription stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubscriptionStatus {
+    /// It starts later.
+    Scheduled,
+    /// Its trial runs.
+    Trialing,
+    /// Its period runs.
+    Active,
+    /// It was not paid for, and may still be.
+    PastDue,
+    /// Its clock stands.
+    Paused,
+    /// It was ended.
+    Canceled,
+    /// It has ended.
+    Expired,
+}
+
+impl SubscriptionStatus {
+    /// Every status.
+    pub const ALL: [Self; 7] =
+        [Self::Scheduled, Self::Trialing, Self::Active, Self::PastDue, Self::Paused, Self::Canceled, Self::Expired];
+
+    /// Whether nothing can happen to it any more.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Canceled | Self::Expired)
+    }
+
+    /// Its name, as its JSON form has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Trialing => "trialing",
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Paused => "paused",
+            Self::Canceled => "canceled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Which version of which variant, for how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The variant.
+    pub variant_id: VariantId,
+    /// Its version.
+    pub variant_version: u32,
+    /// Seats; multiplies grants.
+    pub quantity: u32,
+}
+
+/// Why a subscription is past due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overdue {
+    /// Whether a period ended without a renewal, so that none runs; otherwise a payment failed, and periods go on.
+    pub is_unrenewed: bool,
+    /// When it is over.
+    pub grace_ends: Timestamp,
+}
+
+/// A pause that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself; `None` = not.
+    pub resume_at: Option<Timestamp>,
+    /// Of an add-on: whether it sleeps because its base is paused.
+    pub with_base: bool,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The plan.
+    pub plan_id: PlanId,
+    /// Base or add-on.
+    pub plan_kind: PlanKind,
+    /// The variant.
+    pub variant_id: VariantId,
+    /// The variant's version that it keeps.
+    pub variant_version: u32,
+    /// Whether it is what the end user fell back to.
+    pub is_fallback: bool,
+    /// Where it stands.
+    pub status: SubscriptionStatus,
+    /// Seats; multiplies grants.
+    pub quantity: u32,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// The billing period that runs; in a trial the trial; of a scheduled one the first.
+    pub current_period: Interval,
+    /// The billing period before: late usage may fall into it.
+    pub previous_period: Option<Interval>,
+    /// Where its billing periods stand.
+    pub series: Series,
+    /// When its trial ends or has ended.
+    pub trial_end: Option<Timestamp>,
+    /// Whether the trial converts at its end.
+    pub converts: bool,
+    /// Whether the next period is paid for.
+    pub renewed: bool,
+    /// When it will be canceled.
+    pub cancel_at: Option<Timestamp>,
+    /// What becomes of its credit then.
+    pub cancel_credits: EndCredits,
+    /// When it will pause.
+    pub pause_at: Option<Timestamp>,
+    /// When that pause will end.
+    pub pause_until: Option<Timestamp>,
+    /// The pause that runs.
+    pub paused: Option<Paused>,
+    /// Why it is past due.
+    pub overdue: Option<Overdue>,
+    /// When the contract's term ends.
+    pub contract_end: Option<Timestamp>,
+    /// What it will be from the end of the period on.
+    pub pending_change: Option<Target>,
+    /// What its recurring templates give in the intervals that run.
+    pub allowances: Vec<Allowance>,
+    /// What changes could not take back in this period: later grants of changes are less by it.
+    pub owed: Credits,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// What ended it.
+    pub ended_by: Option<Happening>,
+}
+
+/// What time will do to a subscription, in order of precedence at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Occurrence {
+    /// It is canceled.
+    Cancel,
+    /// The trial ends.
+    TrialEnd,
+    /// The grace period ends.
+    GraceEnd,
+    /// The contract's term ends.
+    ContractEnd,
+    /// It pauses.
+    Pause,
+    /// It goes on after a pause.
+    Resume,
+    /// The period ends.
+    PeriodEnd,
+    /// It starts.
+    Start,
+    /// An interval of a grant template ends.
+    IntervalEnd,
+}
+
+impl Subscription {
+    /// A scheduled subscription whose first period is to begin at `start`.
+    pub fn scheduled(id: SubscriptionId, target: Target, variant: &Variant, now: Timestamp, start: Timestamp) -> Self {
+        let (current_period, series) = Series::begin(start, variant.billing_period);
+        Self {
+            id,
+            plan_id: variant.plan_id,
+            plan_kind: variant.plan_kind,
+            variant_id: target.variant_id,
+            variant_version: target.variant_version,
+            is_fallback: variant.fallback,
+            status: SubscriptionStatus::Scheduled,
+            quantity: target.quantity,
+            created_at: now,
+            current_period,
+            previous_period: None,
+            series,
+            trial_end: None,
+            converts: false,
+            renewed: false,
+            cancel_at: None,
+            cancel_credits: EndCredits::Keep,
+            pause_at: None,
+            pause_until: None,
+            paused: None,
+            overdue: None,
+            contract_end: None,
+            pending_change: None,
+            allowances: Vec::new(),
+            owed: Credits::ZERO,
+            ended_at: None,
+            ended_by: None,
+        }
+    }
+
+    /// Which variant it is on, for how many.
+    pub const fn target(&self) -> Target {
+        Target { variant_id: self.variant_id, variant_version: self.variant_version, quantity: self.quantity }
+    }
+
+    /// Whether its periods run: it gives its grants, and what is left of them at their end rolls over.
+    pub const fn carries_on(&self) -> bool {
+        match self.status {
+            SubscriptionStatus::Trialing | SubscriptionStatus::Active => true,
+            SubscriptionStatus::PastDue => matches!(self.overdue, Some(Overdue { is_unrenewed: false, .. })),
+            SubscriptionStatus::Scheduled
+            | SubscriptionStatus::Paused
+            | SubscriptionStatus::Canceled
+            | SubscriptionStatus::Expired => false,
+        }
+    }
+
+    /// Whether it has begun and is not over.
+    pub const fn is_running(&self) -> bool {
+        !self.status.is_over() && !matches!(self.status, SubscriptionStatus::Scheduled)
+    }
+
+    /// What time will do next, and when: the first at the earliest instant, by precedence.
+    pub fn next_occurrence(&self) -> Option<(Timestamp, Occurrence)> {
+        let runs = self.carries_on();
+        let has_period = runs && self.status != SubscriptionStatus::Trialing;
+        let period_end = Some(self.current_period.end).filter(|end| *end < Timestamp::MAX);
+        let interval_ends = self.allowances.iter().filter(|own| own.turns.is_some() && !own.is_lazy());
+        let interval_end = interval_ends.map(|own| own.until).min().filter(|end| *end < Timestamp::MAX);
+        let when = |holds: bool, at: Option<Timestamp>| at.filter(|_| holds);
+        let is = |status| self.status == status;
+        let candidates = [
+            (when(runs, self.cancel_at), Occurrence::Cancel),
+            (when(is(SubscriptionStatus::Trialing), self.trial_end), Occurrence::TrialEnd),
+            (when(is(SubscriptionStatus::PastDue), self.overdue.map(|due| due.grace_ends)), Occurrence::GraceEnd),
+            (when(has_period, self.contract_end), Occurrence::ContractEnd),
+            (when(is(SubscriptionStatus::Active), self.pause_at), Occurrence::Pause),
+            (when(is(SubscriptionStatus::Paused), self.paused.and_then(|pause| pause.resume_at)), Occurrence::Resume),
+            (when(has_period, period_end), Occurrence::PeriodEnd),
+            (when(is(SubscriptionStatus::Scheduled), Some(self.current_period.start)), Occurrence::Start),
+            (when(runs, interval_end), Occurrence::IntervalEnd),
+        ];
+        candidates.into_iter().filter_map(|(at, occurrence)| Some((at?, occurrence))).min()
+    }
+
+    /// Whether an interval that nobody is woken for has ended by `now`.
+    pub fn lags(&self, now: Timestamp) -> bool {
+        self.carries_on() && self.allowances.iter().any(|own| own.is_lazy() && own.is_over(now))
+    }
+
+    /// The end of the last period that is paid for; in a trial, of the trial. `next_end` = of the one after this.
+    pub(super) fn paid_until(&self, next_end: Timestamp) -> Timestamp {
+        if self.renewed { next_end } else { self.current_period.end }
+    }
+}

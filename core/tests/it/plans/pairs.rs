@@ -1,0 +1,131 @@
+//! Every state and every command, asked of the ledger: what the table allows happens, what it does not is refused
+//! with both states named and leaves nothing.
+
+use quotastack_core::subscription::SubscriptionStatus;
+use quotastack_core::subscription::machine::{Happening, next};
+use quotastack_core::subscription::order::{Action, ChangeCredits, Uncancel, When};
+
+use super::*;
+
+/// Each command, and what it is in the table for a subscription in a trial and for one that is not.
+fn commands() -> Vec<(Action, Happening, Happening)> {
+    let change = |at| Action::Change { variant_id: variant_id(2), quantity: None, at, credits: ChangeCredits::Prorate };
+    let pause = |at| Action::Pause { at, resume_at: None };
+    let one = |action, happening| (action, happening, happening);
+    vec![
+        one(Action::Renew, Happening::Renew),
+        one(Action::MarkPaid, Happening::MarkPaid),
+        one(Action::MarkOverdue, Happening::MarkOverdue),
+        one(Action::Convert(When::Now), Happening::Convert),
+        one(Action::Convert(When::PeriodEnd), Happening::ConvertAtTrialEnd),
+        (change(When::Now), Happening::ChangeInTrial, Happening::Change),
+        one(change(When::PeriodEnd), Happening::ChangeAtPeriodEnd),
+        (Action::SetQuantity(2), Happening::ChangeInTrial, Happening::Change),
+        one(pause(When::Now), Happening::Pause),
+        one(pause(When::PeriodEnd), Happening::PauseAtPeriodEnd),
+        one(Action::Resume, Happening::Resume),
+        one(cancel(When::Now), Happening::Cancel),
+        one(cancel(When::PeriodEnd), Happening::CancelAtPeriodEnd),
+        one(Action::Uncancel(Uncancel::All), Happening::Uncancel),
+    ]
+}
+
+/// A subscription in this state, and the instant.
+fn in_state(state: SubscriptionStatus) -> (Story, SubscriptionId, Timestamp) {
+    let with_trial = |number| Variant { trial_days: 14, ..base(number, DAYS_30, 100) };
+    let mut story = life([with_trial(1), with_trial(2)]);
+    if state == SubscriptionStatus::Scheduled {
+        let later = Subscribe { start_at: Some(day(9)), ..Subscribe::now(variant_id(1), 1) };
+        let id = story.try_subscribe(day(0), later).unwrap().id;
+        story.touch(day(1));
+        return (story, id, day(1));
+    }
+    let id = story.subscribe(day(0), 1);
+    if state == SubscriptionStatus::Trialing {
+        story.touch(day(1));
+        return (story, id, day(1));
+    }
+    story.ask(day(1), id, Action::Convert(When::Now)).unwrap();
+    let now = match state {
+        SubscriptionStatus::PastDue => day(32),
+        SubscriptionStatus::Expired => day(40),
+        // Where a renewal is due.
+        _ => day(29),
+    };
+    match state {
+        SubscriptionStatus::Paused => {
+            story.ask(now, id, Action::Pause { at: When::Now, resume_at: None }).unwrap();
+        }
+        SubscriptionStatus::Canceled => {
+            story.ask(now, id, cancel(When::Now)).unwrap();
+        }
+        _ => story.touch(now),
+    }
+    (story, id, now)
+}
+
+#[test]
+fn every_command_in_every_state_does_what_the_table_says() {
+    for state in SubscriptionStatus::ALL {
+        let (story, id, now) = in_state(state);
+        assert_eq!(story.account.subscription(id).unwrap().status, state);
+        for (action, in_trial, else_) in commands() {
+            let happening = if state == SubscriptionStatus::Trialing { in_trial } else { else_ };
+            let mut story = story.clone();
+            let before = (story.account.clone(), story.effects.clone());
+            let answer = story.ask(now, id, action);
+            // Seats are not a payment: a change of nothing else does not renew what is past due.
+            let expected = next(state, happening)
+                .filter(|_| !(state == SubscriptionStatus::PastDue && matches!(action, Action::SetQuantity(_))));
+            match (expected, answer) {
+                (Some(to), Ok(after)) => assert_eq!(after.status, to, "{action:?} in {state:?}"),
+                (None, Err(refusal)) => {
+                    assert!(
+                        matches!(&refusal, Refusal::InvalidTransition { from, .. } if *from == state),
+                        "{action:?} in {state:?}: {refusal:?}"
+                    );
+                    assert_eq!((story.account, story.effects), before, "{action:?} in {state:?}");
+                }
+                (expected, answer) => panic!("{action:?} in {state:?}: {expected:?}, {answer:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_names_both_states() {
+    let (mut story, id, now) = in_state(SubscriptionStatus::Paused);
+    let refusal = story.ask(now, id, Action::Convert(When::Now)).unwrap_err();
+    assert_eq!(refusal.code().as_str(), "invalid_transition");
+    assert!(refusal.to_string().contains("is paused and cannot become active"), "{refusal}");
+}
+
+#[test]
+fn what_nobody_knows_cannot_be_changed() {
+    let mut story = life([base(1, DAYS_30, 100)]);
+    let nobody = SubscriptionId::from_uuid(uuid_v7(at(0), [9; 10], None));
+    assert_eq!(story.ask(day(0), nobody, Action::Renew), Err(Refusal::SubscriptionUnknown(nobody)));
+}
+
+#[test]
+fn what_goes_on_by_itself_or_will_be_canceled_is_not_renewed() {
+    let mut story = life([free(base(1, DAYS_30, 100)), base(2, DAYS_30, 100)]);
+    let id = story.subscribe(day(0), 1);
+    assert_eq!(story.ask(day(29), id, Action::Renew), Err(Refusal::NotRenewable(id)));
+    story.ask(day(29), id, cancel(When::Now)).unwrap();
+    let id = story.subscribe(day(29), 2);
+    story.ask(day(30), id, cancel(When::PeriodEnd)).unwrap();
+    assert_eq!(story.ask(day(58), id, Action::Renew), Err(Refusal::NotRenewable(id)));
+}
+
+#[test]
+fn what_a_change_would_take_out_of_range_is_refused_and_leaves_nothing() {
+    let huge = quotastack_core::credits::AMOUNT_MAX;
+    let mut story = life([base(1, DAYS_30, 100), base(2, DAYS_30, huge)]);
+    let id = story.subscribe(day(0), 1);
+    let before = (story.account.clone(), story.effects.clone());
+    let credits = ChangeCredits::KeepAndAdd;
+    let change = Action::Change { variant_id: variant_id(2), quantity: None, at: When::Now, credits };
+    assert!(matches!(story.ask(day(0), id, change), Err(Refusal::AmountOutOfRange(_))));
+    assert_eq!((story.account, story.effects), before);
+}

@@ -258,6 +258,101 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "When a subscription ends, and what becomes of its credit."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct CancelSubscription {
+        #[doc = "When."]
+        pub at: CancelSubscriptionAt,
+        #[doc = "Whether its credit lives to its expiry."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub credits: ::std::option::Option<CancelSubscriptionCredits>,
+    }
+    impl CancelSubscription {
+        pub fn builder() -> builder::CancelSubscription {
+            Default::default()
+        }
+    }
+    #[doc = "When."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum CancelSubscriptionAt {
+        #[serde(rename = "now")]
+        Now,
+        #[serde(rename = "period_end")]
+        PeriodEnd,
+    }
+    impl ::std::fmt::Display for CancelSubscriptionAt {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Now => f.write_str("now"),
+                Self::PeriodEnd => f.write_str("period_end"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for CancelSubscriptionAt {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "now" => Ok(Self::Now),
+                "period_end" => Ok(Self::PeriodEnd),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for CancelSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for CancelSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "Whether its credit lives to its expiry."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum CancelSubscriptionCredits {
+        #[serde(rename = "keep")]
+        Keep,
+        #[serde(rename = "void")]
+        Void,
+    }
+    impl ::std::fmt::Display for CancelSubscriptionCredits {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Keep => f.write_str("keep"),
+                Self::Void => f.write_str("void"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for CancelSubscriptionCredits {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "keep" => Ok(Self::Keep),
+                "void" => Ok(Self::Void),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for CancelSubscriptionCredits {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for CancelSubscriptionCredits {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "Why an entry was written."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Cause {
@@ -274,6 +369,112 @@ pub mod types {
     impl Cause {
         pub fn builder() -> builder::Cause {
             Default::default()
+        }
+    }
+    #[doc = "What a subscription is to become. Without a variant, its seats change now, prorated."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct ChangeSubscription {
+        #[doc = "When."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub at: ::std::option::Option<ChangeSubscriptionAt>,
+        #[doc = "What becomes of the credit of a change now; `prorate` where it is absent."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub credits: ::std::option::Option<ChangeSubscriptionCredits>,
+        #[doc = "The variant; its own, for another version or quantity."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub plan_variant_id: ::std::option::Option<::std::string::String>,
+        #[doc = "Seats; as many as now where it is absent."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub quantity: ::std::option::Option<i32>,
+    }
+    impl ChangeSubscription {
+        pub fn builder() -> builder::ChangeSubscription {
+            Default::default()
+        }
+    }
+    #[doc = "When."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum ChangeSubscriptionAt {
+        #[serde(rename = "now")]
+        Now,
+        #[serde(rename = "period_end")]
+        PeriodEnd,
+    }
+    impl ::std::fmt::Display for ChangeSubscriptionAt {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Now => f.write_str("now"),
+                Self::PeriodEnd => f.write_str("period_end"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for ChangeSubscriptionAt {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "now" => Ok(Self::Now),
+                "period_end" => Ok(Self::PeriodEnd),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for ChangeSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for ChangeSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "What becomes of the credit of a change now; `prorate` where it is absent."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum ChangeSubscriptionCredits {
+        #[serde(rename = "prorate")]
+        Prorate,
+        #[serde(rename = "reset")]
+        Reset,
+        #[serde(rename = "keep_and_add")]
+        KeepAndAdd,
+    }
+    impl ::std::fmt::Display for ChangeSubscriptionCredits {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Prorate => f.write_str("prorate"),
+                Self::Reset => f.write_str("reset"),
+                Self::KeepAndAdd => f.write_str("keep_and_add"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for ChangeSubscriptionCredits {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "prorate" => Ok(Self::Prorate),
+                "reset" => Ok(Self::Reset),
+                "keep_and_add" => Ok(Self::KeepAndAdd),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for ChangeSubscriptionCredits {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for ChangeSubscriptionCredits {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
         }
     }
     #[doc = "What an end user may do with a feature now. `balance`, `reserved` and `available` are those of the blocks that\nmay pay for this feature.\n"]
@@ -513,6 +714,59 @@ pub mod types {
     impl ConsumeReceipt {
         pub fn builder() -> builder::ConsumeReceipt {
             Default::default()
+        }
+    }
+    #[doc = "When a trial becomes a subscription."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct ConvertSubscription {
+        #[doc = "When."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub at: ::std::option::Option<ConvertSubscriptionAt>,
+    }
+    impl ConvertSubscription {
+        pub fn builder() -> builder::ConvertSubscription {
+            Default::default()
+        }
+    }
+    #[doc = "When."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum ConvertSubscriptionAt {
+        #[serde(rename = "now")]
+        Now,
+        #[serde(rename = "trial_end")]
+        TrialEnd,
+    }
+    impl ::std::fmt::Display for ConvertSubscriptionAt {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Now => f.write_str("now"),
+                Self::TrialEnd => f.write_str("trial_end"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for ConvertSubscriptionAt {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "now" => Ok(Self::Now),
+                "trial_end" => Ok(Self::TrialEnd),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for ConvertSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for ConvertSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
         }
     }
     #[doc = "A feature to create."]
@@ -957,18 +1211,68 @@ pub mod types {
     pub struct CreateSubscription {
         #[doc = "Your own id of an end user; 1 to 256 bytes of UTF-8 without control characters."]
         pub end_user_id: ::std::string::String,
+        #[doc = "With `period_start`: what of that period's grants is given; `full` where it is absent."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub grants: ::std::option::Option<CreateSubscriptionGrants>,
+        #[doc = "For a customer of another system: when the period that runs began, up to one period back."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub period_start: ::std::option::Option<::std::string::String>,
         #[doc = "The variant; its newest version is taken."]
         pub plan_variant_id: ::std::string::String,
         #[doc = "Seats; multiplies grants."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub quantity: ::std::option::Option<i32>,
-        #[doc = "Subscriptions start now; there are no scheduled ones yet."]
+        #[doc = "From when on; null = now."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub start_at: ::std::option::Option<::std::string::String>,
     }
     impl CreateSubscription {
         pub fn builder() -> builder::CreateSubscription {
             Default::default()
+        }
+    }
+    #[doc = "With `period_start`: what of that period's grants is given; `full` where it is absent."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum CreateSubscriptionGrants {
+        #[serde(rename = "full")]
+        Full,
+        #[serde(rename = "prorated")]
+        Prorated,
+        #[serde(rename = "none")]
+        None,
+    }
+    impl ::std::fmt::Display for CreateSubscriptionGrants {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Full => f.write_str("full"),
+                Self::Prorated => f.write_str("prorated"),
+                Self::None => f.write_str("none"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for CreateSubscriptionGrants {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "full" => Ok(Self::Full),
+                "prorated" => Ok(Self::Prorated),
+                "none" => Ok(Self::None),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for CreateSubscriptionGrants {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for CreateSubscriptionGrants {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
         }
     }
     #[doc = "Bought credit: of a package, or an amount with its price."]
@@ -1013,7 +1317,10 @@ pub mod types {
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreateVariant {
-        #[doc = "Credit is granted first and used then."]
+        #[doc = "Whether what the plan gives can be used while the subscription is past due."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub allow_usage_while_overdue: ::std::option::Option<bool>,
+        #[doc = "`prepaid`: each period is renewed before it begins, or the subscription is past due. `postpaid`: periods follow each other."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub billing_mode: ::std::option::Option<CreateVariantBillingMode>,
         pub billing_period: BillingPeriodInput,
@@ -1031,27 +1338,36 @@ pub mod types {
         pub grants: ::std::vec::Vec<GrantTemplateInput>,
         #[doc = "For people."]
         pub name: ::std::string::String,
-        #[doc = "There are no trials yet."]
+        #[doc = "For how many days before its end a period can be renewed."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub renewal_due_days: ::std::option::Option<i32>,
+        #[doc = "Days of the trial that an end user has once per plan; 0 = none."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub trial_days: ::std::option::Option<i32>,
+        #[doc = "What becomes of the trial at its end; where it is absent, postpaid converts and prepaid expires."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub trial_end: ::std::option::Option<CreateVariantTrialEnd>,
     }
     impl CreateVariant {
         pub fn builder() -> builder::CreateVariant {
             Default::default()
         }
     }
-    #[doc = "Credit is granted first and used then."]
+    #[doc = "`prepaid`: each period is renewed before it begins, or the subscription is past due. `postpaid`: periods follow each other."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
     pub enum CreateVariantBillingMode {
         #[serde(rename = "prepaid")]
         Prepaid,
+        #[serde(rename = "postpaid")]
+        Postpaid,
     }
     impl ::std::fmt::Display for CreateVariantBillingMode {
         fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
             match *self {
                 Self::Prepaid => f.write_str("prepaid"),
+                Self::Postpaid => f.write_str("postpaid"),
             }
         }
     }
@@ -1060,6 +1376,7 @@ pub mod types {
         fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
             match value {
                 "prepaid" => Ok(Self::Prepaid),
+                "postpaid" => Ok(Self::Postpaid),
                 _ => Err("invalid value".into()),
             }
         }
@@ -1071,6 +1388,46 @@ pub mod types {
         }
     }
     impl ::std::convert::TryFrom<::std::string::String> for CreateVariantBillingMode {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "What becomes of the trial at its end; where it is absent, postpaid converts and prepaid expires."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum CreateVariantTrialEnd {
+        #[serde(rename = "convert")]
+        Convert,
+        #[serde(rename = "expire")]
+        Expire,
+    }
+    impl ::std::fmt::Display for CreateVariantTrialEnd {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Convert => f.write_str("convert"),
+                Self::Expire => f.write_str("expire"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for CreateVariantTrialEnd {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "convert" => Ok(Self::Convert),
+                "expire" => Ok(Self::Expire),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for CreateVariantTrialEnd {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for CreateVariantTrialEnd {
         type Error = self::error::ConversionError;
         fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
@@ -1297,6 +1654,72 @@ pub mod types {
             value.parse()
         }
     }
+    #[doc = "A length of time: of an interval in which credit is granted, or of a block's life."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct GrantPeriodInput {
+        #[doc = "How many."]
+        pub count: i32,
+        #[doc = "Of what."]
+        pub unit: GrantPeriodInputUnit,
+    }
+    impl GrantPeriodInput {
+        pub fn builder() -> builder::GrantPeriodInput {
+            Default::default()
+        }
+    }
+    #[doc = "Of what."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum GrantPeriodInputUnit {
+        #[serde(rename = "hour")]
+        Hour,
+        #[serde(rename = "day")]
+        Day,
+        #[serde(rename = "week")]
+        Week,
+        #[serde(rename = "month")]
+        Month,
+        #[serde(rename = "year")]
+        Year,
+    }
+    impl ::std::fmt::Display for GrantPeriodInputUnit {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Hour => f.write_str("hour"),
+                Self::Day => f.write_str("day"),
+                Self::Week => f.write_str("week"),
+                Self::Month => f.write_str("month"),
+                Self::Year => f.write_str("year"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for GrantPeriodInputUnit {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "hour" => Ok(Self::Hour),
+                "day" => Ok(Self::Day),
+                "week" => Ok(Self::Week),
+                "month" => Ok(Self::Month),
+                "year" => Ok(Self::Year),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for GrantPeriodInputUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for GrantPeriodInputUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "The new block and the account after it."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct GrantReceipt {
@@ -1322,18 +1745,161 @@ pub mod types {
         #[doc = "Templates and grants of one group share a cap."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub cap_group: ::std::option::Option<::std::string::String>,
+        #[doc = "A length of time; null = none."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub every: ::std::option::Option<GrantTemplateEvery>,
+        #[doc = "A length of time; null = none."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub expires_after: ::std::option::Option<GrantTemplateExpiresAfter>,
         #[doc = "Pays only for these; empty = for any feature."]
         pub feature_keys: ::std::vec::Vec<::std::string::String>,
         #[doc = "How often."]
         pub interval: ::std::string::String,
+        #[doc = "While periods run, or during the trial."]
+        pub on: ::std::string::String,
         #[doc = "Lower burns first."]
         pub priority: i32,
+        #[doc = "The most that rolls over; null = no limit."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub rollover_cap: ::std::option::Option<i64>,
+        #[doc = "Which part of what is left moves into the next interval."]
+        pub rollover_percent: i32,
         #[doc = "Whether its blocks pay debts."]
         pub settle_debt: bool,
     }
     impl GrantTemplate {
         pub fn builder() -> builder::GrantTemplate {
             Default::default()
+        }
+    }
+    #[doc = "A length of time; null = none."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct GrantTemplateEvery {
+        #[doc = "How many."]
+        pub count: i32,
+        #[doc = "Of what."]
+        pub unit: GrantTemplateEveryUnit,
+    }
+    impl GrantTemplateEvery {
+        pub fn builder() -> builder::GrantTemplateEvery {
+            Default::default()
+        }
+    }
+    #[doc = "Of what."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum GrantTemplateEveryUnit {
+        #[serde(rename = "hour")]
+        Hour,
+        #[serde(rename = "day")]
+        Day,
+        #[serde(rename = "week")]
+        Week,
+        #[serde(rename = "month")]
+        Month,
+        #[serde(rename = "year")]
+        Year,
+    }
+    impl ::std::fmt::Display for GrantTemplateEveryUnit {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Hour => f.write_str("hour"),
+                Self::Day => f.write_str("day"),
+                Self::Week => f.write_str("week"),
+                Self::Month => f.write_str("month"),
+                Self::Year => f.write_str("year"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for GrantTemplateEveryUnit {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "hour" => Ok(Self::Hour),
+                "day" => Ok(Self::Day),
+                "week" => Ok(Self::Week),
+                "month" => Ok(Self::Month),
+                "year" => Ok(Self::Year),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for GrantTemplateEveryUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateEveryUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "A length of time; null = none."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct GrantTemplateExpiresAfter {
+        #[doc = "How many."]
+        pub count: i32,
+        #[doc = "Of what."]
+        pub unit: GrantTemplateExpiresAfterUnit,
+    }
+    impl GrantTemplateExpiresAfter {
+        pub fn builder() -> builder::GrantTemplateExpiresAfter {
+            Default::default()
+        }
+    }
+    #[doc = "Of what."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum GrantTemplateExpiresAfterUnit {
+        #[serde(rename = "hour")]
+        Hour,
+        #[serde(rename = "day")]
+        Day,
+        #[serde(rename = "week")]
+        Week,
+        #[serde(rename = "month")]
+        Month,
+        #[serde(rename = "year")]
+        Year,
+    }
+    impl ::std::fmt::Display for GrantTemplateExpiresAfterUnit {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Hour => f.write_str("hour"),
+                Self::Day => f.write_str("day"),
+                Self::Week => f.write_str("week"),
+                Self::Month => f.write_str("month"),
+                Self::Year => f.write_str("year"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for GrantTemplateExpiresAfterUnit {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "hour" => Ok(Self::Hour),
+                "day" => Ok(Self::Day),
+                "week" => Ok(Self::Week),
+                "month" => Ok(Self::Month),
+                "year" => Ok(Self::Year),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for GrantTemplateExpiresAfterUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateExpiresAfterUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
         }
     }
     #[doc = "Credit that subscribers are given."]
@@ -1348,15 +1914,25 @@ pub mod types {
         #[doc = "Templates and grants of one group share a cap."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub cap_group: ::std::option::Option<::std::string::String>,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub every: ::std::option::Option<GrantPeriodInput>,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub expires_after: ::std::option::Option<GrantPeriodInput>,
         #[doc = "Pays only for these; empty = for any feature."]
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
         pub feature_keys: ::std::vec::Vec<::std::string::String>,
-        #[doc = "At the start of each billing period, expiring with it; or once, never expiring."]
+        #[doc = "At the start of each billing period; once, never expiring; or every so long from the subscription's start."]
         pub interval: GrantTemplateInputInterval,
+        #[doc = "While periods run"]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub on: ::std::option::Option<GrantTemplateInputOn>,
         #[doc = "Lower burns first."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub priority: ::std::option::Option<i32>,
-        #[doc = "Nothing rolls over yet."]
+        #[doc = "The most that rolls over; null = no limit."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub rollover_cap: ::std::option::Option<i64>,
+        #[doc = "Which part of what is left at the end of the interval moves into the next one."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub rollover_percent: ::std::option::Option<i32>,
         #[doc = "Whether its blocks pay debts."]
@@ -1368,7 +1944,7 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "At the start of each billing period, expiring with it; or once, never expiring."]
+    #[doc = "At the start of each billing period; once, never expiring; or every so long from the subscription's start."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
@@ -1377,12 +1953,15 @@ pub mod types {
         BillingPeriod,
         #[serde(rename = "once")]
         Once,
+        #[serde(rename = "every")]
+        Every,
     }
     impl ::std::fmt::Display for GrantTemplateInputInterval {
         fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
             match *self {
                 Self::BillingPeriod => f.write_str("billing_period"),
                 Self::Once => f.write_str("once"),
+                Self::Every => f.write_str("every"),
             }
         }
     }
@@ -1392,6 +1971,7 @@ pub mod types {
             match value {
                 "billing_period" => Ok(Self::BillingPeriod),
                 "once" => Ok(Self::Once),
+                "every" => Ok(Self::Every),
                 _ => Err("invalid value".into()),
             }
         }
@@ -1403,6 +1983,46 @@ pub mod types {
         }
     }
     impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateInputInterval {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "While periods run"]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum GrantTemplateInputOn {
+        #[serde(rename = "period")]
+        Period,
+        #[serde(rename = "trial")]
+        Trial,
+    }
+    impl ::std::fmt::Display for GrantTemplateInputOn {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Period => f.write_str("period"),
+                Self::Trial => f.write_str("trial"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for GrantTemplateInputOn {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "period" => Ok(Self::Period),
+                "trial" => Ok(Self::Trial),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for GrantTemplateInputOn {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateInputOn {
         type Error = self::error::ConversionError;
         fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
@@ -1565,6 +2185,24 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "A failed payment has nothing to say."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct MarkSubscriptionOverdue {}
+    impl MarkSubscriptionOverdue {
+        pub fn builder() -> builder::MarkSubscriptionOverdue {
+            Default::default()
+        }
+    }
+    #[doc = "A payment has nothing to say."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct MarkSubscriptionPaid {}
+    impl MarkSubscriptionPaid {
+        pub fn builder() -> builder::MarkSubscriptionPaid {
+            Default::default()
+        }
+    }
     #[doc = "An end user's own terms for a feature."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Override {
@@ -1692,6 +2330,62 @@ pub mod types {
     impl OverrideRemoved {
         pub fn builder() -> builder::OverrideRemoved {
             Default::default()
+        }
+    }
+    #[doc = "When a subscription pauses."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct PauseSubscription {
+        #[doc = "When."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub at: ::std::option::Option<PauseSubscriptionAt>,
+        #[doc = "When it goes on by itself; null = not."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub resume_at: ::std::option::Option<::std::string::String>,
+    }
+    impl PauseSubscription {
+        pub fn builder() -> builder::PauseSubscription {
+            Default::default()
+        }
+    }
+    #[doc = "When."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum PauseSubscriptionAt {
+        #[serde(rename = "now")]
+        Now,
+        #[serde(rename = "period_end")]
+        PeriodEnd,
+    }
+    impl ::std::fmt::Display for PauseSubscriptionAt {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Now => f.write_str("now"),
+                Self::PeriodEnd => f.write_str("period_end"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for PauseSubscriptionAt {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "now" => Ok(Self::Now),
+                "period_end" => Ok(Self::PeriodEnd),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for PauseSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for PauseSubscriptionAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
         }
     }
     #[doc = "A length of calendar time; null = without end."]
@@ -2456,6 +3150,15 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "A renewal has nothing to say."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct RenewSubscription {}
+    impl RenewSubscription {
+        pub fn builder() -> builder::RenewSubscription {
+            Default::default()
+        }
+    }
     #[doc = "Credit set aside."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Reservation {
@@ -2547,6 +3250,15 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "Resuming has nothing to say."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct ResumeSubscription {}
+    impl ResumeSubscription {
+        pub fn builder() -> builder::ResumeSubscription {
+            Default::default()
+        }
+    }
     #[doc = "The clock of the sandbox environment."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct SandboxClock {
@@ -2590,20 +3302,34 @@ pub mod types {
         pub current_period: Interval,
         #[doc = "Your own id of the end user."]
         pub end_user_id: ::std::string::String,
+        #[doc = "When it was over; null = it is not."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub ended_at: ::std::option::Option<::std::string::String>,
+        #[doc = "Until when it can still be paid for; null = it is not past due."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub grace_ends_at: ::std::option::Option<::std::string::String>,
         #[doc = "`sub_...`"]
         pub id: ::std::string::String,
-        #[doc = "The change set for the period's end; null = none."]
+        #[doc = "When it is set to pause; null = not."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
-        pub pending_change: ::std::option::Option<::serde_json::Map<::std::string::String, ::serde_json::Value>>,
+        pub pause_at: ::std::option::Option<::std::string::String>,
+        #[doc = "What it will be from the end of the period on; null = what it is."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub pending_change: ::std::option::Option<SubscriptionPendingChange>,
         #[doc = "The plan."]
         pub plan_id: ::std::string::String,
         #[doc = "The variant."]
         pub plan_variant_id: ::std::string::String,
         #[doc = "Seats."]
         pub quantity: i32,
+        #[doc = "Whether the next period is paid for."]
+        pub renewed: bool,
+        #[doc = "When the pause that runs, or is set, ends by itself; null = not."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub resume_at: ::std::option::Option<::std::string::String>,
         #[doc = "Now."]
         pub status: ::std::string::String,
-        #[doc = "When its trial ends; null = no trial."]
+        #[doc = "When its trial ends or has ended; null = no trial."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub trial_end: ::std::option::Option<::std::string::String>,
         #[doc = "The variant's version that it keeps."]
@@ -2625,6 +3351,21 @@ pub mod types {
     }
     impl SubscriptionList {
         pub fn builder() -> builder::SubscriptionList {
+            Default::default()
+        }
+    }
+    #[doc = "What it will be from the end of the period on; null = what it is."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct SubscriptionPendingChange {
+        #[doc = "The variant."]
+        pub plan_variant_id: ::std::string::String,
+        #[doc = "Seats."]
+        pub quantity: i32,
+        #[doc = "Its version."]
+        pub variant_version: i32,
+    }
+    impl SubscriptionPendingChange {
+        pub fn builder() -> builder::SubscriptionPendingChange {
             Default::default()
         }
     }
@@ -2878,6 +3619,67 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "What is taken back."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct UncancelSubscription {
+        #[doc = "What."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub clear: ::std::option::Option<UncancelSubscriptionClear>,
+    }
+    impl UncancelSubscription {
+        pub fn builder() -> builder::UncancelSubscription {
+            Default::default()
+        }
+    }
+    #[doc = "What."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum UncancelSubscriptionClear {
+        #[serde(rename = "all")]
+        All,
+        #[serde(rename = "cancel_at")]
+        CancelAt,
+        #[serde(rename = "pause_at")]
+        PauseAt,
+        #[serde(rename = "pending_change")]
+        PendingChange,
+    }
+    impl ::std::fmt::Display for UncancelSubscriptionClear {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::All => f.write_str("all"),
+                Self::CancelAt => f.write_str("cancel_at"),
+                Self::PauseAt => f.write_str("pause_at"),
+                Self::PendingChange => f.write_str("pending_change"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for UncancelSubscriptionClear {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "all" => Ok(Self::All),
+                "cancel_at" => Ok(Self::CancelAt),
+                "pause_at" => Ok(Self::PauseAt),
+                "pending_change" => Ok(Self::PendingChange),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for UncancelSubscriptionClear {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for UncancelSubscriptionClear {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "A recorded usage event."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct UsageEvent {
@@ -3052,7 +3854,9 @@ pub mod types {
     #[doc = "A variant of a plan."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Variant {
-        #[doc = "Credit is granted first and used then."]
+        #[doc = "Whether what the plan gives can be used while the subscription is past due."]
+        pub allow_usage_while_overdue: bool,
+        #[doc = "Whether periods are paid for before they begin."]
         pub billing_mode: ::std::string::String,
         pub billing_period: BillingPeriod,
         #[doc = "When it was created."]
@@ -3069,6 +3873,13 @@ pub mod types {
         pub name: ::std::string::String,
         #[doc = "Its plan."]
         pub plan_id: ::std::string::String,
+        #[doc = "For how many days before its end a period can be renewed."]
+        pub renewal_due_days: i32,
+        #[doc = "Days of the trial; 0 = none."]
+        pub trial_days: i32,
+        #[doc = "What becomes of the trial; null: postpaid converts, prepaid expires."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub trial_end: ::std::option::Option<::std::string::String>,
         #[doc = "Counts edits, from 1. Running subscriptions keep theirs."]
         pub version: i32,
     }
@@ -3981,6 +4792,47 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct CancelSubscription {
+            at: ::std::result::Result<super::CancelSubscriptionAt, ::std::string::String>,
+            credits:
+                ::std::result::Result<::std::option::Option<super::CancelSubscriptionCredits>, ::std::string::String>,
+        }
+        impl ::std::default::Default for CancelSubscription {
+            fn default() -> Self {
+                Self { at: Err("no value supplied for at".to_string()), credits: Ok(Default::default()) }
+            }
+        }
+        impl CancelSubscription {
+            pub fn at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::CancelSubscriptionAt>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.at = value.try_into().map_err(|e| format!("error converting supplied value for at: {e}"));
+                self
+            }
+            pub fn credits<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::CancelSubscriptionCredits>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.credits =
+                    value.try_into().map_err(|e| format!("error converting supplied value for credits: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<CancelSubscription> for super::CancelSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(value: CancelSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { at: value.at?, credits: value.credits? })
+            }
+        }
+        impl ::std::convert::From<super::CancelSubscription> for CancelSubscription {
+            fn from(value: super::CancelSubscription) -> Self {
+                Self { at: Ok(value.at), credits: Ok(value.credits) }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct Cause {
             id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             type_: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -4030,6 +4882,82 @@ pub mod types {
         impl ::std::convert::From<super::Cause> for Cause {
             fn from(value: super::Cause) -> Self {
                 Self { id: Ok(value.id), type_: Ok(value.type_), units: Ok(value.units) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ChangeSubscription {
+            at: ::std::result::Result<::std::option::Option<super::ChangeSubscriptionAt>, ::std::string::String>,
+            credits:
+                ::std::result::Result<::std::option::Option<super::ChangeSubscriptionCredits>, ::std::string::String>,
+            plan_variant_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            quantity: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+        }
+        impl ::std::default::Default for ChangeSubscription {
+            fn default() -> Self {
+                Self {
+                    at: Ok(Default::default()),
+                    credits: Ok(Default::default()),
+                    plan_variant_id: Ok(Default::default()),
+                    quantity: Ok(Default::default()),
+                }
+            }
+        }
+        impl ChangeSubscription {
+            pub fn at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::ChangeSubscriptionAt>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.at = value.try_into().map_err(|e| format!("error converting supplied value for at: {e}"));
+                self
+            }
+            pub fn credits<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::ChangeSubscriptionCredits>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.credits =
+                    value.try_into().map_err(|e| format!("error converting supplied value for credits: {e}"));
+                self
+            }
+            pub fn plan_variant_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.plan_variant_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for plan_variant_id: {e}"));
+                self
+            }
+            pub fn quantity<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.quantity =
+                    value.try_into().map_err(|e| format!("error converting supplied value for quantity: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ChangeSubscription> for super::ChangeSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ChangeSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    at: value.at?,
+                    credits: value.credits?,
+                    plan_variant_id: value.plan_variant_id?,
+                    quantity: value.quantity?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::ChangeSubscription> for ChangeSubscription {
+            fn from(value: super::ChangeSubscription) -> Self {
+                Self {
+                    at: Ok(value.at),
+                    credits: Ok(value.credits),
+                    plan_variant_id: Ok(value.plan_variant_id),
+                    quantity: Ok(value.quantity),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -4695,6 +5623,36 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct ConvertSubscription {
+            at: ::std::result::Result<::std::option::Option<super::ConvertSubscriptionAt>, ::std::string::String>,
+        }
+        impl ::std::default::Default for ConvertSubscription {
+            fn default() -> Self {
+                Self { at: Ok(Default::default()) }
+            }
+        }
+        impl ConvertSubscription {
+            pub fn at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::ConvertSubscriptionAt>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.at = value.try_into().map_err(|e| format!("error converting supplied value for at: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ConvertSubscription> for super::ConvertSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ConvertSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { at: value.at? })
+            }
+        }
+        impl ::std::convert::From<super::ConvertSubscription> for ConvertSubscription {
+            fn from(value: super::ConvertSubscription) -> Self {
+                Self { at: Ok(value.at) }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct CreateFeature {
             default: ::std::result::Result<::std::option::Option<super::AccessInput>, ::std::string::String>,
             enforcement:
@@ -5231,6 +6189,9 @@ pub mod types {
         #[derive(Clone, Debug)]
         pub struct CreateSubscription {
             end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            grants:
+                ::std::result::Result<::std::option::Option<super::CreateSubscriptionGrants>, ::std::string::String>,
+            period_start: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             plan_variant_id: ::std::result::Result<::std::string::String, ::std::string::String>,
             quantity: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             start_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
@@ -5239,6 +6200,8 @@ pub mod types {
             fn default() -> Self {
                 Self {
                     end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    grants: Ok(Default::default()),
+                    period_start: Ok(Default::default()),
                     plan_variant_id: Err("no value supplied for plan_variant_id".to_string()),
                     quantity: Ok(Default::default()),
                     start_at: Ok(Default::default()),
@@ -5253,6 +6216,23 @@ pub mod types {
             {
                 self.end_user_id =
                     value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn grants<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::CreateSubscriptionGrants>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.grants = value.try_into().map_err(|e| format!("error converting supplied value for grants: {e}"));
+                self
+            }
+            pub fn period_start<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.period_start =
+                    value.try_into().map_err(|e| format!("error converting supplied value for period_start: {e}"));
                 self
             }
             pub fn plan_variant_id<T>(mut self, value: T) -> Self
@@ -5288,6 +6268,8 @@ pub mod types {
             fn try_from(value: CreateSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
                     end_user_id: value.end_user_id?,
+                    grants: value.grants?,
+                    period_start: value.period_start?,
                     plan_variant_id: value.plan_variant_id?,
                     quantity: value.quantity?,
                     start_at: value.start_at?,
@@ -5298,6 +6280,8 @@ pub mod types {
             fn from(value: super::CreateSubscription) -> Self {
                 Self {
                     end_user_id: Ok(value.end_user_id),
+                    grants: Ok(value.grants),
+                    period_start: Ok(value.period_start),
                     plan_variant_id: Ok(value.plan_variant_id),
                     quantity: Ok(value.quantity),
                     start_at: Ok(value.start_at),
@@ -5462,6 +6446,7 @@ pub mod types {
         }
         #[derive(Clone, Debug)]
         pub struct CreateVariant {
+            allow_usage_while_overdue: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
             billing_mode:
                 ::std::result::Result<::std::option::Option<super::CreateVariantBillingMode>, ::std::string::String>,
             billing_period: ::std::result::Result<super::BillingPeriodInput, ::std::string::String>,
@@ -5470,11 +6455,15 @@ pub mod types {
             grace_period_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             grants: ::std::result::Result<::std::vec::Vec<super::GrantTemplateInput>, ::std::string::String>,
             name: ::std::result::Result<::std::string::String, ::std::string::String>,
+            renewal_due_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             trial_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            trial_end:
+                ::std::result::Result<::std::option::Option<super::CreateVariantTrialEnd>, ::std::string::String>,
         }
         impl ::std::default::Default for CreateVariant {
             fn default() -> Self {
                 Self {
+                    allow_usage_while_overdue: Ok(Default::default()),
                     billing_mode: Ok(Default::default()),
                     billing_period: Err("no value supplied for billing_period".to_string()),
                     entitlements: Ok(Default::default()),
@@ -5482,11 +6471,23 @@ pub mod types {
                     grace_period_days: Ok(Default::default()),
                     grants: Ok(Default::default()),
                     name: Err("no value supplied for name".to_string()),
+                    renewal_due_days: Ok(Default::default()),
                     trial_days: Ok(Default::default()),
+                    trial_end: Ok(Default::default()),
                 }
             }
         }
         impl CreateVariant {
+            pub fn allow_usage_while_overdue<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.allow_usage_while_overdue = value
+                    .try_into()
+                    .map_err(|e| format!("error converting supplied value for allow_usage_while_overdue: {e}"));
+                self
+            }
             pub fn billing_mode<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<super::CreateVariantBillingMode>>,
@@ -5548,6 +6549,15 @@ pub mod types {
                 self.name = value.try_into().map_err(|e| format!("error converting supplied value for name: {e}"));
                 self
             }
+            pub fn renewal_due_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.renewal_due_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for renewal_due_days: {e}"));
+                self
+            }
             pub fn trial_days<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<i32>>,
@@ -5557,11 +6567,21 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for trial_days: {e}"));
                 self
             }
+            pub fn trial_end<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::CreateVariantTrialEnd>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.trial_end =
+                    value.try_into().map_err(|e| format!("error converting supplied value for trial_end: {e}"));
+                self
+            }
         }
         impl ::std::convert::TryFrom<CreateVariant> for super::CreateVariant {
             type Error = super::error::ConversionError;
             fn try_from(value: CreateVariant) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
+                    allow_usage_while_overdue: value.allow_usage_while_overdue?,
                     billing_mode: value.billing_mode?,
                     billing_period: value.billing_period?,
                     entitlements: value.entitlements?,
@@ -5569,13 +6589,16 @@ pub mod types {
                     grace_period_days: value.grace_period_days?,
                     grants: value.grants?,
                     name: value.name?,
+                    renewal_due_days: value.renewal_due_days?,
                     trial_days: value.trial_days?,
+                    trial_end: value.trial_end?,
                 })
             }
         }
         impl ::std::convert::From<super::CreateVariant> for CreateVariant {
             fn from(value: super::CreateVariant) -> Self {
                 Self {
+                    allow_usage_while_overdue: Ok(value.allow_usage_while_overdue),
                     billing_mode: Ok(value.billing_mode),
                     billing_period: Ok(value.billing_period),
                     entitlements: Ok(value.entitlements),
@@ -5583,7 +6606,9 @@ pub mod types {
                     grace_period_days: Ok(value.grace_period_days),
                     grants: Ok(value.grants),
                     name: Ok(value.name),
+                    renewal_due_days: Ok(value.renewal_due_days),
                     trial_days: Ok(value.trial_days),
+                    trial_end: Ok(value.trial_end),
                 }
             }
         }
@@ -6181,6 +7206,48 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct GrantPeriodInput {
+            count: ::std::result::Result<i32, ::std::string::String>,
+            unit: ::std::result::Result<super::GrantPeriodInputUnit, ::std::string::String>,
+        }
+        impl ::std::default::Default for GrantPeriodInput {
+            fn default() -> Self {
+                Self {
+                    count: Err("no value supplied for count".to_string()),
+                    unit: Err("no value supplied for unit".to_string()),
+                }
+            }
+        }
+        impl GrantPeriodInput {
+            pub fn count<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
+                self
+            }
+            pub fn unit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::GrantPeriodInputUnit>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<GrantPeriodInput> for super::GrantPeriodInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: GrantPeriodInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { count: value.count?, unit: value.unit? })
+            }
+        }
+        impl ::std::convert::From<super::GrantPeriodInput> for GrantPeriodInput {
+            fn from(value: super::GrantPeriodInput) -> Self {
+                Self { count: Ok(value.count), unit: Ok(value.unit) }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct GrantReceipt {
             account: ::std::result::Result<super::Account, ::std::string::String>,
             block: ::std::result::Result<::std::option::Option<super::GrantedBlock>, ::std::string::String>,
@@ -6239,9 +7306,15 @@ pub mod types {
             accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
             cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            every: ::std::result::Result<::std::option::Option<super::GrantTemplateEvery>, ::std::string::String>,
+            expires_after:
+                ::std::result::Result<::std::option::Option<super::GrantTemplateExpiresAfter>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
             interval: ::std::result::Result<::std::string::String, ::std::string::String>,
+            on: ::std::result::Result<::std::string::String, ::std::string::String>,
             priority: ::std::result::Result<i32, ::std::string::String>,
+            rollover_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            rollover_percent: ::std::result::Result<i32, ::std::string::String>,
             settle_debt: ::std::result::Result<bool, ::std::string::String>,
         }
         impl ::std::default::Default for GrantTemplate {
@@ -6250,9 +7323,14 @@ pub mod types {
                     accumulation_cap: Err("no value supplied for accumulation_cap".to_string()),
                     amount: Err("no value supplied for amount".to_string()),
                     cap_group: Err("no value supplied for cap_group".to_string()),
+                    every: Err("no value supplied for every".to_string()),
+                    expires_after: Err("no value supplied for expires_after".to_string()),
                     feature_keys: Err("no value supplied for feature_keys".to_string()),
                     interval: Err("no value supplied for interval".to_string()),
+                    on: Err("no value supplied for on".to_string()),
                     priority: Err("no value supplied for priority".to_string()),
+                    rollover_cap: Err("no value supplied for rollover_cap".to_string()),
+                    rollover_percent: Err("no value supplied for rollover_percent".to_string()),
                     settle_debt: Err("no value supplied for settle_debt".to_string()),
                 }
             }
@@ -6284,6 +7362,23 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
                 self
             }
+            pub fn every<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantTemplateEvery>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.every = value.try_into().map_err(|e| format!("error converting supplied value for every: {e}"));
+                self
+            }
+            pub fn expires_after<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantTemplateExpiresAfter>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_after =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_after: {e}"));
+                self
+            }
             pub fn feature_keys<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
@@ -6302,6 +7397,14 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for interval: {e}"));
                 self
             }
+            pub fn on<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.on = value.try_into().map_err(|e| format!("error converting supplied value for on: {e}"));
+                self
+            }
             pub fn priority<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i32>,
@@ -6309,6 +7412,24 @@ pub mod types {
             {
                 self.priority =
                     value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+            pub fn rollover_cap<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.rollover_cap =
+                    value.try_into().map_err(|e| format!("error converting supplied value for rollover_cap: {e}"));
+                self
+            }
+            pub fn rollover_percent<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.rollover_percent =
+                    value.try_into().map_err(|e| format!("error converting supplied value for rollover_percent: {e}"));
                 self
             }
             pub fn settle_debt<T>(mut self, value: T) -> Self
@@ -6328,9 +7449,14 @@ pub mod types {
                     accumulation_cap: value.accumulation_cap?,
                     amount: value.amount?,
                     cap_group: value.cap_group?,
+                    every: value.every?,
+                    expires_after: value.expires_after?,
                     feature_keys: value.feature_keys?,
                     interval: value.interval?,
+                    on: value.on?,
                     priority: value.priority?,
+                    rollover_cap: value.rollover_cap?,
+                    rollover_percent: value.rollover_percent?,
                     settle_debt: value.settle_debt?,
                 })
             }
@@ -6341,11 +7467,102 @@ pub mod types {
                     accumulation_cap: Ok(value.accumulation_cap),
                     amount: Ok(value.amount),
                     cap_group: Ok(value.cap_group),
+                    every: Ok(value.every),
+                    expires_after: Ok(value.expires_after),
                     feature_keys: Ok(value.feature_keys),
                     interval: Ok(value.interval),
+                    on: Ok(value.on),
                     priority: Ok(value.priority),
+                    rollover_cap: Ok(value.rollover_cap),
+                    rollover_percent: Ok(value.rollover_percent),
                     settle_debt: Ok(value.settle_debt),
                 }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct GrantTemplateEvery {
+            count: ::std::result::Result<i32, ::std::string::String>,
+            unit: ::std::result::Result<super::GrantTemplateEveryUnit, ::std::string::String>,
+        }
+        impl ::std::default::Default for GrantTemplateEvery {
+            fn default() -> Self {
+                Self {
+                    count: Err("no value supplied for count".to_string()),
+                    unit: Err("no value supplied for unit".to_string()),
+                }
+            }
+        }
+        impl GrantTemplateEvery {
+            pub fn count<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
+                self
+            }
+            pub fn unit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::GrantTemplateEveryUnit>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<GrantTemplateEvery> for super::GrantTemplateEvery {
+            type Error = super::error::ConversionError;
+            fn try_from(value: GrantTemplateEvery) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { count: value.count?, unit: value.unit? })
+            }
+        }
+        impl ::std::convert::From<super::GrantTemplateEvery> for GrantTemplateEvery {
+            fn from(value: super::GrantTemplateEvery) -> Self {
+                Self { count: Ok(value.count), unit: Ok(value.unit) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct GrantTemplateExpiresAfter {
+            count: ::std::result::Result<i32, ::std::string::String>,
+            unit: ::std::result::Result<super::GrantTemplateExpiresAfterUnit, ::std::string::String>,
+        }
+        impl ::std::default::Default for GrantTemplateExpiresAfter {
+            fn default() -> Self {
+                Self {
+                    count: Err("no value supplied for count".to_string()),
+                    unit: Err("no value supplied for unit".to_string()),
+                }
+            }
+        }
+        impl GrantTemplateExpiresAfter {
+            pub fn count<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
+                self
+            }
+            pub fn unit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::GrantTemplateExpiresAfterUnit>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<GrantTemplateExpiresAfter> for super::GrantTemplateExpiresAfter {
+            type Error = super::error::ConversionError;
+            fn try_from(
+                value: GrantTemplateExpiresAfter,
+            ) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { count: value.count?, unit: value.unit? })
+            }
+        }
+        impl ::std::convert::From<super::GrantTemplateExpiresAfter> for GrantTemplateExpiresAfter {
+            fn from(value: super::GrantTemplateExpiresAfter) -> Self {
+                Self { count: Ok(value.count), unit: Ok(value.unit) }
             }
         }
         #[derive(Clone, Debug)]
@@ -6353,9 +7570,13 @@ pub mod types {
             accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
             cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            every: ::std::result::Result<::std::option::Option<super::GrantPeriodInput>, ::std::string::String>,
+            expires_after: ::std::result::Result<::std::option::Option<super::GrantPeriodInput>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
             interval: ::std::result::Result<super::GrantTemplateInputInterval, ::std::string::String>,
+            on: ::std::result::Result<::std::option::Option<super::GrantTemplateInputOn>, ::std::string::String>,
             priority: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            rollover_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             rollover_percent: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             settle_debt: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
         }
@@ -6365,9 +7586,13 @@ pub mod types {
                     accumulation_cap: Ok(Default::default()),
                     amount: Err("no value supplied for amount".to_string()),
                     cap_group: Ok(Default::default()),
+                    every: Ok(Default::default()),
+                    expires_after: Ok(Default::default()),
                     feature_keys: Ok(Default::default()),
                     interval: Err("no value supplied for interval".to_string()),
+                    on: Ok(Default::default()),
                     priority: Ok(Default::default()),
+                    rollover_cap: Ok(Default::default()),
                     rollover_percent: Ok(Default::default()),
                     settle_debt: Ok(Default::default()),
                 }
@@ -6400,6 +7625,23 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
                 self
             }
+            pub fn every<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantPeriodInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.every = value.try_into().map_err(|e| format!("error converting supplied value for every: {e}"));
+                self
+            }
+            pub fn expires_after<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantPeriodInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_after =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_after: {e}"));
+                self
+            }
             pub fn feature_keys<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::vec::Vec<::std::string::String>>,
@@ -6418,6 +7660,14 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for interval: {e}"));
                 self
             }
+            pub fn on<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantTemplateInputOn>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.on = value.try_into().map_err(|e| format!("error converting supplied value for on: {e}"));
+                self
+            }
             pub fn priority<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<i32>>,
@@ -6425,6 +7675,15 @@ pub mod types {
             {
                 self.priority =
                     value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+            pub fn rollover_cap<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.rollover_cap =
+                    value.try_into().map_err(|e| format!("error converting supplied value for rollover_cap: {e}"));
                 self
             }
             pub fn rollover_percent<T>(mut self, value: T) -> Self
@@ -6453,9 +7712,13 @@ pub mod types {
                     accumulation_cap: value.accumulation_cap?,
                     amount: value.amount?,
                     cap_group: value.cap_group?,
+                    every: value.every?,
+                    expires_after: value.expires_after?,
                     feature_keys: value.feature_keys?,
                     interval: value.interval?,
+                    on: value.on?,
                     priority: value.priority?,
+                    rollover_cap: value.rollover_cap?,
                     rollover_percent: value.rollover_percent?,
                     settle_debt: value.settle_debt?,
                 })
@@ -6467,9 +7730,13 @@ pub mod types {
                     accumulation_cap: Ok(value.accumulation_cap),
                     amount: Ok(value.amount),
                     cap_group: Ok(value.cap_group),
+                    every: Ok(value.every),
+                    expires_after: Ok(value.expires_after),
                     feature_keys: Ok(value.feature_keys),
                     interval: Ok(value.interval),
+                    on: Ok(value.on),
                     priority: Ok(value.priority),
+                    rollover_cap: Ok(value.rollover_cap),
                     rollover_percent: Ok(value.rollover_percent),
                     settle_debt: Ok(value.settle_debt),
                 }
@@ -7218,6 +8485,44 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct MarkSubscriptionOverdue {}
+        impl ::std::default::Default for MarkSubscriptionOverdue {
+            fn default() -> Self {
+                Self {}
+            }
+        }
+        impl MarkSubscriptionOverdue {}
+        impl ::std::convert::TryFrom<MarkSubscriptionOverdue> for super::MarkSubscriptionOverdue {
+            type Error = super::error::ConversionError;
+            fn try_from(_value: MarkSubscriptionOverdue) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {})
+            }
+        }
+        impl ::std::convert::From<super::MarkSubscriptionOverdue> for MarkSubscriptionOverdue {
+            fn from(_value: super::MarkSubscriptionOverdue) -> Self {
+                Self {}
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct MarkSubscriptionPaid {}
+        impl ::std::default::Default for MarkSubscriptionPaid {
+            fn default() -> Self {
+                Self {}
+            }
+        }
+        impl MarkSubscriptionPaid {}
+        impl ::std::convert::TryFrom<MarkSubscriptionPaid> for super::MarkSubscriptionPaid {
+            type Error = super::error::ConversionError;
+            fn try_from(_value: MarkSubscriptionPaid) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {})
+            }
+        }
+        impl ::std::convert::From<super::MarkSubscriptionPaid> for MarkSubscriptionPaid {
+            fn from(_value: super::MarkSubscriptionPaid) -> Self {
+                Self {}
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct Override {
             enabled: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
             expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
@@ -7516,6 +8821,46 @@ pub mod types {
         impl ::std::convert::From<super::OverrideRemoved> for OverrideRemoved {
             fn from(value: super::OverrideRemoved) -> Self {
                 Self { feature_key: Ok(value.feature_key), removed: Ok(value.removed) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PauseSubscription {
+            at: ::std::result::Result<::std::option::Option<super::PauseSubscriptionAt>, ::std::string::String>,
+            resume_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for PauseSubscription {
+            fn default() -> Self {
+                Self { at: Ok(Default::default()), resume_at: Ok(Default::default()) }
+            }
+        }
+        impl PauseSubscription {
+            pub fn at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::PauseSubscriptionAt>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.at = value.try_into().map_err(|e| format!("error converting supplied value for at: {e}"));
+                self
+            }
+            pub fn resume_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.resume_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for resume_at: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PauseSubscription> for super::PauseSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PauseSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { at: value.at?, resume_at: value.resume_at? })
+            }
+        }
+        impl ::std::convert::From<super::PauseSubscription> for PauseSubscription {
+            fn from(value: super::PauseSubscription) -> Self {
+                Self { at: Ok(value.at), resume_at: Ok(value.resume_at) }
             }
         }
         #[derive(Clone, Debug)]
@@ -8902,6 +10247,25 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct RenewSubscription {}
+        impl ::std::default::Default for RenewSubscription {
+            fn default() -> Self {
+                Self {}
+            }
+        }
+        impl RenewSubscription {}
+        impl ::std::convert::TryFrom<RenewSubscription> for super::RenewSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(_value: RenewSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {})
+            }
+        }
+        impl ::std::convert::From<super::RenewSubscription> for RenewSubscription {
+            fn from(_value: super::RenewSubscription) -> Self {
+                Self {}
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct Reservation {
             amount: ::std::result::Result<i64, ::std::string::String>,
             closed_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
@@ -9366,6 +10730,25 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct ResumeSubscription {}
+        impl ::std::default::Default for ResumeSubscription {
+            fn default() -> Self {
+                Self {}
+            }
+        }
+        impl ResumeSubscription {}
+        impl ::std::convert::TryFrom<ResumeSubscription> for super::ResumeSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(_value: ResumeSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {})
+            }
+        }
+        impl ::std::convert::From<super::ResumeSubscription> for ResumeSubscription {
+            fn from(_value: super::ResumeSubscription) -> Self {
+                Self {}
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct SandboxClock {
             now: ::std::result::Result<::std::string::String, ::std::string::String>,
             running: ::std::result::Result<bool, ::std::string::String>,
@@ -9467,14 +10850,17 @@ pub mod types {
             created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
             current_period: ::std::result::Result<super::Interval, ::std::string::String>,
             end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            ended_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            grace_ends_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             id: ::std::result::Result<::std::string::String, ::std::string::String>,
-            pending_change: ::std::result::Result<
-                ::std::option::Option<::serde_json::Map<::std::string::String, ::serde_json::Value>>,
-                ::std::string::String,
-            >,
+            pause_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            pending_change:
+                ::std::result::Result<::std::option::Option<super::SubscriptionPendingChange>, ::std::string::String>,
             plan_id: ::std::result::Result<::std::string::String, ::std::string::String>,
             plan_variant_id: ::std::result::Result<::std::string::String, ::std::string::String>,
             quantity: ::std::result::Result<i32, ::std::string::String>,
+            renewed: ::std::result::Result<bool, ::std::string::String>,
+            resume_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             status: ::std::result::Result<::std::string::String, ::std::string::String>,
             trial_end: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             variant_version: ::std::result::Result<i32, ::std::string::String>,
@@ -9486,11 +10872,16 @@ pub mod types {
                     created_at: Err("no value supplied for created_at".to_string()),
                     current_period: Err("no value supplied for current_period".to_string()),
                     end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    ended_at: Err("no value supplied for ended_at".to_string()),
+                    grace_ends_at: Err("no value supplied for grace_ends_at".to_string()),
                     id: Err("no value supplied for id".to_string()),
+                    pause_at: Err("no value supplied for pause_at".to_string()),
                     pending_change: Err("no value supplied for pending_change".to_string()),
                     plan_id: Err("no value supplied for plan_id".to_string()),
                     plan_variant_id: Err("no value supplied for plan_variant_id".to_string()),
                     quantity: Err("no value supplied for quantity".to_string()),
+                    renewed: Err("no value supplied for renewed".to_string()),
+                    resume_at: Err("no value supplied for resume_at".to_string()),
                     status: Err("no value supplied for status".to_string()),
                     trial_end: Err("no value supplied for trial_end".to_string()),
                     variant_version: Err("no value supplied for variant_version".to_string()),
@@ -9534,6 +10925,24 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
                 self
             }
+            pub fn ended_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.ended_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for ended_at: {e}"));
+                self
+            }
+            pub fn grace_ends_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.grace_ends_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for grace_ends_at: {e}"));
+                self
+            }
             pub fn id<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::string::String>,
@@ -9542,11 +10951,18 @@ pub mod types {
                 self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
                 self
             }
+            pub fn pause_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.pause_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for pause_at: {e}"));
+                self
+            }
             pub fn pending_change<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<
-                        ::std::option::Option<::serde_json::Map<::std::string::String, ::serde_json::Value>>,
-                    >,
+                T: ::std::convert::TryInto<::std::option::Option<super::SubscriptionPendingChange>>,
                 T::Error: ::std::fmt::Display,
             {
                 self.pending_change =
@@ -9578,6 +10994,24 @@ pub mod types {
             {
                 self.quantity =
                     value.try_into().map_err(|e| format!("error converting supplied value for quantity: {e}"));
+                self
+            }
+            pub fn renewed<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.renewed =
+                    value.try_into().map_err(|e| format!("error converting supplied value for renewed: {e}"));
+                self
+            }
+            pub fn resume_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.resume_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for resume_at: {e}"));
                 self
             }
             pub fn status<T>(mut self, value: T) -> Self
@@ -9615,11 +11049,16 @@ pub mod types {
                     created_at: value.created_at?,
                     current_period: value.current_period?,
                     end_user_id: value.end_user_id?,
+                    ended_at: value.ended_at?,
+                    grace_ends_at: value.grace_ends_at?,
                     id: value.id?,
+                    pause_at: value.pause_at?,
                     pending_change: value.pending_change?,
                     plan_id: value.plan_id?,
                     plan_variant_id: value.plan_variant_id?,
                     quantity: value.quantity?,
+                    renewed: value.renewed?,
+                    resume_at: value.resume_at?,
                     status: value.status?,
                     trial_end: value.trial_end?,
                     variant_version: value.variant_version?,
@@ -9633,11 +11072,16 @@ pub mod types {
                     created_at: Ok(value.created_at),
                     current_period: Ok(value.current_period),
                     end_user_id: Ok(value.end_user_id),
+                    ended_at: Ok(value.ended_at),
+                    grace_ends_at: Ok(value.grace_ends_at),
                     id: Ok(value.id),
+                    pause_at: Ok(value.pause_at),
                     pending_change: Ok(value.pending_change),
                     plan_id: Ok(value.plan_id),
                     plan_variant_id: Ok(value.plan_variant_id),
                     quantity: Ok(value.quantity),
+                    renewed: Ok(value.renewed),
+                    resume_at: Ok(value.resume_at),
                     status: Ok(value.status),
                     trial_end: Ok(value.trial_end),
                     variant_version: Ok(value.variant_version),
@@ -9685,6 +11129,71 @@ pub mod types {
         impl ::std::convert::From<super::SubscriptionList> for SubscriptionList {
             fn from(value: super::SubscriptionList) -> Self {
                 Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct SubscriptionPendingChange {
+            plan_variant_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            quantity: ::std::result::Result<i32, ::std::string::String>,
+            variant_version: ::std::result::Result<i32, ::std::string::String>,
+        }
+        impl ::std::default::Default for SubscriptionPendingChange {
+            fn default() -> Self {
+                Self {
+                    plan_variant_id: Err("no value supplied for plan_variant_id".to_string()),
+                    quantity: Err("no value supplied for quantity".to_string()),
+                    variant_version: Err("no value supplied for variant_version".to_string()),
+                }
+            }
+        }
+        impl SubscriptionPendingChange {
+            pub fn plan_variant_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.plan_variant_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for plan_variant_id: {e}"));
+                self
+            }
+            pub fn quantity<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.quantity =
+                    value.try_into().map_err(|e| format!("error converting supplied value for quantity: {e}"));
+                self
+            }
+            pub fn variant_version<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.variant_version =
+                    value.try_into().map_err(|e| format!("error converting supplied value for variant_version: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<SubscriptionPendingChange> for super::SubscriptionPendingChange {
+            type Error = super::error::ConversionError;
+            fn try_from(
+                value: SubscriptionPendingChange,
+            ) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    plan_variant_id: value.plan_variant_id?,
+                    quantity: value.quantity?,
+                    variant_version: value.variant_version?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::SubscriptionPendingChange> for SubscriptionPendingChange {
+            fn from(value: super::SubscriptionPendingChange) -> Self {
+                Self {
+                    plan_variant_id: Ok(value.plan_variant_id),
+                    quantity: Ok(value.quantity),
+                    variant_version: Ok(value.variant_version),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -10346,6 +11855,37 @@ pub mod types {
         impl ::std::convert::From<super::TopupReceipt> for TopupReceipt {
             fn from(value: super::TopupReceipt) -> Self {
                 Self { account: Ok(value.account), block: Ok(value.block), topup: Ok(value.topup) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct UncancelSubscription {
+            clear:
+                ::std::result::Result<::std::option::Option<super::UncancelSubscriptionClear>, ::std::string::String>,
+        }
+        impl ::std::default::Default for UncancelSubscription {
+            fn default() -> Self {
+                Self { clear: Ok(Default::default()) }
+            }
+        }
+        impl UncancelSubscription {
+            pub fn clear<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::UncancelSubscriptionClear>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.clear = value.try_into().map_err(|e| format!("error converting supplied value for clear: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<UncancelSubscription> for super::UncancelSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(value: UncancelSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { clear: value.clear? })
+            }
+        }
+        impl ::std::convert::From<super::UncancelSubscription> for UncancelSubscription {
+            fn from(value: super::UncancelSubscription) -> Self {
+                Self { clear: Ok(value.clear) }
             }
         }
         #[derive(Clone, Debug)]
@@ -11080,6 +12620,7 @@ pub mod types {
         }
         #[derive(Clone, Debug)]
         pub struct Variant {
+            allow_usage_while_overdue: ::std::result::Result<bool, ::std::string::String>,
             billing_mode: ::std::result::Result<::std::string::String, ::std::string::String>,
             billing_period: ::std::result::Result<super::BillingPeriod, ::std::string::String>,
             created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -11089,11 +12630,15 @@ pub mod types {
             id: ::std::result::Result<::std::string::String, ::std::string::String>,
             name: ::std::result::Result<::std::string::String, ::std::string::String>,
             plan_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            renewal_due_days: ::std::result::Result<i32, ::std::string::String>,
+            trial_days: ::std::result::Result<i32, ::std::string::String>,
+            trial_end: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             version: ::std::result::Result<i32, ::std::string::String>,
         }
         impl ::std::default::Default for Variant {
             fn default() -> Self {
                 Self {
+                    allow_usage_while_overdue: Err("no value supplied for allow_usage_while_overdue".to_string()),
                     billing_mode: Err("no value supplied for billing_mode".to_string()),
                     billing_period: Err("no value supplied for billing_period".to_string()),
                     created_at: Err("no value supplied for created_at".to_string()),
@@ -11103,11 +12648,24 @@ pub mod types {
                     id: Err("no value supplied for id".to_string()),
                     name: Err("no value supplied for name".to_string()),
                     plan_id: Err("no value supplied for plan_id".to_string()),
+                    renewal_due_days: Err("no value supplied for renewal_due_days".to_string()),
+                    trial_days: Err("no value supplied for trial_days".to_string()),
+                    trial_end: Err("no value supplied for trial_end".to_string()),
                     version: Err("no value supplied for version".to_string()),
                 }
             }
         }
         impl Variant {
+            pub fn allow_usage_while_overdue<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.allow_usage_while_overdue = value
+                    .try_into()
+                    .map_err(|e| format!("error converting supplied value for allow_usage_while_overdue: {e}"));
+                self
+            }
             pub fn billing_mode<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::string::String>,
@@ -11186,6 +12744,33 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for plan_id: {e}"));
                 self
             }
+            pub fn renewal_due_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.renewal_due_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for renewal_due_days: {e}"));
+                self
+            }
+            pub fn trial_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.trial_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for trial_days: {e}"));
+                self
+            }
+            pub fn trial_end<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.trial_end =
+                    value.try_into().map_err(|e| format!("error converting supplied value for trial_end: {e}"));
+                self
+            }
             pub fn version<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i32>,
@@ -11200,6 +12785,7 @@ pub mod types {
             type Error = super::error::ConversionError;
             fn try_from(value: Variant) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
+                    allow_usage_while_overdue: value.allow_usage_while_overdue?,
                     billing_mode: value.billing_mode?,
                     billing_period: value.billing_period?,
                     created_at: value.created_at?,
@@ -11209,6 +12795,9 @@ pub mod types {
                     id: value.id?,
                     name: value.name?,
                     plan_id: value.plan_id?,
+                    renewal_due_days: value.renewal_due_days?,
+                    trial_days: value.trial_days?,
+                    trial_end: value.trial_end?,
                     version: value.version?,
                 })
             }
@@ -11216,6 +12805,7 @@ pub mod types {
         impl ::std::convert::From<super::Variant> for Variant {
             fn from(value: super::Variant) -> Self {
                 Self {
+                    allow_usage_while_overdue: Ok(value.allow_usage_while_overdue),
                     billing_mode: Ok(value.billing_mode),
                     billing_period: Ok(value.billing_period),
                     created_at: Ok(value.created_at),
@@ -11225,6 +12815,9 @@ pub mod types {
                     id: Ok(value.id),
                     name: Ok(value.name),
                     plan_id: Ok(value.plan_id),
+                    renewal_due_days: Ok(value.renewal_due_days),
+                    trial_days: Ok(value.trial_days),
+                    trial_end: Ok(value.trial_end),
                     version: Ok(value.version),
                 }
             }
@@ -11645,6 +13238,42 @@ impl Client {
     #[doc = "A subscription\n\nAs it stands now, also when time alone has changed it since it was last written.\n\nSends a `GET` request to `/v1/subscriptions/{subscription_id}`\n\nArguments:\n- `subscription_id`: The subscription.\n```ignore\nlet response = client.get_subscription()\n    .subscription_id(subscription_id)\n    .send()\n    .await;\n```"]
     pub fn get_subscription(&self) -> builder::GetSubscription<'_> {
         builder::GetSubscription::new(self)
+    }
+    #[doc = "Cancel a subscription\n\nNow, or at the end of what is paid for. Its credit lives to its expiry, or is voided.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/cancel`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.cancel_subscription()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn cancel_subscription(&self) -> builder::CancelSubscription<'_> {
+        builder::CancelSubscription::new(self)
+    }
+    #[doc = "Change variant or quantity\n\nNow, or at the end of the period. A change now takes back what was not earned and grants what is left of the period\n(`prorate`), or starts a new period (`reset`), or leaves what is there and grants all (`keep_and_add`).\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/change`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.change_subscription()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn change_subscription(&self) -> builder::ChangeSubscription<'_> {
+        builder::ChangeSubscription::new(self)
+    }
+    #[doc = "Make a trial a subscription\n\nNow: the first period opens. At the end of the trial: it will open then.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/convert`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.convert_subscription()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn convert_subscription(&self) -> builder::ConvertSubscription<'_> {
+        builder::ConvertSubscription::new(self)
+    }
+    #[doc = "Note that a payment failed\n\nMakes an active subscription past due. Its grace period runs from now; its periods go on.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/mark_overdue`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.mark_subscription_overdue()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn mark_subscription_overdue(&self) -> builder::MarkSubscriptionOverdue<'_> {
+        builder::MarkSubscriptionOverdue::new(self)
+    }
+    #[doc = "Note that a payment arrived\n\nMakes a subscription that is past due active again. Where its period ended without a renewal, this renews it.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/mark_paid`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.mark_subscription_paid()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn mark_subscription_paid(&self) -> builder::MarkSubscriptionPaid<'_> {
+        builder::MarkSubscriptionPaid::new(self)
+    }
+    #[doc = "Pause a subscription\n\nIts clock stands and its features are denied, now or from the end of the period on, until it is resumed.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/pause`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.pause_subscription()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn pause_subscription(&self) -> builder::PauseSubscription<'_> {
+        builder::PauseSubscription::new(self)
+    }
+    #[doc = "Renew a subscription\n\nThe next period is paid for. From `renewal_due_days` before the end of a prepaid period on, and once for each; within the grace\nperiod it opens the period that was missed, from its start.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/renew`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.renew_subscription()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn renew_subscription(&self) -> builder::RenewSubscription<'_> {
+        builder::RenewSubscription::new(self)
+    }
+    #[doc = "Resume a subscription\n\nIts clock goes on; the end of its period has moved by the pause.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/resume`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.resume_subscription()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn resume_subscription(&self) -> builder::ResumeSubscription<'_> {
+        builder::ResumeSubscription::new(self)
+    }
+    #[doc = "Take back what was asked for the period end\n\nClears the cancellation, the pause and the change that are set for the end of the period, or the one that is named.\n\n\nSends a `POST` request to `/v1/subscriptions/{subscription_id}/uncancel`\n\nArguments:\n- `subscription_id`: The subscription.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.uncancel_subscription()\n    .subscription_id(subscription_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn uncancel_subscription(&self) -> builder::UncancelSubscription<'_> {
+        builder::UncancelSubscription::new(self)
     }
     #[doc = "List top-up packages\n\nOldest first, without the archived ones.\n\n\nSends a `GET` request to `/v1/topup_packages`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_topup_packages()\n    .cursor(cursor)\n    .limit(limit)\n    .send()\n    .await;\n```"]
     pub fn list_topup_packages(&self) -> builder::ListTopupPackages<'_> {
@@ -14326,6 +15955,846 @@ pub mod builder {
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "get_subscription" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::cancel_subscription`]\n\n[`Client::cancel_subscription`]: super::Client::cancel_subscription"]
+    #[derive(Debug, Clone)]
+    pub struct CancelSubscription<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::CancelSubscription, String>,
+    }
+    impl<'a> CancelSubscription<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::CancelSubscription>,
+            <V as std::convert::TryInto<types::CancelSubscription>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `CancelSubscription` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::CancelSubscription) -> types::builder::CancelSubscription,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/cancel`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::CancelSubscription::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/cancel", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "cancel_subscription" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::change_subscription`]\n\n[`Client::change_subscription`]: super::Client::change_subscription"]
+    #[derive(Debug, Clone)]
+    pub struct ChangeSubscription<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::ChangeSubscription, String>,
+    }
+    impl<'a> ChangeSubscription<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::ChangeSubscription>,
+            <V as std::convert::TryInto<types::ChangeSubscription>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `ChangeSubscription` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::ChangeSubscription) -> types::builder::ChangeSubscription,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/change`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::ChangeSubscription::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/change", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "change_subscription" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::convert_subscription`]\n\n[`Client::convert_subscription`]: super::Client::convert_subscription"]
+    #[derive(Debug, Clone)]
+    pub struct ConvertSubscription<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::ConvertSubscription, String>,
+    }
+    impl<'a> ConvertSubscription<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::ConvertSubscription>,
+            <V as std::convert::TryInto<types::ConvertSubscription>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `ConvertSubscription` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::ConvertSubscription) -> types::builder::ConvertSubscription,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/convert`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::ConvertSubscription::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/convert", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "convert_subscription" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::mark_subscription_overdue`]\n\n[`Client::mark_subscription_overdue`]: super::Client::mark_subscription_overdue"]
+    #[derive(Debug, Clone)]
+    pub struct MarkSubscriptionOverdue<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::MarkSubscriptionOverdue, String>,
+    }
+    impl<'a> MarkSubscriptionOverdue<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::MarkSubscriptionOverdue>,
+            <V as std::convert::TryInto<types::MarkSubscriptionOverdue>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `MarkSubscriptionOverdue` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::MarkSubscriptionOverdue) -> types::builder::MarkSubscriptionOverdue,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/mark_overdue`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::MarkSubscriptionOverdue::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!(
+                "{}/v1/subscriptions/{}/mark_overdue",
+                client.baseurl,
+                encode_path(&subscription_id.to_string()),
+            );
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "mark_subscription_overdue" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::mark_subscription_paid`]\n\n[`Client::mark_subscription_paid`]: super::Client::mark_subscription_paid"]
+    #[derive(Debug, Clone)]
+    pub struct MarkSubscriptionPaid<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::MarkSubscriptionPaid, String>,
+    }
+    impl<'a> MarkSubscriptionPaid<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::MarkSubscriptionPaid>,
+            <V as std::convert::TryInto<types::MarkSubscriptionPaid>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `MarkSubscriptionPaid` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::MarkSubscriptionPaid) -> types::builder::MarkSubscriptionPaid,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/mark_paid`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::MarkSubscriptionPaid::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/mark_paid", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "mark_subscription_paid" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::pause_subscription`]\n\n[`Client::pause_subscription`]: super::Client::pause_subscription"]
+    #[derive(Debug, Clone)]
+    pub struct PauseSubscription<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::PauseSubscription, String>,
+    }
+    impl<'a> PauseSubscription<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::PauseSubscription>,
+            <V as std::convert::TryInto<types::PauseSubscription>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `PauseSubscription` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::PauseSubscription) -> types::builder::PauseSubscription,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/pause`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::PauseSubscription::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/pause", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "pause_subscription" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::renew_subscription`]\n\n[`Client::renew_subscription`]: super::Client::renew_subscription"]
+    #[derive(Debug, Clone)]
+    pub struct RenewSubscription<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::RenewSubscription, String>,
+    }
+    impl<'a> RenewSubscription<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::RenewSubscription>,
+            <V as std::convert::TryInto<types::RenewSubscription>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `RenewSubscription` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::RenewSubscription) -> types::builder::RenewSubscription,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/renew`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::RenewSubscription::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/renew", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "renew_subscription" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::resume_subscription`]\n\n[`Client::resume_subscription`]: super::Client::resume_subscription"]
+    #[derive(Debug, Clone)]
+    pub struct ResumeSubscription<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::ResumeSubscription, String>,
+    }
+    impl<'a> ResumeSubscription<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::ResumeSubscription>,
+            <V as std::convert::TryInto<types::ResumeSubscription>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `ResumeSubscription` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::ResumeSubscription) -> types::builder::ResumeSubscription,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/resume`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::ResumeSubscription::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/resume", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "resume_subscription" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::uncancel_subscription`]\n\n[`Client::uncancel_subscription`]: super::Client::uncancel_subscription"]
+    #[derive(Debug, Clone)]
+    pub struct UncancelSubscription<'a> {
+        client: &'a super::Client,
+        subscription_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::UncancelSubscription, String>,
+    }
+    impl<'a> UncancelSubscription<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                subscription_id: Err("subscription_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn subscription_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.subscription_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for subscription_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::UncancelSubscription>,
+            <V as std::convert::TryInto<types::UncancelSubscription>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `UncancelSubscription` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::UncancelSubscription) -> types::builder::UncancelSubscription,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/subscriptions/{subscription_id}/uncancel`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Subscription>, Error<types::Problem>> {
+            let Self { client, subscription_id, idempotency_key, body } = self;
+            let subscription_id = subscription_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::UncancelSubscription::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/subscriptions/{}/uncancel", client.baseurl, encode_path(&subscription_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "uncancel_subscription" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;

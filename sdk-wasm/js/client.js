@@ -260,6 +260,42 @@ export class QuotaStack {
     return this.#call("list_subscriptions", { end_user_id: endUserId, limit, cursor })
   }
 
+  renewSubscription(subscriptionId, { idempotencyKey } = {}) {
+    return this.#call("renew_subscription", onSubscription(subscriptionId, {}, idempotencyKey))
+  }
+
+  markSubscriptionPaid(subscriptionId, { idempotencyKey } = {}) {
+    return this.#call("mark_subscription_paid", onSubscription(subscriptionId, {}, idempotencyKey))
+  }
+
+  markSubscriptionOverdue(subscriptionId, { idempotencyKey } = {}) {
+    return this.#call("mark_subscription_overdue", onSubscription(subscriptionId, {}, idempotencyKey))
+  }
+
+  convertSubscription(subscriptionId, conversion = {}, { idempotencyKey } = {}) {
+    return this.#call("convert_subscription", onSubscription(subscriptionId, conversion, idempotencyKey))
+  }
+
+  changeSubscription(subscriptionId, change, { idempotencyKey } = {}) {
+    return this.#call("change_subscription", onSubscription(subscriptionId, change, idempotencyKey))
+  }
+
+  pauseSubscription(subscriptionId, pause = {}, { idempotencyKey } = {}) {
+    return this.#call("pause_subscription", onSubscription(subscriptionId, pause, idempotencyKey))
+  }
+
+  resumeSubscription(subscriptionId, { idempotencyKey } = {}) {
+    return this.#call("resume_subscription", onSubscription(subscriptionId, {}, idempotencyKey))
+  }
+
+  cancelSubscription(subscriptionId, cancellation, { idempotencyKey } = {}) {
+    return this.#call("cancel_subscription", onSubscription(subscriptionId, cancellation, idempotencyKey))
+  }
+
+  uncancelSubscription(subscriptionId, taken = {}, { idempotencyKey } = {}) {
+    return this.#call("uncancel_subscription", onSubscription(subscriptionId, taken, idempotencyKey))
+  }
+
   listOverrides(endUserId) {
     return this.#call("list_overrides", { end_user_id: endUserId })
   }
@@ -285,4 +321,9 @@ export class QuotaStack {
   setSandboxClock(to, { idempotencyKey } = {}) {
     return this.#call("set_sandbox_clock", { idempotency_key: idempotencyKey, body: to })
   }
+}
+
+/** What an operation on a subscription is given. */
+function onSubscription(subscriptionId, body, idempotencyKey) {
+  return { subscription_id: subscriptionId, idempotency_key: idempotencyKey, body }
 }

@@ -59,7 +59,7 @@ export interface Check {
   /** The value of a `config` feature. */
   value: Json
   overage_policy: Open<OveragePolicy> | null
-  subscription_status: Open<"active" | "expired"> | null
+  subscription_status: Open<SubscriptionStatus> | null
   source: Open<"server" | "replica">
   version: number
   as_of: Timestamp
@@ -555,15 +555,23 @@ export interface BillingPeriod {
 export interface NewVariant {
   name: string
   billing_period: BillingPeriod
-  billing_mode?: "prepaid"
-  trial_days?: 0
+  billing_mode?: BillingMode
+  trial_days?: number
+  trial_end?: TrialEnd | null
+  renewal_due_days?: number
+  grace_period_days?: number
+  allow_usage_while_overdue?: boolean
   fallback?: false
   grants?: {
     amount: number
-    interval: "billing_period" | "once"
+    interval: "billing_period" | "once" | "every"
+    every?: GrantPeriod
+    on?: "period" | "trial"
+    expires_after?: GrantPeriod
     priority?: number
     feature_keys?: string[]
-    rollover_percent?: 0
+    rollover_percent?: number
+    rollover_cap?: number | null
     accumulation_cap?: number | null
     cap_group?: string | null
     settle_debt?: boolean
@@ -584,10 +592,20 @@ export interface Variant {
   name: string
   version: number
   billing_period: { count: number; unit: Open<BillingPeriod["unit"]> }
-  billing_mode: Open<"prepaid">
+  billing_mode: Open<BillingMode>
+  trial_days: number
+  trial_end: Open<TrialEnd> | null
+  renewal_due_days: number
+  grace_period_days: number
+  allow_usage_while_overdue: boolean
   grants: {
     amount: number
-    interval: Open<"billing_period" | "once">
+    interval: Open<"billing_period" | "once" | "every">
+    every: { count: number; unit: Open<GrantPeriod["unit"]> } | null
+    on: Open<"period" | "trial">
+    expires_after: { count: number; unit: Open<GrantPeriod["unit"]> } | null
+    rollover_percent: number
+    rollover_cap: number | null
     priority: number
     feature_keys: string[]
     accumulation_cap: number | null
@@ -605,10 +623,36 @@ export interface Variant {
   created_at: Timestamp
 }
 
+/** `prepaid`: each period is renewed before it begins. `postpaid`: periods follow each other. */
+export type BillingMode = "prepaid" | "postpaid"
+
+/** What becomes of a trial at its end. */
+export type TrialEnd = "convert" | "expire"
+
+export interface GrantPeriod {
+  count: number
+  unit: "hour" | "day" | "week" | "month" | "year"
+}
+
+export type SubscriptionStatus = "scheduled" | "trialing" | "active" | "past_due" | "paused" | "canceled" | "expired"
+
 export interface NewSubscription {
   plan_variant_id: string
-  start_at?: null
+  /** From when on; now where it is absent. */
+  start_at?: Timestamp | null
   quantity?: number
+  /** For a customer of another system: when the period that runs began. */
+  period_start?: Timestamp | null
+  /** With `period_start`: what of that period's grants is given. */
+  grants?: "full" | "prorated" | "none"
+}
+
+export interface SubscriptionChange {
+  plan_variant_id?: string
+  quantity?: number
+  at?: "now" | "period_end"
+  /** What becomes of the credit of a change now. */
+  credits?: "prorate" | "reset" | "keep_and_add"
 }
 
 export interface Subscription {
@@ -617,12 +661,17 @@ export interface Subscription {
   plan_id: string
   plan_variant_id: string
   variant_version: number
-  status: Open<"active" | "expired">
+  status: Open<SubscriptionStatus>
   quantity: number
   current_period: { start: Timestamp; end: Timestamp }
+  renewed: boolean
   cancel_at: Timestamp | null
-  pending_change: { [key: string]: Json } | null
+  pause_at: Timestamp | null
+  resume_at: Timestamp | null
+  grace_ends_at: Timestamp | null
+  pending_change: { plan_variant_id: string; variant_version: number; quantity: number } | null
   trial_end: Timestamp | null
+  ended_at: Timestamp | null
   created_at: Timestamp
 }
 
@@ -746,6 +795,37 @@ export class QuotaStack {
   createSubscription(endUserId: string, subscription: NewSubscription, options?: MutationOptions): Promise<Subscription>
   getSubscription(subscriptionId: string): Promise<Subscription>
   listSubscriptions(endUserId: string, page?: PageOptions): Promise<Page<Subscription>>
+  /** The next period is paid for. */
+  renewSubscription(subscriptionId: string, options?: MutationOptions): Promise<Subscription>
+  markSubscriptionPaid(subscriptionId: string, options?: MutationOptions): Promise<Subscription>
+  markSubscriptionOverdue(subscriptionId: string, options?: MutationOptions): Promise<Subscription>
+  convertSubscription(
+    subscriptionId: string,
+    conversion?: { at?: "now" | "trial_end" },
+    options?: MutationOptions,
+  ): Promise<Subscription>
+  changeSubscription(
+    subscriptionId: string,
+    change: SubscriptionChange,
+    options?: MutationOptions,
+  ): Promise<Subscription>
+  pauseSubscription(
+    subscriptionId: string,
+    pause?: { at?: "now" | "period_end"; resume_at?: Timestamp | null },
+    options?: MutationOptions,
+  ): Promise<Subscription>
+  resumeSubscription(subscriptionId: string, options?: MutationOptions): Promise<Subscription>
+  cancelSubscription(
+    subscriptionId: string,
+    cancellation: { at: "now" | "period_end"; credits?: "keep" | "void" },
+    options?: MutationOptions,
+  ): Promise<Subscription>
+  /** Takes back what was asked for the end of the period. */
+  uncancelSubscription(
+    subscriptionId: string,
+    taken?: { clear?: "all" | "cancel_at" | "pause_at" | "pending_change" },
+    options?: MutationOptions,
+  ): Promise<Subscription>
 
   listOverrides(endUserId: string): Promise<Page<Override>>
   getOverride(endUserId: string, featureKey: string): Promise<Override>

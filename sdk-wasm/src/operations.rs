@@ -99,6 +99,38 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
         "create_subscription" => send!(api.create_subscription, given, [idempotency_key], types::CreateSubscription),
         "get_subscription" => send!(api.get_subscription, given, [subscription_id]),
         "list_subscriptions" => send!(api.list_subscriptions, given, [end_user_id, limit, cursor]),
+        "renew_subscription" => {
+            send!(api.renew_subscription, given, [subscription_id, idempotency_key], types::RenewSubscription)
+        }
+        "mark_subscription_paid" => {
+            send!(api.mark_subscription_paid, given, [subscription_id, idempotency_key], types::MarkSubscriptionPaid)
+        }
+        "mark_subscription_overdue" => {
+            send!(
+                api.mark_subscription_overdue,
+                given,
+                [subscription_id, idempotency_key],
+                types::MarkSubscriptionOverdue
+            )
+        }
+        "convert_subscription" => {
+            send!(api.convert_subscription, given, [subscription_id, idempotency_key], types::ConvertSubscription)
+        }
+        "change_subscription" => {
+            send!(api.change_subscription, given, [subscription_id, idempotency_key], types::ChangeSubscription)
+        }
+        "pause_subscription" => {
+            send!(api.pause_subscription, given, [subscription_id, idempotency_key], types::PauseSubscription)
+        }
+        "resume_subscription" => {
+            send!(api.resume_subscription, given, [subscription_id, idempotency_key], types::ResumeSubscription)
+        }
+        "cancel_subscription" => {
+            send!(api.cancel_subscription, given, [subscription_id, idempotency_key], types::CancelSubscription)
+        }
+        "uncancel_subscription" => {
+            send!(api.uncancel_subscription, given, [subscription_id, idempotency_key], types::UncancelSubscription)
+        }
         "list_usage" => {
             send!(api.list_usage, given, [end_user_id, feature_key, reservation_id, from, to, limit, cursor])
         }

@@ -1,7 +1,7 @@
 //! What has rolled over: per grant template and end, so that what comes back to an ended block later follows.
 //!
 //! Rolled in all = min(floor((unheld at the end + come back since) * percent / 100), cap). Kept while the rollover
-//! block lives. Source: docs/ledger.md, "Rollover and recurring grants".
+//! block lives. Source: docs/subscriptions.md, "Rollover".
 
 use serde::{Deserialize, Serialize};
 

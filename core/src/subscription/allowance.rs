@@ -1,7 +1,7 @@
 //! An [`Allowance`]: what a recurring grant template gives in the interval that runs.
 //!
 //! It is kept also where the grant came out as nothing, so that a change takes back what was not earned of it and no
-//! more. Source: docs/subscriptions.md, "Change now".
+//! more. Source: docs/subscriptions.md, "Change".
 
 use serde::{Deserialize, Serialize};
 

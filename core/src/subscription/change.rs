@@ -1,4 +1,4 @@
-//! Changing the variant, its version, or the quantity. Source: docs/subscriptions.md, "Change now".
+//! Changing the variant, its version, or the quantity. Source: docs/subscriptions.md, "Change".
 
 use crate::catalogue::Variant;
 use crate::credits::Credits;

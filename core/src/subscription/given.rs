@@ -1,4 +1,4 @@
-//! [`Given`]: what an end user is given only once, and was. Source: docs/subscriptions.md, "Given once".
+//! [`Given`]: what an end user is given only once, and was. Source: docs/subscriptions.md, "Create".
 
 use std::collections::{BTreeMap, BTreeSet};
 

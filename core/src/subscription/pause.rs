@@ -1,4 +1,4 @@
-//! Pauses: the clock of a subscription stands, and its credit with it. Source: docs/subscriptions.md, "Paused".
+//! Pauses: the clock of a subscription stands, and its credit with it. Source: docs/subscriptions.md, "What time does".
 
 use crate::catalogue::PlanKind;
 use crate::ids::SubscriptionId;

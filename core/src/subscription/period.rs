@@ -1,6 +1,6 @@
 //! Billing periods and intervals: how they open, what they grant, and what happens at their end.
 //!
-//! Source: docs/subscriptions.md, "States", and docs/ledger.md, "Rollover and recurring grants".
+//! Source: docs/subscriptions.md, "States", and docs/subscriptions.md, "Rollover".
 
 use crate::catalogue::{GrantInterval, GrantOn, GrantTemplate, PlanKind, Variant};
 use crate::credits::Credits;

@@ -3,7 +3,7 @@
 //! - [`listen`]: connections; [`router`]: every path, and what wraps them; [`state`]: what handlers share
 //! - [`caller`]: who asks; [`body`]: what they sent; [`query`]: what they asked for; [`error`]: what they are told
 //! - the nouns: [`entitlements`], [`usage`], [`reservations`], [`credits`], [`corrections`], [`topups`], [`ledger`],
-//!   [`proof`], [`features`], [`prices`], [`packages`], [`plans`], [`subscriptions`], [`overrides`], [`sandbox`]; what several of
+//!   [`proof`], [`features`], [`prices`], [`packages`], [`plans`], [`subscriptions`], [`subscription_orders`], [`overrides`], [`sandbox`]; what several of
 //!   them answer is in `account`
 //! - [`service`]: health, readiness, metrics, the contract
 
@@ -28,6 +28,7 @@ pub mod router;
 pub mod sandbox;
 pub mod service;
 pub mod state;
+pub mod subscription_orders;
 pub mod subscriptions;
 pub mod topups;
 pub mod usage;

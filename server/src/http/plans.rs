@@ -9,7 +9,8 @@ use quotastack_core::api::fields;
 use quotastack_core::api::price::PriceJson;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::catalogue::{
-    Entitlement, FeatureKind, GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant,
+    BillingMode, Entitlement, FeatureKind, GrantInterval, GrantOn, GrantTemplate, OveragePolicy, PlanKind, TrialEnd,
+    Variant,
 };
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::{CapGroup, FeatureKey, PlanId, VariantId};
@@ -97,8 +98,8 @@ impl<'a> PlanOut<'a> {
     }
 }
 
-/// Days of grace.
-const GRACE_DAYS_MAX: u16 = 365;
+/// Days of a trial, of grace, and of the time in which a period can be renewed.
+const DAYS_MAX: u16 = 365;
 
 /// The body of a variant. What is not built yet may be named with the one value it has.
 #[derive(Debug, Deserialize)]
@@ -109,7 +110,10 @@ pub struct VariantJson {
     #[serde(default)]
     billing_mode: BillingMode,
     trial_days: Option<i64>,
+    trial_end: Option<TrialEnd>,
+    renewal_due_days: Option<i64>,
     grace_period_days: Option<i64>,
+    allow_usage_while_overdue: Option<bool>,
     fallback: Option<bool>,
     #[serde(default)]
     grants: Vec<TemplateJson>,
@@ -127,21 +131,19 @@ pub(super) struct PeriodJson {
 impl PeriodJson {
     /// A length of calendar time that can be one.
     pub(super) fn checked(self, pointer: &str) -> Result<Period, Problem> {
-        let count = u16::try_from(self.count).ok();
-        let count = count.filter(|count| (1..=PERIOD_COUNT_MAX).contains(&i64::from(*count)));
-        let count = count.ok_or_else(|| Problem::invalid(format!("{pointer}/count"), "must be 1 to 1000"))?;
         if self.unit == PeriodUnit::Hour {
             return Err(Problem::invalid(format!("{pointer}/unit"), "must be day, week, month or year"));
         }
+        self.of_any_unit(pointer)
+    }
+
+    /// The same, hours included.
+    fn of_any_unit(self, pointer: &str) -> Result<Period, Problem> {
+        let count = u16::try_from(self.count).ok();
+        let count = count.filter(|count| (1..=PERIOD_COUNT_MAX).contains(&i64::from(*count)));
+        let count = count.ok_or_else(|| Problem::invalid(format!("{pointer}/count"), "must be 1 to 1000"))?;
         Ok(Period { count, unit: self.unit })
     }
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum BillingMode {
-    #[default]
-    Prepaid,
 }
 
 #[derive(Debug, Deserialize)]
@@ -149,6 +151,11 @@ enum BillingMode {
 struct TemplateJson {
     amount: i64,
     interval: IntervalJson,
+    every: Option<PeriodJson>,
+    #[serde(default)]
+    on: GrantOn,
+    expires_after: Option<PeriodJson>,
+    rollover_cap: Option<i64>,
     priority: Option<i64>,
     #[serde(default)]
     feature_keys: Vec<String>,
@@ -158,20 +165,12 @@ struct TemplateJson {
     settle_debt: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum IntervalJson {
     Once,
     BillingPeriod,
-}
-
-impl From<IntervalJson> for GrantInterval {
-    fn from(interval: IntervalJson) -> Self {
-        match interval {
-            IntervalJson::Once => Self::Once,
-            IntervalJson::BillingPeriod => Self::BillingPeriod,
-        }
-    }
+    Every,
 }
 
 #[derive(Debug, Deserialize)]
@@ -209,8 +208,6 @@ async fn checked_variant(
     plan_id: PlanId,
     body: VariantJson,
 ) -> Result<Variant, ApiError> {
-    let BillingMode::Prepaid = body.billing_mode;
-    refuse_unless_default(body.trial_days.unwrap_or(0) == 0, "/trial_days", "must be 0: there are no trials yet")?;
     refuse_unless_default(!body.fallback.unwrap_or(false), "/fallback", "must be false: there are no fallbacks yet")?;
     if body.grants.len() > GRANT_TEMPLATES_MAX {
         return Err(Problem::invalid("/grants", "has at most 20 grant templates").into());
@@ -221,14 +218,27 @@ async fn checked_variant(
     let grants = body.grants.into_iter().enumerate();
     let grants = grants.map(|(index, grant)| checked_template(grant, &format!("/grants/{index}")));
     let variant = Variant::new(plan_id, PlanKind::Base, body.billing_period.checked("/billing_period")?);
-    let grace = body.grace_period_days.unwrap_or(i64::from(variant.grace_period_days));
-    let grace = u16::try_from(grace).ok().filter(|days| *days <= GRACE_DAYS_MAX);
+    let trial_days = days(body.trial_days, 0, "/trial_days")?;
+    if body.trial_end.is_some() && trial_days == 0 {
+        return Err(Problem::invalid("/trial_end", "needs trial_days of 1 or more").into());
+    }
     Ok(Variant {
-        grace_period_days: grace.ok_or_else(|| Problem::invalid("/grace_period_days", "must be 0 to 365"))?,
+        billing_mode: body.billing_mode,
+        trial_days,
+        trial_end: body.trial_end,
+        renewal_due_days: days(body.renewal_due_days, variant.renewal_due_days, "/renewal_due_days")?,
+        grace_period_days: days(body.grace_period_days, variant.grace_period_days, "/grace_period_days")?,
+        allow_usage_while_overdue: body.allow_usage_while_overdue.unwrap_or(variant.allow_usage_while_overdue),
         grants: grants.collect::<Result<_, _>>()?,
         entitlements: checked_entitlements(state, environment, body.entitlements).await?,
         ..variant
     })
+}
+
+fn days(given: Option<i64>, default: u16, pointer: &str) -> Result<u16, Problem> {
+    let Some(given) = given else { return Ok(default) };
+    let days = u16::try_from(given).ok().filter(|days| *days <= DAYS_MAX);
+    days.ok_or_else(|| Problem::invalid(pointer, "must be 0 to 365"))
 }
 
 fn refuse_unless_default(is_default: bool, pointer: &str, detail: &str) -> Result<(), Problem> {
@@ -237,8 +247,14 @@ fn refuse_unless_default(is_default: bool, pointer: &str, detail: &str) -> Resul
 
 fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate, Problem> {
     let at = |field: &str| format!("{pointer}/{field}");
-    let rolls = grant.rollover_percent.unwrap_or(0) != 0;
-    refuse_unless_default(!rolls, &at("rollover_percent"), "must be 0: nothing rolls over yet")?;
+    let percent = u8::try_from(grant.rollover_percent.unwrap_or(0)).ok().filter(|percent| *percent <= 100);
+    let interval = match (grant.interval, grant.every) {
+        (IntervalJson::Once, None) => GrantInterval::Once,
+        (IntervalJson::BillingPeriod, None) => GrantInterval::BillingPeriod,
+        (IntervalJson::Every, Some(period)) => GrantInterval::Every(period.of_any_unit(&at("every"))?),
+        (IntervalJson::Every, None) => return Err(Problem::invalid(at("every"), "is needed for the interval every")),
+        (_, Some(_)) => return Err(Problem::invalid(at("every"), "is only for the interval every")),
+    };
     let amount = fields::amount(grant.amount, &at("amount"))?;
     if !amount.is_positive() {
         return Err(Problem::invalid(at("amount"), "must be 1 or more"));
@@ -249,7 +265,11 @@ fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate,
         accumulation_cap: cap(grant.accumulation_cap, &at("accumulation_cap"))?,
         cap_group: grant.cap_group.map(|group| fields::cap_group(&group, &at("cap_group"))).transpose()?,
         settles_debt: grant.settle_debt.unwrap_or(true),
-        ..GrantTemplate::new(amount, grant.interval.into())
+        on: grant.on,
+        expires_after: grant.expires_after.map(|after| after.of_any_unit(&at("expires_after"))).transpose()?,
+        rollover_percent: percent.ok_or_else(|| Problem::invalid(at("rollover_percent"), "must be 0 to 100"))?,
+        rollover_cap: cap(grant.rollover_cap, &at("rollover_cap"))?,
+        ..GrantTemplate::new(amount, interval)
     })
 }
 
@@ -322,7 +342,11 @@ struct VariantOut<'a> {
     version: u32,
     billing_period: Period,
     billing_mode: BillingMode,
+    trial_days: u16,
+    trial_end: Option<TrialEnd>,
+    renewal_due_days: u16,
     grace_period_days: u16,
+    allow_usage_while_overdue: bool,
     grants: Vec<TemplateOut<'a>>,
     entitlements: Vec<EntitlementOut<'a>>,
     created_at: Timestamp,
@@ -331,7 +355,12 @@ struct VariantOut<'a> {
 #[derive(Debug, Serialize)]
 struct TemplateOut<'a> {
     amount: Credits,
-    interval: GrantInterval,
+    interval: IntervalJson,
+    every: Option<Period>,
+    on: GrantOn,
+    expires_after: Option<Period>,
+    rollover_percent: u8,
+    rollover_cap: Option<Credits>,
     priority: u8,
     feature_keys: &'a [FeatureKey],
     accumulation_cap: Option<Credits>,
@@ -354,7 +383,19 @@ impl<'a> VariantOut<'a> {
         let variant = &row.variant;
         let template = |grant: &'a GrantTemplate| TemplateOut {
             amount: grant.amount,
-            interval: grant.interval,
+            interval: match grant.interval {
+                GrantInterval::Once => IntervalJson::Once,
+                GrantInterval::BillingPeriod => IntervalJson::BillingPeriod,
+                GrantInterval::Every(_) => IntervalJson::Every,
+            },
+            every: match grant.interval {
+                GrantInterval::Every(period) => Some(period),
+                GrantInterval::Once | GrantInterval::BillingPeriod => None,
+            },
+            on: grant.on,
+            expires_after: grant.expires_after,
+            rollover_percent: grant.rollover_percent,
+            rollover_cap: grant.rollover_cap,
             priority: grant.priority,
             feature_keys: &grant.feature_keys,
             accumulation_cap: grant.accumulation_cap,
@@ -368,8 +409,12 @@ impl<'a> VariantOut<'a> {
             name: &row.name,
             version: variant.version,
             billing_period: variant.billing_period,
-            billing_mode: BillingMode::Prepaid,
+            billing_mode: variant.billing_mode,
+            trial_days: variant.trial_days,
+            trial_end: variant.trial_end,
+            renewal_due_days: variant.renewal_due_days,
             grace_period_days: variant.grace_period_days,
+            allow_usage_while_overdue: variant.allow_usage_while_overdue,
             grants: variant.grants.iter().map(template).collect(),
             entitlements: entitlements
                 .map(|(feature_key, given)| EntitlementOut {

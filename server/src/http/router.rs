@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use crate::http::state::ApiState;
 use crate::http::{
     corrections, credits, entitlements, error, features, ledger, overrides, packages, plans, prices, proof,
-    reservations, sandbox, service, subscriptions, topups, usage, usage_list, usage_summary,
+    reservations, sandbox, service, subscription_orders, subscriptions, topups, usage, usage_list, usage_summary,
 };
 
 /// The whole API.
@@ -55,6 +55,15 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/variants/{variant_id}", get(plans::get_variant))
         .route("/v1/subscriptions", post(subscriptions::create_subscription).get(subscriptions::list_subscriptions))
         .route("/v1/subscriptions/{subscription_id}", get(subscriptions::get_subscription))
+        .route("/v1/subscriptions/{subscription_id}/renew", post(subscription_orders::renew_subscription))
+        .route("/v1/subscriptions/{subscription_id}/mark_paid", post(subscription_orders::mark_subscription_paid))
+        .route("/v1/subscriptions/{subscription_id}/mark_overdue", post(subscription_orders::mark_subscription_overdue))
+        .route("/v1/subscriptions/{subscription_id}/convert", post(subscription_orders::convert_subscription))
+        .route("/v1/subscriptions/{subscription_id}/change", post(subscription_orders::change_subscription))
+        .route("/v1/subscriptions/{subscription_id}/pause", post(subscription_orders::pause_subscription))
+        .route("/v1/subscriptions/{subscription_id}/resume", post(subscription_orders::resume_subscription))
+        .route("/v1/subscriptions/{subscription_id}/cancel", post(subscription_orders::cancel_subscription))
+        .route("/v1/subscriptions/{subscription_id}/uncancel", post(subscription_orders::uncancel_subscription))
         .route("/v1/sandbox/clock", get(sandbox::get_sandbox_clock).post(sandbox::set_sandbox_clock))
         .route("/healthz", get(service::healthz))
         .route("/readyz", get(service::readyz))

@@ -9,7 +9,8 @@ use quotastack_core::ids::{EndUserId, PlanId, SubscriptionId, VariantId};
 use quotastack_core::ledger::command::Command;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::problem::Code;
-use quotastack_core::subscription::order::Subscribe;
+use quotastack_core::subscription::order::{Import, ImportGrants, Subscribe};
+use quotastack_core::subscription::state::Target;
 use quotastack_core::subscription::{Subscription, SubscriptionStatus};
 use quotastack_core::time::{Interval, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ use crate::http::state::ApiState;
 
 const QUANTITY_MAX: i64 = 1_000_000;
 
-/// The body of a subscription. `start_at` may be named, but only as now.
+/// The body of a subscription.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionJson {
@@ -32,6 +33,15 @@ pub struct SubscriptionJson {
     plan_variant_id: String,
     start_at: Option<Timestamp>,
     quantity: Option<i64>,
+    period_start: Option<Timestamp>,
+    grants: Option<ImportGrants>,
+}
+
+/// Seats; one where nothing is said.
+pub fn quantity(given: Option<i64>) -> Result<u32, Problem> {
+    let quantity = given.unwrap_or(1);
+    let quantity = u32::try_from(quantity).ok().filter(|_| (1..=QUANTITY_MAX).contains(&quantity));
+    quantity.ok_or_else(|| Problem::invalid("/quantity", "must be 1 to 1000000"))
 }
 
 /// `POST /v1/subscriptions`
@@ -45,13 +55,13 @@ pub async fn create_subscription(
     let identity = body.identity(&principal, "create_subscription", Some(&end_user_id))?;
     let variant_id: VariantId =
         body.value.plan_variant_id.parse().map_err(|error| Problem::invalid("/plan_variant_id", format!("{error}")))?;
-    if body.value.start_at.is_some() {
-        return Err(Problem::invalid("/start_at", "must be null: subscriptions start now").into());
-    }
-    let quantity = body.value.quantity.unwrap_or(1);
-    let quantity = u32::try_from(quantity).ok().filter(|_| (1..=QUANTITY_MAX).contains(&quantity));
-    let quantity = quantity.ok_or_else(|| Problem::invalid("/quantity", "must be 1 to 1000000"))?;
-    let command = Command::Subscribe(Subscribe::now(variant_id, quantity));
+    let import = match (body.value.period_start, body.value.grants) {
+        (Some(period_start), grants) => Some(Import { period_start, grants: grants.unwrap_or(ImportGrants::Full) }),
+        (None, None) => None,
+        (None, Some(_)) => return Err(Problem::invalid("/grants", "is only for a period_start in the past").into()),
+    };
+    let (start_at, quantity) = (body.value.start_at, quantity(body.value.quantity)?);
+    let command = Command::Subscribe(Subscribe { variant_id, quantity, start_at, import });
     let carried = state.app.write(&principal, end_user_id.clone(), command, identity, None).await?;
     let Outcome::Subscribed { subscription } = &carried.outcome else {
         unreachable!("subscribing comes to a subscription")
@@ -98,8 +108,9 @@ pub async fn list_subscriptions(
     Ok(json(StatusCode::OK, &ListOut { data, next_cursor }))
 }
 
+/// A subscription as it is answered.
 #[derive(Debug, Serialize)]
-struct SubscriptionOut<'a> {
+pub struct SubscriptionOut<'a> {
     id: SubscriptionId,
     end_user_id: &'a EndUserId,
     plan_id: PlanId,
@@ -108,15 +119,33 @@ struct SubscriptionOut<'a> {
     status: SubscriptionStatus,
     quantity: u32,
     current_period: Interval,
+    renewed: bool,
     cancel_at: Option<Timestamp>,
-    // A fixed part of the answer that no subscription made over the API can have yet.
-    pending_change: Option<()>,
+    pause_at: Option<Timestamp>,
+    resume_at: Option<Timestamp>,
+    grace_ends_at: Option<Timestamp>,
+    pending_change: Option<ChangeOut>,
     trial_end: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
     created_at: Timestamp,
 }
 
+/// What a subscription will be from the end of its period on.
+#[derive(Debug, Serialize)]
+struct ChangeOut {
+    plan_variant_id: VariantId,
+    variant_version: u32,
+    quantity: u32,
+}
+
 impl<'a> SubscriptionOut<'a> {
-    fn new(end_user_id: &'a EndUserId, subscription: &Subscription) -> Self {
+    /// The answer for an end user's subscription.
+    pub fn new(end_user_id: &'a EndUserId, subscription: &Subscription) -> Self {
+        let change = |target: Target| ChangeOut {
+            plan_variant_id: target.variant_id,
+            variant_version: target.variant_version,
+            quantity: target.quantity,
+        };
         Self {
             id: subscription.id,
             end_user_id,
@@ -126,9 +155,14 @@ impl<'a> SubscriptionOut<'a> {
             status: subscription.status,
             quantity: subscription.quantity,
             current_period: subscription.current_period,
+            renewed: subscription.renewed,
             cancel_at: subscription.cancel_at,
-            pending_change: None,
+            pause_at: subscription.pause_at,
+            resume_at: subscription.paused.map_or(subscription.pause_until, |pause| pause.resume_at),
+            grace_ends_at: subscription.overdue.map(|overdue| overdue.grace_ends),
+            pending_change: subscription.pending_change.map(change),
             trial_end: subscription.trial_end,
+            ended_at: subscription.ended_at,
             created_at: subscription.created_at,
         }
     }

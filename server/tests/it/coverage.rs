@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quotastack_server::app::auth::Scope;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::contract::{Contract, Operation};
@@ -116,6 +116,7 @@ async fn prepare(client: &Client, operation: &str, known: &mut BTreeMap<&'static
         "get_override" | "remove_override" => &[("set_override", "", "/feature_key")],
         _ => &[],
     };
+    prepare_subscription(client, operation, known).await;
     for (make, name, pointer) in needed {
         let answer = call(client, contract.operation(make), known).await;
         assert!(answer.status < 300, "{make}: {}", answer.text);
@@ -124,6 +125,32 @@ async fn prepare(client: &Client, operation: &str, known: &mut BTreeMap<&'static
             known.insert(name, made.to_owned());
         }
     }
+}
+
+/// A subscription of its own for each operation on one, in the state that the operation is for.
+async fn prepare_subscription(client: &Client, operation: &str, known: &mut BTreeMap<&'static str, String>) {
+    let before: &[(&str, Value)] = match operation {
+        "mark_subscription_paid" => &[("mark_overdue", json!({}))],
+        "resume_subscription" => &[("pause", json!({}))],
+        "uncancel_subscription" => &[("cancel", json!({"at": "period_end"}))],
+        "renew_subscription"
+        | "mark_subscription_overdue"
+        | "convert_subscription"
+        | "change_subscription"
+        | "pause_subscription"
+        | "cancel_subscription" => &[],
+        _ => return,
+    };
+    let trial_days = if operation == "convert_subscription" { 7 } else { 0 };
+    let variant = json!({"name": "daily", "billing_period": {"count": 1, "unit": "day"}, "trial_days": trial_days});
+    let variant = client.post(&format!("/v1/plans/{}/variants", known["plan_id"]), &variant).await.is(201);
+    let order = json!({"end_user_id": format!("for {operation}"), "plan_variant_id": variant["id"]});
+    let made = client.post("/v1/subscriptions", &order).await.is(201);
+    let id = made["id"].as_str().unwrap().to_owned();
+    for (what, body) in before {
+        client.post(&format!("/v1/subscriptions/{id}/{what}"), body).await.is(200);
+    }
+    known.insert("subscription_id", id);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Who may what while subscriptions move. Source: docs/subscriptions.md, "Entitlement"; docs/entitlements.md, "Reasons".
+//! Who may what while subscriptions move. Source: docs/subscriptions.md, "Catalogue"; docs/entitlements.md, "Reasons".
 
 use std::collections::BTreeMap;
 

@@ -149,10 +149,14 @@ pub(super) fn same<A: HasLot, B: HasLot>(one: &Wallet<A>, other: &Wallet<B>) {
     assert_eq!((&one.debts, &one.rollovers), (&other.debts, &other.rollovers));
 }
 
-/// Lots with credit, neighbours that no rule tells apart as one.
+/// Lots with credit, neighbours that no rule tells apart as one. Which of two subscriptions' lots comes first where a
+/// pause has moved both to the same end is told by the order of granting, which tranches do not have yet.
 fn lots<L: HasLot>(wallet: &Wallet<L>) -> Vec<Lot> {
+    let mut there: Vec<&Lot> = wallet.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive()).collect();
+    let owner = |lot: &Lot| lot.origin.map(|origin| (origin.subscription_id, origin.template));
+    there.sort_by(|one, other| one.burn_order(other).then_with(|| owner(one).cmp(&owner(other))));
     let mut lots: Vec<Lot> = Vec::new();
-    for lot in wallet.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive()) {
+    for lot in there {
         match lots.last_mut().filter(|last| last.is_like(lot)) {
             Some(last) => {
                 last.remaining += lot.remaining;

@@ -119,7 +119,7 @@ fn variants() -> [Variant; VARIANTS as usize] {
     let mut strict = rolling(base(5, DAYS_30, 500), 100, None);
     strict.grants[0].accumulation_cap = Some(credits(700));
     strict.allow_usage_while_overdue = false;
-    strict.contract = Some(Contract { periods: 3, auto_renew: false });
+    strict.contract = Some(Contract { periods: 1, auto_renew: false });
     let extra = rolling(free(addon(6, Period { count: 1, unit: PeriodUnit::Week }, 30)), 100, None);
     [fallback(base(1, MONTH, 50)), pro, team, metered, strict, extra]
 }

@@ -193,7 +193,7 @@ fn responses() -> Vec<Response> {
             EventResult::Failed,
         ]),
         Response::Busy { delay_ms: 200 },
-        Response::State(state()),
+        Response::State(Box::new(state())),
     ]
 }
 

@@ -208,5 +208,5 @@ pub enum Response {
         delay_ms: u32,
     },
     /// To `Fetch`: the account; an end user without account has stamp 0.
-    State(AccountState),
+    State(Box<AccountState>),
 }

@@ -265,7 +265,7 @@ impl World {
             Event::Fetch { conn, sidecar, id } => {
                 if self.server.sessions.contains_key(&conn) {
                     let state = self.server.fetch(conn, &id);
-                    let frame = encode(&Response::State(state)).unwrap();
+                    let frame = encode(&Response::State(Box::new(state))).unwrap();
                     self.later(Event::Fetched { conn, sidecar, id, frame });
                 }
             }
@@ -273,7 +273,7 @@ impl World {
                 if self.is_up(sidecar, conn) {
                     let Response::State(state) = decode(&frame).unwrap() else { panic!("a state was sent") };
                     let Sidecar { machine, disk, fetching, .. } = &mut self.sidecars[sidecar];
-                    machine.fetched(&id, Some(state), &|id| disk.file.get(id)).unwrap();
+                    machine.fetched(&id, Some(*state), &|id| disk.file.get(id)).unwrap();
                     fetching.remove(&id);
                     let is_busy = machine.waiting_accounts().any(|busy| *busy == id);
                     // A state may wait for the catalogue, or for the answer to the account's usage.

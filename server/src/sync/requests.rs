@@ -44,7 +44,7 @@ async fn serve(shared: &Shared, mut question: Incoming, mut answer: SendStream) 
             counter!("quotastack_sync_fetches_total").increment(1);
             let read = shared.app.state(shared.principal.environment_id, &end_user_id).await;
             let response = match read {
-                Ok(read) => Response::State(read.state.into_published()),
+                Ok(read) => Response::State(Box::new(read.state.into_published())),
                 Err(_) => Response::Busy { delay_ms: BUSY_DELAY_MS },
             };
             send(&mut answer, &response).await?;

@@ -76,7 +76,7 @@ async fn send(peer: &Peer, events: Vec<UsageEvent>) -> BatchAnswer {
 async fn fetch(peer: &Peer, end_user_id: &EndUserId) -> AccountState {
     let mut answer = peer.ask(&Request::Fetch { end_user_id: end_user_id.clone() }).await;
     match answer.next::<Response>().await {
-        Some(Response::State(state)) => state,
+        Some(Response::State(state)) => *state,
         other => panic!("a state was asked for: {other:?}"),
     }
 }

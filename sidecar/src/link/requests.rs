@@ -91,7 +91,7 @@ pub(crate) async fn fetch(engine: Arc<Engine>, connection: Connection, link: u64
 
 async fn exchange_fetch(connection: &Connection, request: &Request) -> Result<AccountState, LinkError> {
     match ask(connection, request).await?.next::<Response>().await? {
-        Some(Response::State(state)) => Ok(state),
+        Some(Response::State(state)) => Ok(*state),
         _ => Err(LinkError::Ended("answer to a fetch")),
     }
 }

@@ -96,18 +96,16 @@ impl Store {
             Some(kept) => kept,
             None => self.acquire().await?,
         };
-        let replan = if kept.commands < kept.replan_at { "" } else { "discard plans; " };
+        let mut replan = "";
         if kept.commands >= kept.replan_at {
             kept.replan_at = kept.commands * 2;
+            replan = "discard plans; ";
         }
-        begin_on(
-            kept,
-            format!(
-                "{replan}begin; {PLANNER}; set local role quotastack_app; set local quotastack.environment_id = '{id}'; \
-                 select from lanes where lane_id = {lane} for update"
-            ),
-        )
-        .await
+        let begin = format!(
+            "{replan}begin; {PLANNER}; set local role quotastack_app; set local quotastack.environment_id = '{id}'; \
+             select from lanes where lane_id = {lane} for update"
+        );
+        begin_on(kept, begin).await
     }
 
     /// Whether somebody may be waiting for a connection, so that none should be kept.

@@ -79,8 +79,8 @@ macro_rules! for_each_account {
 
 const ACCOUNTS: &str = for_each_account!(
     "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to, balance,
-       reserved, debt, lifetime_granted, lifetime_consumed, debts, given_once)",
-    "'user_' || n, 1, 1, decode(repeat('00', 32), 'hex'), now(), 1000000000, 0, 0, 1000000000, 0, '[]', '[]'"
+       reserved, debt, lifetime_granted, lifetime_consumed, debts)",
+    "'user_' || n, 1, 1, decode(repeat('00', 32), 'hex'), now(), 1000000000, 0, 0, 1000000000, 0, '[]'"
 );
 const BLOCKS: &str = for_each_account!(
     "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,

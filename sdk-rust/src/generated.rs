@@ -384,6 +384,9 @@ pub mod types {
         #[doc = "The variant; its own, for another version or quantity."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub plan_variant_id: ::std::option::Option<::std::string::String>,
+        #[doc = "Answer what would happen, in `preview`, and change nothing."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub preview: ::std::option::Option<bool>,
         #[doc = "Seats; as many as now where it is absent."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub quantity: ::std::option::Option<i32>,
@@ -1071,7 +1074,7 @@ pub mod types {
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct CreatePlan {
-        #[doc = "The kind of plan."]
+        #[doc = "`base`: at most one live subscription per end user. `addon`: any number beside a base that is no fallback."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub kind: ::std::option::Option<CreatePlanKind>,
         #[doc = "For people."]
@@ -1082,18 +1085,21 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "The kind of plan."]
+    #[doc = "`base`: at most one live subscription per end user. `addon`: any number beside a base that is no fallback."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
     pub enum CreatePlanKind {
         #[serde(rename = "base")]
         Base,
+        #[serde(rename = "addon")]
+        Addon,
     }
     impl ::std::fmt::Display for CreatePlanKind {
         fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
             match *self {
                 Self::Base => f.write_str("base"),
+                Self::Addon => f.write_str("addon"),
             }
         }
     }
@@ -1102,6 +1108,7 @@ pub mod types {
         fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
             match value {
                 "base" => Ok(Self::Base),
+                "addon" => Ok(Self::Addon),
                 _ => Err("invalid value".into()),
             }
         }
@@ -1313,126 +1320,6 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "A variant to create."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
-    #[serde(deny_unknown_fields)]
-    pub struct CreateVariant {
-        #[doc = "Whether what the plan gives can be used while the subscription is past due."]
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub allow_usage_while_overdue: ::std::option::Option<bool>,
-        #[doc = "`prepaid`: each period is renewed before it begins, or the subscription is past due. `postpaid`: periods follow each other."]
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub billing_mode: ::std::option::Option<CreateVariantBillingMode>,
-        pub billing_period: BillingPeriodInput,
-        #[doc = "What subscribers may use. Each feature once."]
-        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        pub entitlements: ::std::vec::Vec<EntitlementInput>,
-        #[doc = "There are no fallback variants yet."]
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub fallback: ::std::option::Option<bool>,
-        #[doc = "For how many days a subscription that was not paid for is past due before it is over."]
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub grace_period_days: ::std::option::Option<i32>,
-        #[doc = "What subscribers are given."]
-        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
-        pub grants: ::std::vec::Vec<GrantTemplateInput>,
-        #[doc = "For people."]
-        pub name: ::std::string::String,
-        #[doc = "For how many days before its end a period can be renewed."]
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub renewal_due_days: ::std::option::Option<i32>,
-        #[doc = "Days of the trial that an end user has once per plan; 0 = none."]
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub trial_days: ::std::option::Option<i32>,
-        #[doc = "What becomes of the trial at its end; where it is absent, postpaid converts and prepaid expires."]
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub trial_end: ::std::option::Option<CreateVariantTrialEnd>,
-    }
-    impl CreateVariant {
-        pub fn builder() -> builder::CreateVariant {
-            Default::default()
-        }
-    }
-    #[doc = "`prepaid`: each period is renewed before it begins, or the subscription is past due. `postpaid`: periods follow each other."]
-    #[derive(
-        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
-    )]
-    pub enum CreateVariantBillingMode {
-        #[serde(rename = "prepaid")]
-        Prepaid,
-        #[serde(rename = "postpaid")]
-        Postpaid,
-    }
-    impl ::std::fmt::Display for CreateVariantBillingMode {
-        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-            match *self {
-                Self::Prepaid => f.write_str("prepaid"),
-                Self::Postpaid => f.write_str("postpaid"),
-            }
-        }
-    }
-    impl ::std::str::FromStr for CreateVariantBillingMode {
-        type Err = self::error::ConversionError;
-        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
-            match value {
-                "prepaid" => Ok(Self::Prepaid),
-                "postpaid" => Ok(Self::Postpaid),
-                _ => Err("invalid value".into()),
-            }
-        }
-    }
-    impl ::std::convert::TryFrom<&str> for CreateVariantBillingMode {
-        type Error = self::error::ConversionError;
-        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
-    impl ::std::convert::TryFrom<::std::string::String> for CreateVariantBillingMode {
-        type Error = self::error::ConversionError;
-        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
-    #[doc = "What becomes of the trial at its end; where it is absent, postpaid converts and prepaid expires."]
-    #[derive(
-        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
-    )]
-    pub enum CreateVariantTrialEnd {
-        #[serde(rename = "convert")]
-        Convert,
-        #[serde(rename = "expire")]
-        Expire,
-    }
-    impl ::std::fmt::Display for CreateVariantTrialEnd {
-        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-            match *self {
-                Self::Convert => f.write_str("convert"),
-                Self::Expire => f.write_str("expire"),
-            }
-        }
-    }
-    impl ::std::str::FromStr for CreateVariantTrialEnd {
-        type Err = self::error::ConversionError;
-        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
-            match value {
-                "convert" => Ok(Self::Convert),
-                "expire" => Ok(Self::Expire),
-                _ => Err("invalid value".into()),
-            }
-        }
-    }
-    impl ::std::convert::TryFrom<&str> for CreateVariantTrialEnd {
-        type Error = self::error::ConversionError;
-        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
-    impl ::std::convert::TryFrom<::std::string::String> for CreateVariantTrialEnd {
-        type Error = self::error::ConversionError;
-        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
     #[doc = "The figures of an end user's account."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct EndUserCredits {
@@ -1471,6 +1358,9 @@ pub mod types {
         pub enabled: bool,
         #[doc = "The feature."]
         pub feature_key: ::std::string::String,
+        #[doc = "Of add-ons: how a whole number joins the base's; null = the base's stands."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub merge: ::std::option::Option<::std::string::String>,
         #[doc = "What happens when usage costs more than there is; null = as the feature has it."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub overage_policy: ::std::option::Option<::std::string::String>,
@@ -1496,6 +1386,9 @@ pub mod types {
         pub enabled: ::std::option::Option<bool>,
         #[doc = "Your own key of a feature."]
         pub feature_key: ::std::string::String,
+        #[doc = "Of add-ons, for `config` features: how a whole number joins the base's; null = the base's stands."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub merge: ::std::option::Option<EntitlementInputMerge>,
         #[doc = "What happens when usage costs more than there is; null = as the feature has it."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub overage_policy: ::std::option::Option<EntitlementInputOveragePolicy>,
@@ -1511,6 +1404,46 @@ pub mod types {
     impl EntitlementInput {
         pub fn builder() -> builder::EntitlementInput {
             Default::default()
+        }
+    }
+    #[doc = "Of add-ons, for `config` features: how a whole number joins the base's; null = the base's stands."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum EntitlementInputMerge {
+        #[serde(rename = "sum")]
+        Sum,
+        #[serde(rename = "max")]
+        Max,
+    }
+    impl ::std::fmt::Display for EntitlementInputMerge {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Sum => f.write_str("sum"),
+                Self::Max => f.write_str("max"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for EntitlementInputMerge {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "sum" => Ok(Self::Sum),
+                "max" => Ok(Self::Max),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for EntitlementInputMerge {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for EntitlementInputMerge {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
         }
     }
     #[doc = "What happens when usage costs more than there is; null = as the feature has it."]
@@ -2200,6 +2133,182 @@ pub mod types {
     pub struct MarkSubscriptionPaid {}
     impl MarkSubscriptionPaid {
         pub fn builder() -> builder::MarkSubscriptionPaid {
+            Default::default()
+        }
+    }
+    #[doc = "Which page of subscribers moves, and how."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, Default, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct MigrateVariant {
+        #[doc = "When each moves."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub at: ::std::option::Option<MigrateVariantAt>,
+        #[doc = "What becomes of the credit of a change now; `prorate` where it is absent."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub credits: ::std::option::Option<MigrateVariantCredits>,
+        #[doc = "The `next_cursor` of the page before."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub cursor: ::std::option::Option<::std::string::String>,
+        #[doc = "Subscriptions of a page."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub limit: ::std::option::Option<i32>,
+        #[doc = "Say what would happen, and do nothing."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub preview: ::std::option::Option<bool>,
+    }
+    impl MigrateVariant {
+        pub fn builder() -> builder::MigrateVariant {
+            Default::default()
+        }
+    }
+    #[doc = "When each moves."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum MigrateVariantAt {
+        #[serde(rename = "now")]
+        Now,
+        #[serde(rename = "period_end")]
+        PeriodEnd,
+    }
+    impl ::std::fmt::Display for MigrateVariantAt {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Now => f.write_str("now"),
+                Self::PeriodEnd => f.write_str("period_end"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for MigrateVariantAt {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "now" => Ok(Self::Now),
+                "period_end" => Ok(Self::PeriodEnd),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for MigrateVariantAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for MigrateVariantAt {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "What becomes of the credit of a change now; `prorate` where it is absent."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum MigrateVariantCredits {
+        #[serde(rename = "prorate")]
+        Prorate,
+        #[serde(rename = "reset")]
+        Reset,
+        #[serde(rename = "keep_and_add")]
+        KeepAndAdd,
+    }
+    impl ::std::fmt::Display for MigrateVariantCredits {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Prorate => f.write_str("prorate"),
+                Self::Reset => f.write_str("reset"),
+                Self::KeepAndAdd => f.write_str("keep_and_add"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for MigrateVariantCredits {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "prorate" => Ok(Self::Prorate),
+                "reset" => Ok(Self::Reset),
+                "keep_and_add" => Ok(Self::KeepAndAdd),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for MigrateVariantCredits {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for MigrateVariantCredits {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "What came of one subscription."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct MigratedSubscription {
+        #[doc = "Of a preview: the account; null = no preview."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub after: ::std::option::Option<MigratedSubscriptionAfter>,
+        #[doc = "Of a preview: the account; null = no preview."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub before: ::std::option::Option<MigratedSubscriptionBefore>,
+        #[doc = "The error code of a refusal."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub code: ::std::option::Option<::std::string::String>,
+        #[doc = "Why it was refused."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub detail: ::std::option::Option<::std::string::String>,
+        #[doc = "Your own id of the end user."]
+        pub end_user_id: ::std::string::String,
+        #[doc = "The version that it had."]
+        pub from_version: i32,
+        #[doc = "`unchanged`: it has the newest version already, or will at its period's end."]
+        pub status: ::std::string::String,
+        #[doc = "`sub_...`"]
+        pub subscription_id: ::std::string::String,
+    }
+    impl MigratedSubscription {
+        pub fn builder() -> builder::MigratedSubscription {
+            Default::default()
+        }
+    }
+    #[doc = "Of a preview: the account; null = no preview."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct MigratedSubscriptionAfter {
+        #[doc = "Balance less reserved."]
+        pub available: i64,
+        #[doc = "Credit that counts now less debt."]
+        pub balance: i64,
+        #[doc = "Usage that nothing has paid for yet."]
+        pub debt: i64,
+        #[doc = "Credit set aside by holds."]
+        pub reserved: i64,
+        #[doc = "Counts written changes."]
+        pub version: i64,
+    }
+    impl MigratedSubscriptionAfter {
+        pub fn builder() -> builder::MigratedSubscriptionAfter {
+            Default::default()
+        }
+    }
+    #[doc = "Of a preview: the account; null = no preview."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct MigratedSubscriptionBefore {
+        #[doc = "Balance less reserved."]
+        pub available: i64,
+        #[doc = "Credit that counts now less debt."]
+        pub balance: i64,
+        #[doc = "Usage that nothing has paid for yet."]
+        pub debt: i64,
+        #[doc = "Credit set aside by holds."]
+        pub reserved: i64,
+        #[doc = "Counts written changes."]
+        pub version: i64,
+    }
+    impl MigratedSubscriptionBefore {
+        pub fn builder() -> builder::MigratedSubscriptionBefore {
             Default::default()
         }
     }
@@ -3320,6 +3429,8 @@ pub mod types {
         pub plan_id: ::std::string::String,
         #[doc = "The variant."]
         pub plan_variant_id: ::std::string::String,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub preview: ::std::option::Option<SubscriptionPreview>,
         #[doc = "Seats."]
         pub quantity: i32,
         #[doc = "Whether the next period is paid for."]
@@ -3366,6 +3477,34 @@ pub mod types {
     }
     impl SubscriptionPendingChange {
         pub fn builder() -> builder::SubscriptionPendingChange {
+            Default::default()
+        }
+    }
+    #[doc = "Only of a change with `preview`."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct SubscriptionPreview {
+        pub after: Account,
+        pub before: Account,
+        #[doc = "What would be written."]
+        pub entries: ::std::vec::Vec<SubscriptionPreviewEntriesItem>,
+    }
+    impl SubscriptionPreview {
+        pub fn builder() -> builder::SubscriptionPreview {
+            Default::default()
+        }
+    }
+    #[doc = "`SubscriptionPreviewEntriesItem`"]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct SubscriptionPreviewEntriesItem {
+        #[doc = "The change of the balance."]
+        pub amount: i64,
+        #[doc = "From when on."]
+        pub effective_at: ::std::string::String,
+        #[doc = "The kind of entry."]
+        pub kind: ::std::string::String,
+    }
+    impl SubscriptionPreviewEntriesItem {
+        pub fn builder() -> builder::SubscriptionPreviewEntriesItem {
             Default::default()
         }
     }
@@ -3856,13 +3995,22 @@ pub mod types {
     pub struct Variant {
         #[doc = "Whether what the plan gives can be used while the subscription is past due."]
         pub allow_usage_while_overdue: bool,
+        #[doc = "Whether it takes no new subscribers."]
+        pub archived: bool,
         #[doc = "Whether periods are paid for before they begin."]
         pub billing_mode: ::std::string::String,
         pub billing_period: BillingPeriod,
+        #[doc = "Postpaid: whether debt of usage stays with the end user when a period closes."]
+        pub carry_debt: bool,
+        #[doc = "For how long a subscriber is bound; null = not."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub contract: ::std::option::Option<VariantContract>,
         #[doc = "When it was created."]
         pub created_at: ::std::string::String,
         #[doc = "What subscribers may use."]
         pub entitlements: ::std::vec::Vec<Entitlement>,
+        #[doc = "Whether end users fall back to it when their base subscription ends."]
+        pub fallback: bool,
         #[doc = "For how many days a subscription that was not paid for is past due before it is over."]
         pub grace_period_days: i32,
         #[doc = "What subscribers are given."]
@@ -3873,6 +4021,9 @@ pub mod types {
         pub name: ::std::string::String,
         #[doc = "Its plan."]
         pub plan_id: ::std::string::String,
+        #[doc = "What a period costs: 0 = free, null = not known here."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<VariantPrice>,
         #[doc = "For how many days before its end a period can be renewed."]
         pub renewal_due_days: i32,
         #[doc = "Days of the trial; 0 = none."]
@@ -3888,6 +4039,175 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "For how long a subscriber is bound; null = not."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct VariantContract {
+        #[doc = "Whether another term follows."]
+        pub auto_renew: bool,
+        #[doc = "Billing periods of a term."]
+        pub periods: i32,
+    }
+    impl VariantContract {
+        pub fn builder() -> builder::VariantContract {
+            Default::default()
+        }
+    }
+    #[doc = "What a version of a variant is to be."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct VariantInput {
+        #[doc = "Whether what the plan gives can be used while the subscription is past due."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub allow_usage_while_overdue: ::std::option::Option<bool>,
+        #[doc = "`prepaid`: each period is renewed before it begins, or the subscription is past due. `postpaid`: periods follow each other."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub billing_mode: ::std::option::Option<VariantInputBillingMode>,
+        pub billing_period: BillingPeriodInput,
+        #[doc = "Postpaid: whether debt of usage stays with the end user when a period closes, and does not go onto its invoice."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub carry_debt: ::std::option::Option<bool>,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub contract: ::std::option::Option<VariantInputContract>,
+        #[doc = "What subscribers may use. Each feature once."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub entitlements: ::std::vec::Vec<EntitlementInput>,
+        #[doc = "Whether end users fall back to it when their base subscription ends; one per environment, without trial and contract."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub fallback: ::std::option::Option<bool>,
+        #[doc = "For how many days a subscription that was not paid for is past due before it is over."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub grace_period_days: ::std::option::Option<i32>,
+        #[doc = "What subscribers are given."]
+        #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
+        pub grants: ::std::vec::Vec<GrantTemplateInput>,
+        #[doc = "For people."]
+        pub name: ::std::string::String,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub price: ::std::option::Option<VariantInputPrice>,
+        #[doc = "For how many days before its end a period can be renewed."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub renewal_due_days: ::std::option::Option<i32>,
+        #[doc = "Days of the trial that an end user has once per plan; 0 = none."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub trial_days: ::std::option::Option<i32>,
+        #[doc = "What becomes of the trial at its end; where it is absent, postpaid converts and prepaid expires."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub trial_end: ::std::option::Option<VariantInputTrialEnd>,
+    }
+    impl VariantInput {
+        pub fn builder() -> builder::VariantInput {
+            Default::default()
+        }
+    }
+    #[doc = "`prepaid`: each period is renewed before it begins, or the subscription is past due. `postpaid`: periods follow each other."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum VariantInputBillingMode {
+        #[serde(rename = "prepaid")]
+        Prepaid,
+        #[serde(rename = "postpaid")]
+        Postpaid,
+    }
+    impl ::std::fmt::Display for VariantInputBillingMode {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Prepaid => f.write_str("prepaid"),
+                Self::Postpaid => f.write_str("postpaid"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for VariantInputBillingMode {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "prepaid" => Ok(Self::Prepaid),
+                "postpaid" => Ok(Self::Postpaid),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for VariantInputBillingMode {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for VariantInputBillingMode {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "For how long a subscriber is bound; null = not."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct VariantInputContract {
+        #[doc = "Whether another term follows."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub auto_renew: ::std::option::Option<bool>,
+        #[doc = "Billing periods of a term."]
+        pub periods: i32,
+    }
+    impl VariantInputContract {
+        pub fn builder() -> builder::VariantInputContract {
+            Default::default()
+        }
+    }
+    #[doc = "What a period costs, for people and for whether anything has to be paid: 0 = free, null = not known here."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct VariantInputPrice {
+        #[doc = "In the currency's smallest unit."]
+        pub amount: i64,
+        #[doc = "ISO 4217."]
+        pub currency: ::std::string::String,
+    }
+    impl VariantInputPrice {
+        pub fn builder() -> builder::VariantInputPrice {
+            Default::default()
+        }
+    }
+    #[doc = "What becomes of the trial at its end; where it is absent, postpaid converts and prepaid expires."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum VariantInputTrialEnd {
+        #[serde(rename = "convert")]
+        Convert,
+        #[serde(rename = "expire")]
+        Expire,
+    }
+    impl ::std::fmt::Display for VariantInputTrialEnd {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Convert => f.write_str("convert"),
+                Self::Expire => f.write_str("expire"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for VariantInputTrialEnd {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "convert" => Ok(Self::Convert),
+                "expire" => Ok(Self::Expire),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for VariantInputTrialEnd {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for VariantInputTrialEnd {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "A page of variants."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct VariantList {
@@ -3899,6 +4219,45 @@ pub mod types {
     }
     impl VariantList {
         pub fn builder() -> builder::VariantList {
+            Default::default()
+        }
+    }
+    #[doc = "What came of a page."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct VariantMigration {
+        #[doc = "The subscriptions of the page."]
+        pub data: ::std::vec::Vec<MigratedSubscription>,
+        #[doc = "How many of them moved or would move."]
+        pub migrated: i64,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+        #[doc = "The variant."]
+        pub plan_variant_id: ::std::string::String,
+        #[doc = "Whether nothing was changed."]
+        pub preview: bool,
+        #[doc = "How many of them could not."]
+        pub refused: i64,
+        #[doc = "Subscriptions to earlier versions behind this page."]
+        pub remaining: i64,
+        #[doc = "Its newest version."]
+        pub version: i32,
+    }
+    impl VariantMigration {
+        pub fn builder() -> builder::VariantMigration {
+            Default::default()
+        }
+    }
+    #[doc = "What a period costs: 0 = free, null = not known here."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct VariantPrice {
+        #[doc = "In the currency's smallest unit."]
+        pub amount: i64,
+        #[doc = "ISO 4217."]
+        pub currency: ::std::string::String,
+    }
+    impl VariantPrice {
+        pub fn builder() -> builder::VariantPrice {
             Default::default()
         }
     }
@@ -4890,6 +5249,7 @@ pub mod types {
             credits:
                 ::std::result::Result<::std::option::Option<super::ChangeSubscriptionCredits>, ::std::string::String>,
             plan_variant_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            preview: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
             quantity: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
         }
         impl ::std::default::Default for ChangeSubscription {
@@ -4898,6 +5258,7 @@ pub mod types {
                     at: Ok(Default::default()),
                     credits: Ok(Default::default()),
                     plan_variant_id: Ok(Default::default()),
+                    preview: Ok(Default::default()),
                     quantity: Ok(Default::default()),
                 }
             }
@@ -4929,6 +5290,15 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for plan_variant_id: {e}"));
                 self
             }
+            pub fn preview<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.preview =
+                    value.try_into().map_err(|e| format!("error converting supplied value for preview: {e}"));
+                self
+            }
             pub fn quantity<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<i32>>,
@@ -4946,6 +5316,7 @@ pub mod types {
                     at: value.at?,
                     credits: value.credits?,
                     plan_variant_id: value.plan_variant_id?,
+                    preview: value.preview?,
                     quantity: value.quantity?,
                 })
             }
@@ -4956,6 +5327,7 @@ pub mod types {
                     at: Ok(value.at),
                     credits: Ok(value.credits),
                     plan_variant_id: Ok(value.plan_variant_id),
+                    preview: Ok(value.preview),
                     quantity: Ok(value.quantity),
                 }
             }
@@ -6445,174 +6817,6 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
-        pub struct CreateVariant {
-            allow_usage_while_overdue: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
-            billing_mode:
-                ::std::result::Result<::std::option::Option<super::CreateVariantBillingMode>, ::std::string::String>,
-            billing_period: ::std::result::Result<super::BillingPeriodInput, ::std::string::String>,
-            entitlements: ::std::result::Result<::std::vec::Vec<super::EntitlementInput>, ::std::string::String>,
-            fallback: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
-            grace_period_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
-            grants: ::std::result::Result<::std::vec::Vec<super::GrantTemplateInput>, ::std::string::String>,
-            name: ::std::result::Result<::std::string::String, ::std::string::String>,
-            renewal_due_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
-            trial_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
-            trial_end:
-                ::std::result::Result<::std::option::Option<super::CreateVariantTrialEnd>, ::std::string::String>,
-        }
-        impl ::std::default::Default for CreateVariant {
-            fn default() -> Self {
-                Self {
-                    allow_usage_while_overdue: Ok(Default::default()),
-                    billing_mode: Ok(Default::default()),
-                    billing_period: Err("no value supplied for billing_period".to_string()),
-                    entitlements: Ok(Default::default()),
-                    fallback: Ok(Default::default()),
-                    grace_period_days: Ok(Default::default()),
-                    grants: Ok(Default::default()),
-                    name: Err("no value supplied for name".to_string()),
-                    renewal_due_days: Ok(Default::default()),
-                    trial_days: Ok(Default::default()),
-                    trial_end: Ok(Default::default()),
-                }
-            }
-        }
-        impl CreateVariant {
-            pub fn allow_usage_while_overdue<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<bool>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.allow_usage_while_overdue = value
-                    .try_into()
-                    .map_err(|e| format!("error converting supplied value for allow_usage_while_overdue: {e}"));
-                self
-            }
-            pub fn billing_mode<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<super::CreateVariantBillingMode>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.billing_mode =
-                    value.try_into().map_err(|e| format!("error converting supplied value for billing_mode: {e}"));
-                self
-            }
-            pub fn billing_period<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<super::BillingPeriodInput>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.billing_period =
-                    value.try_into().map_err(|e| format!("error converting supplied value for billing_period: {e}"));
-                self
-            }
-            pub fn entitlements<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::vec::Vec<super::EntitlementInput>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.entitlements =
-                    value.try_into().map_err(|e| format!("error converting supplied value for entitlements: {e}"));
-                self
-            }
-            pub fn fallback<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<bool>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.fallback =
-                    value.try_into().map_err(|e| format!("error converting supplied value for fallback: {e}"));
-                self
-            }
-            pub fn grace_period_days<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<i32>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.grace_period_days =
-                    value.try_into().map_err(|e| format!("error converting supplied value for grace_period_days: {e}"));
-                self
-            }
-            pub fn grants<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::vec::Vec<super::GrantTemplateInput>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.grants = value.try_into().map_err(|e| format!("error converting supplied value for grants: {e}"));
-                self
-            }
-            pub fn name<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::string::String>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.name = value.try_into().map_err(|e| format!("error converting supplied value for name: {e}"));
-                self
-            }
-            pub fn renewal_due_days<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<i32>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.renewal_due_days =
-                    value.try_into().map_err(|e| format!("error converting supplied value for renewal_due_days: {e}"));
-                self
-            }
-            pub fn trial_days<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<i32>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.trial_days =
-                    value.try_into().map_err(|e| format!("error converting supplied value for trial_days: {e}"));
-                self
-            }
-            pub fn trial_end<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<super::CreateVariantTrialEnd>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.trial_end =
-                    value.try_into().map_err(|e| format!("error converting supplied value for trial_end: {e}"));
-                self
-            }
-        }
-        impl ::std::convert::TryFrom<CreateVariant> for super::CreateVariant {
-            type Error = super::error::ConversionError;
-            fn try_from(value: CreateVariant) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self {
-                    allow_usage_while_overdue: value.allow_usage_while_overdue?,
-                    billing_mode: value.billing_mode?,
-                    billing_period: value.billing_period?,
-                    entitlements: value.entitlements?,
-                    fallback: value.fallback?,
-                    grace_period_days: value.grace_period_days?,
-                    grants: value.grants?,
-                    name: value.name?,
-                    renewal_due_days: value.renewal_due_days?,
-                    trial_days: value.trial_days?,
-                    trial_end: value.trial_end?,
-                })
-            }
-        }
-        impl ::std::convert::From<super::CreateVariant> for CreateVariant {
-            fn from(value: super::CreateVariant) -> Self {
-                Self {
-                    allow_usage_while_overdue: Ok(value.allow_usage_while_overdue),
-                    billing_mode: Ok(value.billing_mode),
-                    billing_period: Ok(value.billing_period),
-                    entitlements: Ok(value.entitlements),
-                    fallback: Ok(value.fallback),
-                    grace_period_days: Ok(value.grace_period_days),
-                    grants: Ok(value.grants),
-                    name: Ok(value.name),
-                    renewal_due_days: Ok(value.renewal_due_days),
-                    trial_days: Ok(value.trial_days),
-                    trial_end: Ok(value.trial_end),
-                }
-            }
-        }
-        #[derive(Clone, Debug)]
         pub struct EndUserCredits {
             available: ::std::result::Result<i64, ::std::string::String>,
             balance: ::std::result::Result<i64, ::std::string::String>,
@@ -6767,6 +6971,7 @@ pub mod types {
         pub struct Entitlement {
             enabled: ::std::result::Result<bool, ::std::string::String>,
             feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            merge: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             overage_policy: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             price: ::std::result::Result<::std::option::Option<super::Price>, ::std::string::String>,
@@ -6777,6 +6982,7 @@ pub mod types {
                 Self {
                     enabled: Err("no value supplied for enabled".to_string()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
+                    merge: Err("no value supplied for merge".to_string()),
                     overage_policy: Err("no value supplied for overage_policy".to_string()),
                     overdraft_limit: Err("no value supplied for overdraft_limit".to_string()),
                     price: Err("no value supplied for price".to_string()),
@@ -6801,6 +7007,14 @@ pub mod types {
             {
                 self.feature_key =
                     value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn merge<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.merge = value.try_into().map_err(|e| format!("error converting supplied value for merge: {e}"));
                 self
             }
             pub fn overage_policy<T>(mut self, value: T) -> Self
@@ -6844,6 +7058,7 @@ pub mod types {
                 Ok(Self {
                     enabled: value.enabled?,
                     feature_key: value.feature_key?,
+                    merge: value.merge?,
                     overage_policy: value.overage_policy?,
                     overdraft_limit: value.overdraft_limit?,
                     price: value.price?,
@@ -6856,6 +7071,7 @@ pub mod types {
                 Self {
                     enabled: Ok(value.enabled),
                     feature_key: Ok(value.feature_key),
+                    merge: Ok(value.merge),
                     overage_policy: Ok(value.overage_policy),
                     overdraft_limit: Ok(value.overdraft_limit),
                     price: Ok(value.price),
@@ -6867,6 +7083,7 @@ pub mod types {
         pub struct EntitlementInput {
             enabled: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
             feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
+            merge: ::std::result::Result<::std::option::Option<super::EntitlementInputMerge>, ::std::string::String>,
             overage_policy: ::std::result::Result<
                 ::std::option::Option<super::EntitlementInputOveragePolicy>,
                 ::std::string::String,
@@ -6880,6 +7097,7 @@ pub mod types {
                 Self {
                     enabled: Ok(Default::default()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
+                    merge: Ok(Default::default()),
                     overage_policy: Ok(Default::default()),
                     overdraft_limit: Ok(Default::default()),
                     price: Ok(Default::default()),
@@ -6904,6 +7122,14 @@ pub mod types {
             {
                 self.feature_key =
                     value.try_into().map_err(|e| format!("error converting supplied value for feature_key: {e}"));
+                self
+            }
+            pub fn merge<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::EntitlementInputMerge>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.merge = value.try_into().map_err(|e| format!("error converting supplied value for merge: {e}"));
                 self
             }
             pub fn overage_policy<T>(mut self, value: T) -> Self
@@ -6947,6 +7173,7 @@ pub mod types {
                 Ok(Self {
                     enabled: value.enabled?,
                     feature_key: value.feature_key?,
+                    merge: value.merge?,
                     overage_policy: value.overage_policy?,
                     overdraft_limit: value.overdraft_limit?,
                     price: value.price?,
@@ -6959,6 +7186,7 @@ pub mod types {
                 Self {
                     enabled: Ok(value.enabled),
                     feature_key: Ok(value.feature_key),
+                    merge: Ok(value.merge),
                     overage_policy: Ok(value.overage_policy),
                     overdraft_limit: Ok(value.overdraft_limit),
                     price: Ok(value.price),
@@ -8520,6 +8748,397 @@ pub mod types {
         impl ::std::convert::From<super::MarkSubscriptionPaid> for MarkSubscriptionPaid {
             fn from(_value: super::MarkSubscriptionPaid) -> Self {
                 Self {}
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct MigrateVariant {
+            at: ::std::result::Result<::std::option::Option<super::MigrateVariantAt>, ::std::string::String>,
+            credits: ::std::result::Result<::std::option::Option<super::MigrateVariantCredits>, ::std::string::String>,
+            cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            limit: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            preview: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+        }
+        impl ::std::default::Default for MigrateVariant {
+            fn default() -> Self {
+                Self {
+                    at: Ok(Default::default()),
+                    credits: Ok(Default::default()),
+                    cursor: Ok(Default::default()),
+                    limit: Ok(Default::default()),
+                    preview: Ok(Default::default()),
+                }
+            }
+        }
+        impl MigrateVariant {
+            pub fn at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::MigrateVariantAt>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.at = value.try_into().map_err(|e| format!("error converting supplied value for at: {e}"));
+                self
+            }
+            pub fn credits<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::MigrateVariantCredits>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.credits =
+                    value.try_into().map_err(|e| format!("error converting supplied value for credits: {e}"));
+                self
+            }
+            pub fn cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.cursor = value.try_into().map_err(|e| format!("error converting supplied value for cursor: {e}"));
+                self
+            }
+            pub fn limit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.limit = value.try_into().map_err(|e| format!("error converting supplied value for limit: {e}"));
+                self
+            }
+            pub fn preview<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.preview =
+                    value.try_into().map_err(|e| format!("error converting supplied value for preview: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<MigrateVariant> for super::MigrateVariant {
+            type Error = super::error::ConversionError;
+            fn try_from(value: MigrateVariant) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    at: value.at?,
+                    credits: value.credits?,
+                    cursor: value.cursor?,
+                    limit: value.limit?,
+                    preview: value.preview?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::MigrateVariant> for MigrateVariant {
+            fn from(value: super::MigrateVariant) -> Self {
+                Self {
+                    at: Ok(value.at),
+                    credits: Ok(value.credits),
+                    cursor: Ok(value.cursor),
+                    limit: Ok(value.limit),
+                    preview: Ok(value.preview),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct MigratedSubscription {
+            after:
+                ::std::result::Result<::std::option::Option<super::MigratedSubscriptionAfter>, ::std::string::String>,
+            before:
+                ::std::result::Result<::std::option::Option<super::MigratedSubscriptionBefore>, ::std::string::String>,
+            code: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            detail: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            end_user_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            from_version: ::std::result::Result<i32, ::std::string::String>,
+            status: ::std::result::Result<::std::string::String, ::std::string::String>,
+            subscription_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for MigratedSubscription {
+            fn default() -> Self {
+                Self {
+                    after: Err("no value supplied for after".to_string()),
+                    before: Err("no value supplied for before".to_string()),
+                    code: Err("no value supplied for code".to_string()),
+                    detail: Err("no value supplied for detail".to_string()),
+                    end_user_id: Err("no value supplied for end_user_id".to_string()),
+                    from_version: Err("no value supplied for from_version".to_string()),
+                    status: Err("no value supplied for status".to_string()),
+                    subscription_id: Err("no value supplied for subscription_id".to_string()),
+                }
+            }
+        }
+        impl MigratedSubscription {
+            pub fn after<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::MigratedSubscriptionAfter>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.after = value.try_into().map_err(|e| format!("error converting supplied value for after: {e}"));
+                self
+            }
+            pub fn before<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::MigratedSubscriptionBefore>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.before = value.try_into().map_err(|e| format!("error converting supplied value for before: {e}"));
+                self
+            }
+            pub fn code<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.code = value.try_into().map_err(|e| format!("error converting supplied value for code: {e}"));
+                self
+            }
+            pub fn detail<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.detail = value.try_into().map_err(|e| format!("error converting supplied value for detail: {e}"));
+                self
+            }
+            pub fn end_user_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.end_user_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for end_user_id: {e}"));
+                self
+            }
+            pub fn from_version<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.from_version =
+                    value.try_into().map_err(|e| format!("error converting supplied value for from_version: {e}"));
+                self
+            }
+            pub fn status<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.status = value.try_into().map_err(|e| format!("error converting supplied value for status: {e}"));
+                self
+            }
+            pub fn subscription_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.subscription_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for subscription_id: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<MigratedSubscription> for super::MigratedSubscription {
+            type Error = super::error::ConversionError;
+            fn try_from(value: MigratedSubscription) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    after: value.after?,
+                    before: value.before?,
+                    code: value.code?,
+                    detail: value.detail?,
+                    end_user_id: value.end_user_id?,
+                    from_version: value.from_version?,
+                    status: value.status?,
+                    subscription_id: value.subscription_id?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::MigratedSubscription> for MigratedSubscription {
+            fn from(value: super::MigratedSubscription) -> Self {
+                Self {
+                    after: Ok(value.after),
+                    before: Ok(value.before),
+                    code: Ok(value.code),
+                    detail: Ok(value.detail),
+                    end_user_id: Ok(value.end_user_id),
+                    from_version: Ok(value.from_version),
+                    status: Ok(value.status),
+                    subscription_id: Ok(value.subscription_id),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct MigratedSubscriptionAfter {
+            available: ::std::result::Result<i64, ::std::string::String>,
+            balance: ::std::result::Result<i64, ::std::string::String>,
+            debt: ::std::result::Result<i64, ::std::string::String>,
+            reserved: ::std::result::Result<i64, ::std::string::String>,
+            version: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for MigratedSubscriptionAfter {
+            fn default() -> Self {
+                Self {
+                    available: Err("no value supplied for available".to_string()),
+                    balance: Err("no value supplied for balance".to_string()),
+                    debt: Err("no value supplied for debt".to_string()),
+                    reserved: Err("no value supplied for reserved".to_string()),
+                    version: Err("no value supplied for version".to_string()),
+                }
+            }
+        }
+        impl MigratedSubscriptionAfter {
+            pub fn available<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.available =
+                    value.try_into().map_err(|e| format!("error converting supplied value for available: {e}"));
+                self
+            }
+            pub fn balance<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.balance =
+                    value.try_into().map_err(|e| format!("error converting supplied value for balance: {e}"));
+                self
+            }
+            pub fn debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.debt = value.try_into().map_err(|e| format!("error converting supplied value for debt: {e}"));
+                self
+            }
+            pub fn reserved<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reserved =
+                    value.try_into().map_err(|e| format!("error converting supplied value for reserved: {e}"));
+                self
+            }
+            pub fn version<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.version =
+                    value.try_into().map_err(|e| format!("error converting supplied value for version: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<MigratedSubscriptionAfter> for super::MigratedSubscriptionAfter {
+            type Error = super::error::ConversionError;
+            fn try_from(
+                value: MigratedSubscriptionAfter,
+            ) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    available: value.available?,
+                    balance: value.balance?,
+                    debt: value.debt?,
+                    reserved: value.reserved?,
+                    version: value.version?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::MigratedSubscriptionAfter> for MigratedSubscriptionAfter {
+            fn from(value: super::MigratedSubscriptionAfter) -> Self {
+                Self {
+                    available: Ok(value.available),
+                    balance: Ok(value.balance),
+                    debt: Ok(value.debt),
+                    reserved: Ok(value.reserved),
+                    version: Ok(value.version),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct MigratedSubscriptionBefore {
+            available: ::std::result::Result<i64, ::std::string::String>,
+            balance: ::std::result::Result<i64, ::std::string::String>,
+            debt: ::std::result::Result<i64, ::std::string::String>,
+            reserved: ::std::result::Result<i64, ::std::string::String>,
+            version: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for MigratedSubscriptionBefore {
+            fn default() -> Self {
+                Self {
+                    available: Err("no value supplied for available".to_string()),
+                    balance: Err("no value supplied for balance".to_string()),
+                    debt: Err("no value supplied for debt".to_string()),
+                    reserved: Err("no value supplied for reserved".to_string()),
+                    version: Err("no value supplied for version".to_string()),
+                }
+            }
+        }
+        impl MigratedSubscriptionBefore {
+            pub fn available<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.available =
+                    value.try_into().map_err(|e| format!("error converting supplied value for available: {e}"));
+                self
+            }
+            pub fn balance<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.balance =
+                    value.try_into().map_err(|e| format!("error converting supplied value for balance: {e}"));
+                self
+            }
+            pub fn debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.debt = value.try_into().map_err(|e| format!("error converting supplied value for debt: {e}"));
+                self
+            }
+            pub fn reserved<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.reserved =
+                    value.try_into().map_err(|e| format!("error converting supplied value for reserved: {e}"));
+                self
+            }
+            pub fn version<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.version =
+                    value.try_into().map_err(|e| format!("error converting supplied value for version: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<MigratedSubscriptionBefore> for super::MigratedSubscriptionBefore {
+            type Error = super::error::ConversionError;
+            fn try_from(
+                value: MigratedSubscriptionBefore,
+            ) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    available: value.available?,
+                    balance: value.balance?,
+                    debt: value.debt?,
+                    reserved: value.reserved?,
+                    version: value.version?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::MigratedSubscriptionBefore> for MigratedSubscriptionBefore {
+            fn from(value: super::MigratedSubscriptionBefore) -> Self {
+                Self {
+                    available: Ok(value.available),
+                    balance: Ok(value.balance),
+                    debt: Ok(value.debt),
+                    reserved: Ok(value.reserved),
+                    version: Ok(value.version),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -10858,6 +11477,7 @@ pub mod types {
                 ::std::result::Result<::std::option::Option<super::SubscriptionPendingChange>, ::std::string::String>,
             plan_id: ::std::result::Result<::std::string::String, ::std::string::String>,
             plan_variant_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            preview: ::std::result::Result<::std::option::Option<super::SubscriptionPreview>, ::std::string::String>,
             quantity: ::std::result::Result<i32, ::std::string::String>,
             renewed: ::std::result::Result<bool, ::std::string::String>,
             resume_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
@@ -10879,6 +11499,7 @@ pub mod types {
                     pending_change: Err("no value supplied for pending_change".to_string()),
                     plan_id: Err("no value supplied for plan_id".to_string()),
                     plan_variant_id: Err("no value supplied for plan_variant_id".to_string()),
+                    preview: Ok(Default::default()),
                     quantity: Err("no value supplied for quantity".to_string()),
                     renewed: Err("no value supplied for renewed".to_string()),
                     resume_at: Err("no value supplied for resume_at".to_string()),
@@ -10987,6 +11608,15 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for plan_variant_id: {e}"));
                 self
             }
+            pub fn preview<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::SubscriptionPreview>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.preview =
+                    value.try_into().map_err(|e| format!("error converting supplied value for preview: {e}"));
+                self
+            }
             pub fn quantity<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i32>,
@@ -11056,6 +11686,7 @@ pub mod types {
                     pending_change: value.pending_change?,
                     plan_id: value.plan_id?,
                     plan_variant_id: value.plan_variant_id?,
+                    preview: value.preview?,
                     quantity: value.quantity?,
                     renewed: value.renewed?,
                     resume_at: value.resume_at?,
@@ -11079,6 +11710,7 @@ pub mod types {
                     pending_change: Ok(value.pending_change),
                     plan_id: Ok(value.plan_id),
                     plan_variant_id: Ok(value.plan_variant_id),
+                    preview: Ok(value.preview),
                     quantity: Ok(value.quantity),
                     renewed: Ok(value.renewed),
                     resume_at: Ok(value.resume_at),
@@ -11194,6 +11826,115 @@ pub mod types {
                     quantity: Ok(value.quantity),
                     variant_version: Ok(value.variant_version),
                 }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct SubscriptionPreview {
+            after: ::std::result::Result<super::Account, ::std::string::String>,
+            before: ::std::result::Result<super::Account, ::std::string::String>,
+            entries:
+                ::std::result::Result<::std::vec::Vec<super::SubscriptionPreviewEntriesItem>, ::std::string::String>,
+        }
+        impl ::std::default::Default for SubscriptionPreview {
+            fn default() -> Self {
+                Self {
+                    after: Err("no value supplied for after".to_string()),
+                    before: Err("no value supplied for before".to_string()),
+                    entries: Err("no value supplied for entries".to_string()),
+                }
+            }
+        }
+        impl SubscriptionPreview {
+            pub fn after<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.after = value.try_into().map_err(|e| format!("error converting supplied value for after: {e}"));
+                self
+            }
+            pub fn before<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::Account>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.before = value.try_into().map_err(|e| format!("error converting supplied value for before: {e}"));
+                self
+            }
+            pub fn entries<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::SubscriptionPreviewEntriesItem>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.entries =
+                    value.try_into().map_err(|e| format!("error converting supplied value for entries: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<SubscriptionPreview> for super::SubscriptionPreview {
+            type Error = super::error::ConversionError;
+            fn try_from(value: SubscriptionPreview) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { after: value.after?, before: value.before?, entries: value.entries? })
+            }
+        }
+        impl ::std::convert::From<super::SubscriptionPreview> for SubscriptionPreview {
+            fn from(value: super::SubscriptionPreview) -> Self {
+                Self { after: Ok(value.after), before: Ok(value.before), entries: Ok(value.entries) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct SubscriptionPreviewEntriesItem {
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            effective_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            kind: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for SubscriptionPreviewEntriesItem {
+            fn default() -> Self {
+                Self {
+                    amount: Err("no value supplied for amount".to_string()),
+                    effective_at: Err("no value supplied for effective_at".to_string()),
+                    kind: Err("no value supplied for kind".to_string()),
+                }
+            }
+        }
+        impl SubscriptionPreviewEntriesItem {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn effective_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.effective_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for effective_at: {e}"));
+                self
+            }
+            pub fn kind<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.kind = value.try_into().map_err(|e| format!("error converting supplied value for kind: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<SubscriptionPreviewEntriesItem> for super::SubscriptionPreviewEntriesItem {
+            type Error = super::error::ConversionError;
+            fn try_from(
+                value: SubscriptionPreviewEntriesItem,
+            ) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { amount: value.amount?, effective_at: value.effective_at?, kind: value.kind? })
+            }
+        }
+        impl ::std::convert::From<super::SubscriptionPreviewEntriesItem> for SubscriptionPreviewEntriesItem {
+            fn from(value: super::SubscriptionPreviewEntriesItem) -> Self {
+                Self { amount: Ok(value.amount), effective_at: Ok(value.effective_at), kind: Ok(value.kind) }
             }
         }
         #[derive(Clone, Debug)]
@@ -12621,15 +13362,20 @@ pub mod types {
         #[derive(Clone, Debug)]
         pub struct Variant {
             allow_usage_while_overdue: ::std::result::Result<bool, ::std::string::String>,
+            archived: ::std::result::Result<bool, ::std::string::String>,
             billing_mode: ::std::result::Result<::std::string::String, ::std::string::String>,
             billing_period: ::std::result::Result<super::BillingPeriod, ::std::string::String>,
+            carry_debt: ::std::result::Result<bool, ::std::string::String>,
+            contract: ::std::result::Result<::std::option::Option<super::VariantContract>, ::std::string::String>,
             created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
             entitlements: ::std::result::Result<::std::vec::Vec<super::Entitlement>, ::std::string::String>,
+            fallback: ::std::result::Result<bool, ::std::string::String>,
             grace_period_days: ::std::result::Result<i32, ::std::string::String>,
             grants: ::std::result::Result<::std::vec::Vec<super::GrantTemplate>, ::std::string::String>,
             id: ::std::result::Result<::std::string::String, ::std::string::String>,
             name: ::std::result::Result<::std::string::String, ::std::string::String>,
             plan_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::VariantPrice>, ::std::string::String>,
             renewal_due_days: ::std::result::Result<i32, ::std::string::String>,
             trial_days: ::std::result::Result<i32, ::std::string::String>,
             trial_end: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
@@ -12639,15 +13385,20 @@ pub mod types {
             fn default() -> Self {
                 Self {
                     allow_usage_while_overdue: Err("no value supplied for allow_usage_while_overdue".to_string()),
+                    archived: Err("no value supplied for archived".to_string()),
                     billing_mode: Err("no value supplied for billing_mode".to_string()),
                     billing_period: Err("no value supplied for billing_period".to_string()),
+                    carry_debt: Err("no value supplied for carry_debt".to_string()),
+                    contract: Err("no value supplied for contract".to_string()),
                     created_at: Err("no value supplied for created_at".to_string()),
                     entitlements: Err("no value supplied for entitlements".to_string()),
+                    fallback: Err("no value supplied for fallback".to_string()),
                     grace_period_days: Err("no value supplied for grace_period_days".to_string()),
                     grants: Err("no value supplied for grants".to_string()),
                     id: Err("no value supplied for id".to_string()),
                     name: Err("no value supplied for name".to_string()),
                     plan_id: Err("no value supplied for plan_id".to_string()),
+                    price: Err("no value supplied for price".to_string()),
                     renewal_due_days: Err("no value supplied for renewal_due_days".to_string()),
                     trial_days: Err("no value supplied for trial_days".to_string()),
                     trial_end: Err("no value supplied for trial_end".to_string()),
@@ -12664,6 +13415,15 @@ pub mod types {
                 self.allow_usage_while_overdue = value
                     .try_into()
                     .map_err(|e| format!("error converting supplied value for allow_usage_while_overdue: {e}"));
+                self
+            }
+            pub fn archived<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.archived =
+                    value.try_into().map_err(|e| format!("error converting supplied value for archived: {e}"));
                 self
             }
             pub fn billing_mode<T>(mut self, value: T) -> Self
@@ -12684,6 +13444,24 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for billing_period: {e}"));
                 self
             }
+            pub fn carry_debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.carry_debt =
+                    value.try_into().map_err(|e| format!("error converting supplied value for carry_debt: {e}"));
+                self
+            }
+            pub fn contract<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::VariantContract>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.contract =
+                    value.try_into().map_err(|e| format!("error converting supplied value for contract: {e}"));
+                self
+            }
             pub fn created_at<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::string::String>,
@@ -12700,6 +13478,15 @@ pub mod types {
             {
                 self.entitlements =
                     value.try_into().map_err(|e| format!("error converting supplied value for entitlements: {e}"));
+                self
+            }
+            pub fn fallback<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.fallback =
+                    value.try_into().map_err(|e| format!("error converting supplied value for fallback: {e}"));
                 self
             }
             pub fn grace_period_days<T>(mut self, value: T) -> Self
@@ -12744,6 +13531,14 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for plan_id: {e}"));
                 self
             }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::VariantPrice>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
             pub fn renewal_due_days<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i32>,
@@ -12786,15 +13581,20 @@ pub mod types {
             fn try_from(value: Variant) -> ::std::result::Result<Self, super::error::ConversionError> {
                 Ok(Self {
                     allow_usage_while_overdue: value.allow_usage_while_overdue?,
+                    archived: value.archived?,
                     billing_mode: value.billing_mode?,
                     billing_period: value.billing_period?,
+                    carry_debt: value.carry_debt?,
+                    contract: value.contract?,
                     created_at: value.created_at?,
                     entitlements: value.entitlements?,
+                    fallback: value.fallback?,
                     grace_period_days: value.grace_period_days?,
                     grants: value.grants?,
                     id: value.id?,
                     name: value.name?,
                     plan_id: value.plan_id?,
+                    price: value.price?,
                     renewal_due_days: value.renewal_due_days?,
                     trial_days: value.trial_days?,
                     trial_end: value.trial_end?,
@@ -12806,20 +13606,358 @@ pub mod types {
             fn from(value: super::Variant) -> Self {
                 Self {
                     allow_usage_while_overdue: Ok(value.allow_usage_while_overdue),
+                    archived: Ok(value.archived),
                     billing_mode: Ok(value.billing_mode),
                     billing_period: Ok(value.billing_period),
+                    carry_debt: Ok(value.carry_debt),
+                    contract: Ok(value.contract),
                     created_at: Ok(value.created_at),
                     entitlements: Ok(value.entitlements),
+                    fallback: Ok(value.fallback),
                     grace_period_days: Ok(value.grace_period_days),
                     grants: Ok(value.grants),
                     id: Ok(value.id),
                     name: Ok(value.name),
                     plan_id: Ok(value.plan_id),
+                    price: Ok(value.price),
                     renewal_due_days: Ok(value.renewal_due_days),
                     trial_days: Ok(value.trial_days),
                     trial_end: Ok(value.trial_end),
                     version: Ok(value.version),
                 }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VariantContract {
+            auto_renew: ::std::result::Result<bool, ::std::string::String>,
+            periods: ::std::result::Result<i32, ::std::string::String>,
+        }
+        impl ::std::default::Default for VariantContract {
+            fn default() -> Self {
+                Self {
+                    auto_renew: Err("no value supplied for auto_renew".to_string()),
+                    periods: Err("no value supplied for periods".to_string()),
+                }
+            }
+        }
+        impl VariantContract {
+            pub fn auto_renew<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.auto_renew =
+                    value.try_into().map_err(|e| format!("error converting supplied value for auto_renew: {e}"));
+                self
+            }
+            pub fn periods<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.periods =
+                    value.try_into().map_err(|e| format!("error converting supplied value for periods: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VariantContract> for super::VariantContract {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VariantContract) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { auto_renew: value.auto_renew?, periods: value.periods? })
+            }
+        }
+        impl ::std::convert::From<super::VariantContract> for VariantContract {
+            fn from(value: super::VariantContract) -> Self {
+                Self { auto_renew: Ok(value.auto_renew), periods: Ok(value.periods) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VariantInput {
+            allow_usage_while_overdue: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            billing_mode:
+                ::std::result::Result<::std::option::Option<super::VariantInputBillingMode>, ::std::string::String>,
+            billing_period: ::std::result::Result<super::BillingPeriodInput, ::std::string::String>,
+            carry_debt: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            contract: ::std::result::Result<::std::option::Option<super::VariantInputContract>, ::std::string::String>,
+            entitlements: ::std::result::Result<::std::vec::Vec<super::EntitlementInput>, ::std::string::String>,
+            fallback: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            grace_period_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            grants: ::std::result::Result<::std::vec::Vec<super::GrantTemplateInput>, ::std::string::String>,
+            name: ::std::result::Result<::std::string::String, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::VariantInputPrice>, ::std::string::String>,
+            renewal_due_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            trial_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            trial_end: ::std::result::Result<::std::option::Option<super::VariantInputTrialEnd>, ::std::string::String>,
+        }
+        impl ::std::default::Default for VariantInput {
+            fn default() -> Self {
+                Self {
+                    allow_usage_while_overdue: Ok(Default::default()),
+                    billing_mode: Ok(Default::default()),
+                    billing_period: Err("no value supplied for billing_period".to_string()),
+                    carry_debt: Ok(Default::default()),
+                    contract: Ok(Default::default()),
+                    entitlements: Ok(Default::default()),
+                    fallback: Ok(Default::default()),
+                    grace_period_days: Ok(Default::default()),
+                    grants: Ok(Default::default()),
+                    name: Err("no value supplied for name".to_string()),
+                    price: Ok(Default::default()),
+                    renewal_due_days: Ok(Default::default()),
+                    trial_days: Ok(Default::default()),
+                    trial_end: Ok(Default::default()),
+                }
+            }
+        }
+        impl VariantInput {
+            pub fn allow_usage_while_overdue<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.allow_usage_while_overdue = value
+                    .try_into()
+                    .map_err(|e| format!("error converting supplied value for allow_usage_while_overdue: {e}"));
+                self
+            }
+            pub fn billing_mode<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::VariantInputBillingMode>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.billing_mode =
+                    value.try_into().map_err(|e| format!("error converting supplied value for billing_mode: {e}"));
+                self
+            }
+            pub fn billing_period<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::BillingPeriodInput>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.billing_period =
+                    value.try_into().map_err(|e| format!("error converting supplied value for billing_period: {e}"));
+                self
+            }
+            pub fn carry_debt<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.carry_debt =
+                    value.try_into().map_err(|e| format!("error converting supplied value for carry_debt: {e}"));
+                self
+            }
+            pub fn contract<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::VariantInputContract>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.contract =
+                    value.try_into().map_err(|e| format!("error converting supplied value for contract: {e}"));
+                self
+            }
+            pub fn entitlements<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::EntitlementInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.entitlements =
+                    value.try_into().map_err(|e| format!("error converting supplied value for entitlements: {e}"));
+                self
+            }
+            pub fn fallback<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.fallback =
+                    value.try_into().map_err(|e| format!("error converting supplied value for fallback: {e}"));
+                self
+            }
+            pub fn grace_period_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.grace_period_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for grace_period_days: {e}"));
+                self
+            }
+            pub fn grants<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::GrantTemplateInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.grants = value.try_into().map_err(|e| format!("error converting supplied value for grants: {e}"));
+                self
+            }
+            pub fn name<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.name = value.try_into().map_err(|e| format!("error converting supplied value for name: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::VariantInputPrice>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+            pub fn renewal_due_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.renewal_due_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for renewal_due_days: {e}"));
+                self
+            }
+            pub fn trial_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.trial_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for trial_days: {e}"));
+                self
+            }
+            pub fn trial_end<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::VariantInputTrialEnd>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.trial_end =
+                    value.try_into().map_err(|e| format!("error converting supplied value for trial_end: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VariantInput> for super::VariantInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VariantInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    allow_usage_while_overdue: value.allow_usage_while_overdue?,
+                    billing_mode: value.billing_mode?,
+                    billing_period: value.billing_period?,
+                    carry_debt: value.carry_debt?,
+                    contract: value.contract?,
+                    entitlements: value.entitlements?,
+                    fallback: value.fallback?,
+                    grace_period_days: value.grace_period_days?,
+                    grants: value.grants?,
+                    name: value.name?,
+                    price: value.price?,
+                    renewal_due_days: value.renewal_due_days?,
+                    trial_days: value.trial_days?,
+                    trial_end: value.trial_end?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::VariantInput> for VariantInput {
+            fn from(value: super::VariantInput) -> Self {
+                Self {
+                    allow_usage_while_overdue: Ok(value.allow_usage_while_overdue),
+                    billing_mode: Ok(value.billing_mode),
+                    billing_period: Ok(value.billing_period),
+                    carry_debt: Ok(value.carry_debt),
+                    contract: Ok(value.contract),
+                    entitlements: Ok(value.entitlements),
+                    fallback: Ok(value.fallback),
+                    grace_period_days: Ok(value.grace_period_days),
+                    grants: Ok(value.grants),
+                    name: Ok(value.name),
+                    price: Ok(value.price),
+                    renewal_due_days: Ok(value.renewal_due_days),
+                    trial_days: Ok(value.trial_days),
+                    trial_end: Ok(value.trial_end),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VariantInputContract {
+            auto_renew: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            periods: ::std::result::Result<i32, ::std::string::String>,
+        }
+        impl ::std::default::Default for VariantInputContract {
+            fn default() -> Self {
+                Self { auto_renew: Ok(Default::default()), periods: Err("no value supplied for periods".to_string()) }
+            }
+        }
+        impl VariantInputContract {
+            pub fn auto_renew<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.auto_renew =
+                    value.try_into().map_err(|e| format!("error converting supplied value for auto_renew: {e}"));
+                self
+            }
+            pub fn periods<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.periods =
+                    value.try_into().map_err(|e| format!("error converting supplied value for periods: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VariantInputContract> for super::VariantInputContract {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VariantInputContract) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { auto_renew: value.auto_renew?, periods: value.periods? })
+            }
+        }
+        impl ::std::convert::From<super::VariantInputContract> for VariantInputContract {
+            fn from(value: super::VariantInputContract) -> Self {
+                Self { auto_renew: Ok(value.auto_renew), periods: Ok(value.periods) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VariantInputPrice {
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            currency: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for VariantInputPrice {
+            fn default() -> Self {
+                Self {
+                    amount: Err("no value supplied for amount".to_string()),
+                    currency: Err("no value supplied for currency".to_string()),
+                }
+            }
+        }
+        impl VariantInputPrice {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VariantInputPrice> for super::VariantInputPrice {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VariantInputPrice) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { amount: value.amount?, currency: value.currency? })
+            }
+        }
+        impl ::std::convert::From<super::VariantInputPrice> for VariantInputPrice {
+            fn from(value: super::VariantInputPrice) -> Self {
+                Self { amount: Ok(value.amount), currency: Ok(value.currency) }
             }
         }
         #[derive(Clone, Debug)]
@@ -12863,6 +14001,176 @@ pub mod types {
         impl ::std::convert::From<super::VariantList> for VariantList {
             fn from(value: super::VariantList) -> Self {
                 Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VariantMigration {
+            data: ::std::result::Result<::std::vec::Vec<super::MigratedSubscription>, ::std::string::String>,
+            migrated: ::std::result::Result<i64, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            plan_variant_id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            preview: ::std::result::Result<bool, ::std::string::String>,
+            refused: ::std::result::Result<i64, ::std::string::String>,
+            remaining: ::std::result::Result<i64, ::std::string::String>,
+            version: ::std::result::Result<i32, ::std::string::String>,
+        }
+        impl ::std::default::Default for VariantMigration {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    migrated: Err("no value supplied for migrated".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                    plan_variant_id: Err("no value supplied for plan_variant_id".to_string()),
+                    preview: Err("no value supplied for preview".to_string()),
+                    refused: Err("no value supplied for refused".to_string()),
+                    remaining: Err("no value supplied for remaining".to_string()),
+                    version: Err("no value supplied for version".to_string()),
+                }
+            }
+        }
+        impl VariantMigration {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::MigratedSubscription>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn migrated<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.migrated =
+                    value.try_into().map_err(|e| format!("error converting supplied value for migrated: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+            pub fn plan_variant_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.plan_variant_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for plan_variant_id: {e}"));
+                self
+            }
+            pub fn preview<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.preview =
+                    value.try_into().map_err(|e| format!("error converting supplied value for preview: {e}"));
+                self
+            }
+            pub fn refused<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.refused =
+                    value.try_into().map_err(|e| format!("error converting supplied value for refused: {e}"));
+                self
+            }
+            pub fn remaining<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.remaining =
+                    value.try_into().map_err(|e| format!("error converting supplied value for remaining: {e}"));
+                self
+            }
+            pub fn version<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.version =
+                    value.try_into().map_err(|e| format!("error converting supplied value for version: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VariantMigration> for super::VariantMigration {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VariantMigration) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    data: value.data?,
+                    migrated: value.migrated?,
+                    next_cursor: value.next_cursor?,
+                    plan_variant_id: value.plan_variant_id?,
+                    preview: value.preview?,
+                    refused: value.refused?,
+                    remaining: value.remaining?,
+                    version: value.version?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::VariantMigration> for VariantMigration {
+            fn from(value: super::VariantMigration) -> Self {
+                Self {
+                    data: Ok(value.data),
+                    migrated: Ok(value.migrated),
+                    next_cursor: Ok(value.next_cursor),
+                    plan_variant_id: Ok(value.plan_variant_id),
+                    preview: Ok(value.preview),
+                    refused: Ok(value.refused),
+                    remaining: Ok(value.remaining),
+                    version: Ok(value.version),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct VariantPrice {
+            amount: ::std::result::Result<i64, ::std::string::String>,
+            currency: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for VariantPrice {
+            fn default() -> Self {
+                Self {
+                    amount: Err("no value supplied for amount".to_string()),
+                    currency: Err("no value supplied for currency".to_string()),
+                }
+            }
+        }
+        impl VariantPrice {
+            pub fn amount<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.amount = value.try_into().map_err(|e| format!("error converting supplied value for amount: {e}"));
+                self
+            }
+            pub fn currency<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.currency =
+                    value.try_into().map_err(|e| format!("error converting supplied value for currency: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<VariantPrice> for super::VariantPrice {
+            type Error = super::error::ConversionError;
+            fn try_from(value: VariantPrice) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { amount: value.amount?, currency: value.currency? })
+            }
+        }
+        impl ::std::convert::From<super::VariantPrice> for VariantPrice {
+            fn from(value: super::VariantPrice) -> Self {
+                Self { amount: Ok(value.amount), currency: Ok(value.currency) }
             }
         }
         #[derive(Clone, Debug)]
@@ -13335,9 +14643,21 @@ impl Client {
     pub fn void_usage(&self) -> builder::VoidUsage<'_> {
         builder::VoidUsage::new(self)
     }
-    #[doc = "A variant\n\nThe variant in its newest version.\n\nSends a `GET` request to `/v1/variants/{variant_id}`\n\nArguments:\n- `variant_id`: The variant.\n```ignore\nlet response = client.get_variant()\n    .variant_id(variant_id)\n    .send()\n    .await;\n```"]
+    #[doc = "A variant\n\nThe variant in its newest version, or in the one that is named.\n\nSends a `GET` request to `/v1/variants/{variant_id}`\n\nArguments:\n- `variant_id`: The variant.\n- `version`: The version; where it is absent, the newest.\n```ignore\nlet response = client.get_variant()\n    .variant_id(variant_id)\n    .version(version)\n    .send()\n    .await;\n```"]
     pub fn get_variant(&self) -> builder::GetVariant<'_> {
         builder::GetVariant::new(self)
+    }
+    #[doc = "Make the next version of a variant\n\nFor subscriptions from now on; running ones keep their version until they are changed or migrated. Where nothing is\ndifferent there is no new version. Grants are told apart by their place in the list, so keep `once` grants where\nthey are.\n\n\nSends a `PUT` request to `/v1/variants/{variant_id}`\n\nArguments:\n- `variant_id`: The variant.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.replace_variant()\n    .variant_id(variant_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn replace_variant(&self) -> builder::ReplaceVariant<'_> {
+        builder::ReplaceVariant::new(self)
+    }
+    #[doc = "Archive a variant\n\nIt takes no new subscribers and no changes any more; those it has keep it. An archived fallback is none.\n\n\nSends a `DELETE` request to `/v1/variants/{variant_id}`\n\nArguments:\n- `variant_id`: The variant.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n```ignore\nlet response = client.archive_variant()\n    .variant_id(variant_id)\n    .idempotency_key(idempotency_key)\n    .send()\n    .await;\n```"]
+    pub fn archive_variant(&self) -> builder::ArchiveVariant<'_> {
+        builder::ArchiveVariant::new(self)
+    }
+    #[doc = "Move subscribers to the newest version\n\nOne page of the live subscriptions to earlier versions of the variant, each moved as by a change of its own. Call\nit with `next_cursor` until that is null; `remaining` says how many are left. Nobody is moved twice, so a call that\nwas cut off is simply repeated. With `preview`, nothing is changed and each says what would become of its account.\n\n\nSends a `POST` request to `/v1/variants/{variant_id}/migrate`\n\nArguments:\n- `variant_id`: The variant.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.migrate_variant()\n    .variant_id(variant_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn migrate_variant(&self) -> builder::MigrateVariant<'_> {
+        builder::MigrateVariant::new(self)
     }
 }
 #[doc = r" Types for composing operation parameters."]
@@ -15082,7 +16402,7 @@ pub mod builder {
         client: &'a super::Client,
         plan_id: Result<::std::string::String, String>,
         idempotency_key: Result<Option<::std::string::String>, String>,
-        body: Result<types::builder::CreateVariant, String>,
+        body: Result<types::builder::VariantInput, String>,
     }
     impl<'a> CreateVariant<'a> {
         pub fn new(client: &'a super::Client) -> Self {
@@ -15114,18 +16434,18 @@ pub mod builder {
         }
         pub fn body<V>(mut self, value: V) -> Self
         where
-            V: std::convert::TryInto<types::CreateVariant>,
-            <V as std::convert::TryInto<types::CreateVariant>>::Error: std::fmt::Display,
+            V: std::convert::TryInto<types::VariantInput>,
+            <V as std::convert::TryInto<types::VariantInput>>::Error: std::fmt::Display,
         {
             self.body = value
                 .try_into()
                 .map(From::from)
-                .map_err(|s| format!("conversion to `CreateVariant` for body failed: {}", s));
+                .map_err(|s| format!("conversion to `VariantInput` for body failed: {}", s));
             self
         }
         pub fn body_map<F>(mut self, f: F) -> Self
         where
-            F: std::ops::FnOnce(types::builder::CreateVariant) -> types::builder::CreateVariant,
+            F: std::ops::FnOnce(types::builder::VariantInput) -> types::builder::VariantInput,
         {
             self.body = self.body.map(f);
             self
@@ -15136,7 +16456,7 @@ pub mod builder {
             let plan_id = plan_id.map_err(Error::InvalidRequest)?;
             let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
             let body = body
-                .and_then(|v| types::CreateVariant::try_from(v).map_err(|e| e.to_string()))
+                .and_then(|v| types::VariantInput::try_from(v).map_err(|e| e.to_string()))
                 .map_err(Error::InvalidRequest)?;
             let url = format!("{}/v1/plans/{}/variants", client.baseurl, encode_path(&plan_id.to_string()),);
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
@@ -18040,10 +19360,11 @@ pub mod builder {
     pub struct GetVariant<'a> {
         client: &'a super::Client,
         variant_id: Result<::std::string::String, String>,
+        version: Result<Option<i32>, String>,
     }
     impl<'a> GetVariant<'a> {
         pub fn new(client: &'a super::Client) -> Self {
-            Self { client: client, variant_id: Err("variant_id was not initialized".to_string()) }
+            Self { client: client, variant_id: Err("variant_id was not initialized".to_string()), version: Ok(None) }
         }
         pub fn variant_id<V>(mut self, value: V) -> Self
         where
@@ -18054,10 +19375,18 @@ pub mod builder {
                 .map_err(|_| "conversion to `:: std :: string :: String` for variant_id failed".to_string());
             self
         }
+        pub fn version<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.version = value.try_into().map(Some).map_err(|_| "conversion to `i32` for version failed".to_string());
+            self
+        }
         #[doc = "Sends a `GET` request to `/v1/variants/{variant_id}`"]
         pub async fn send(self) -> Result<ResponseValue<types::Variant>, Error<types::Problem>> {
-            let Self { client, variant_id } = self;
+            let Self { client, variant_id, version } = self;
             let variant_id = variant_id.map_err(Error::InvalidRequest)?;
+            let version = version.map_err(Error::InvalidRequest)?;
             let url = format!("{}/v1/variants/{}", client.baseurl, encode_path(&variant_id.to_string()),);
             let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
             header_map.append(
@@ -18069,9 +19398,262 @@ pub mod builder {
                 .client
                 .get(url)
                 .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("version", &version))
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "get_variant" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::replace_variant`]\n\n[`Client::replace_variant`]: super::Client::replace_variant"]
+    #[derive(Debug, Clone)]
+    pub struct ReplaceVariant<'a> {
+        client: &'a super::Client,
+        variant_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::VariantInput, String>,
+    }
+    impl<'a> ReplaceVariant<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                variant_id: Err("variant_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn variant_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.variant_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for variant_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::VariantInput>,
+            <V as std::convert::TryInto<types::VariantInput>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `VariantInput` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::VariantInput) -> types::builder::VariantInput,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `PUT` request to `/v1/variants/{variant_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Variant>, Error<types::Problem>> {
+            let Self { client, variant_id, idempotency_key, body } = self;
+            let variant_id = variant_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::VariantInput::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/variants/{}", client.baseurl, encode_path(&variant_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .put(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "replace_variant" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::archive_variant`]\n\n[`Client::archive_variant`]: super::Client::archive_variant"]
+    #[derive(Debug, Clone)]
+    pub struct ArchiveVariant<'a> {
+        client: &'a super::Client,
+        variant_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+    }
+    impl<'a> ArchiveVariant<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                variant_id: Err("variant_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+            }
+        }
+        pub fn variant_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.variant_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for variant_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        #[doc = "Sends a `DELETE` request to `/v1/variants/{variant_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Variant>, Error<types::Problem>> {
+            let Self { client, variant_id, idempotency_key } = self;
+            let variant_id = variant_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/variants/{}", client.baseurl, encode_path(&variant_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .delete(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "archive_variant" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::migrate_variant`]\n\n[`Client::migrate_variant`]: super::Client::migrate_variant"]
+    #[derive(Debug, Clone)]
+    pub struct MigrateVariant<'a> {
+        client: &'a super::Client,
+        variant_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::MigrateVariant, String>,
+    }
+    impl<'a> MigrateVariant<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                variant_id: Err("variant_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn variant_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.variant_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for variant_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::MigrateVariant>,
+            <V as std::convert::TryInto<types::MigrateVariant>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `MigrateVariant` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::MigrateVariant) -> types::builder::MigrateVariant,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `POST` request to `/v1/variants/{variant_id}/migrate`"]
+        pub async fn send(self) -> Result<ResponseValue<types::VariantMigration>, Error<types::Problem>> {
+            let Self { client, variant_id, idempotency_key, body } = self;
+            let variant_id = variant_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::MigrateVariant::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/variants/{}/migrate", client.baseurl, encode_path(&variant_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .post(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "migrate_variant" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;

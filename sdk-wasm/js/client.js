@@ -243,8 +243,20 @@ export class QuotaStack {
     return this.#call("list_variants", { plan_id: planId, limit, cursor })
   }
 
-  getVariant(variantId) {
-    return this.#call("get_variant", { variant_id: variantId })
+  getVariant(variantId, { version } = {}) {
+    return this.#call("get_variant", { variant_id: variantId, version })
+  }
+
+  replaceVariant(variantId, variant, { idempotencyKey } = {}) {
+    return this.#call("replace_variant", { variant_id: variantId, idempotency_key: idempotencyKey, body: variant })
+  }
+
+  archiveVariant(variantId, { idempotencyKey } = {}) {
+    return this.#call("archive_variant", { variant_id: variantId, idempotency_key: idempotencyKey })
+  }
+
+  migrateVariant(variantId, migration = {}, { idempotencyKey } = {}) {
+    return this.#call("migrate_variant", { variant_id: variantId, idempotency_key: idempotencyKey, body: migration })
   }
 
   createSubscription(endUserId, subscription, { idempotencyKey } = {}) {

@@ -537,15 +537,18 @@ export interface Feature {
 
 export interface NewPlan {
   name: string
-  kind?: "base"
+  kind?: PlanKind
 }
 
 export interface Plan {
   id: string
   name: string
-  kind: Open<"base">
+  kind: Open<PlanKind>
   created_at: Timestamp
 }
+
+/** `base`: at most one live subscription per end user. `addon`: any number beside a base. */
+export type PlanKind = "base" | "addon"
 
 export interface BillingPeriod {
   count: number
@@ -561,7 +564,14 @@ export interface NewVariant {
   renewal_due_days?: number
   grace_period_days?: number
   allow_usage_while_overdue?: boolean
-  fallback?: false
+  /** What a period costs; 0 = free, null = not known here. */
+  price?: VariantPrice | null
+  /** For how long a subscriber is bound. */
+  contract?: { periods: number; auto_renew?: boolean } | null
+  /** Postpaid: whether debt of usage stays with the end user when a period closes. */
+  carry_debt?: boolean
+  /** Whether end users fall back to it when their base subscription ends; one per environment. */
+  fallback?: boolean
   grants?: {
     amount: number
     interval: "billing_period" | "once" | "every"
@@ -583,6 +593,8 @@ export interface NewVariant {
     price?: Price | null
     overage_policy?: OveragePolicy | null
     overdraft_limit?: number | null
+    /** Of add-ons: how a whole number joins the base's. */
+    merge?: Merge | null
   }[]
 }
 
@@ -598,6 +610,11 @@ export interface Variant {
   renewal_due_days: number
   grace_period_days: number
   allow_usage_while_overdue: boolean
+  price: VariantPrice | null
+  contract: { periods: number; auto_renew: boolean } | null
+  carry_debt: boolean
+  fallback: boolean
+  archived: boolean
   grants: {
     amount: number
     interval: Open<"billing_period" | "once" | "every">
@@ -619,8 +636,49 @@ export interface Variant {
     price: CurrentPrice | null
     overage_policy: Open<OveragePolicy> | null
     overdraft_limit: number | null
+    merge: Open<Merge> | null
   }[]
   created_at: Timestamp
+}
+
+/** In the currency's smallest unit. */
+export interface VariantPrice {
+  amount: number
+  currency: string
+}
+
+export type Merge = "sum" | "max"
+
+/** One page of a migration. */
+export interface VariantMigration {
+  at?: "now" | "period_end"
+  /** What becomes of the credit of a change now. */
+  credits?: "prorate" | "reset" | "keep_and_add"
+  /** Say what would happen, and do nothing. */
+  preview?: boolean
+  limit?: number
+  /** The `next_cursor` of the page before. */
+  cursor?: string | null
+}
+
+export interface MigrationPage {
+  plan_variant_id: string
+  version: number
+  preview: boolean
+  data: {
+    subscription_id: string
+    end_user_id: string
+    from_version: number
+    status: Open<"migrated" | "unchanged" | "refused">
+    code: string | null
+    detail: string | null
+    before: Account | null
+    after: Account | null
+  }[]
+  migrated: number
+  refused: number
+  remaining: number
+  next_cursor: string | null
 }
 
 /** `prepaid`: each period is renewed before it begins. `postpaid`: periods follow each other. */
@@ -653,6 +711,8 @@ export interface SubscriptionChange {
   at?: "now" | "period_end"
   /** What becomes of the credit of a change now. */
   credits?: "prorate" | "reset" | "keep_and_add"
+  /** Answer what would happen, in `preview`, and change nothing. */
+  preview?: boolean
 }
 
 export interface Subscription {
@@ -673,6 +733,12 @@ export interface Subscription {
   trial_end: Timestamp | null
   ended_at: Timestamp | null
   created_at: Timestamp
+  /** Only of a change with `preview`. */
+  preview?: {
+    before: Account
+    after: Account
+    entries: { kind: string; amount: number; effective_at: Timestamp }[]
+  }
 }
 
 export interface SandboxClock {
@@ -790,7 +856,12 @@ export class QuotaStack {
   getPlan(planId: string): Promise<Plan>
   createVariant(planId: string, variant: NewVariant, options?: MutationOptions): Promise<Variant>
   listVariants(planId: string, page?: PageOptions): Promise<Page<Variant>>
-  getVariant(variantId: string): Promise<Variant>
+  getVariant(variantId: string, options?: { version?: number }): Promise<Variant>
+  /** Makes the next version; running subscriptions keep theirs. */
+  replaceVariant(variantId: string, variant: NewVariant, options?: MutationOptions): Promise<Variant>
+  archiveVariant(variantId: string, options?: MutationOptions): Promise<Variant>
+  /** Moves one page of subscribers to the newest version. Go on with `next_cursor` until it is null. */
+  migrateVariant(variantId: string, migration?: VariantMigration, options?: MutationOptions): Promise<MigrationPage>
 
   createSubscription(endUserId: string, subscription: NewSubscription, options?: MutationOptions): Promise<Subscription>
   getSubscription(subscriptionId: string): Promise<Subscription>

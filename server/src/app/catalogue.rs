@@ -17,6 +17,7 @@ use crate::app::idempotency::RequestIdentity;
 use crate::app::retry::{Runs, in_time};
 use crate::app::root::{App, WRITE_PATIENCE};
 use crate::app::sandbox::{ClockSetting, set_clock};
+use crate::app::variants::{archive_variant, create_variant, replace_variant};
 use crate::fault::{self, Point};
 use crate::store::features::FeatureRow;
 use crate::store::packages::PackageRow;
@@ -25,7 +26,7 @@ use crate::store::tx::{Tx, is_duplicate_of, is_retryable};
 use crate::store::types::EnvironmentId;
 
 /// Why a change finds what it made.
-const WRITTEN: &str = "this transaction has just written it";
+pub(super) const WRITTEN: &str = "this transaction has just written it";
 
 /// A change that can be asked for.
 #[derive(Debug, Clone)]
@@ -65,9 +66,20 @@ pub enum CatalogueChange {
     CreateVariant {
         /// Its name.
         name: String,
-        /// Its rules; `plan_kind` and `version` are set from the plan.
+        /// The rules of its first version.
         variant: Variant,
     },
+    /// Make the next version of a variant, unless it is as the one before.
+    ReplaceVariant {
+        /// The variant.
+        variant_id: VariantId,
+        /// Its name from now on.
+        name: String,
+        /// Its rules; the version is set here.
+        variant: Variant,
+    },
+    /// Archive a variant: it takes no new subscribers.
+    ArchiveVariant(VariantId),
     /// Set the sandbox clock.
     SetClock(ClockSetting),
 }
@@ -84,7 +96,7 @@ pub enum Changed {
     Package(PackageRow),
     /// A plan was created.
     Plan(PlanRow),
-    /// A variant was created.
+    /// A variant was created or archived, or has a new version.
     Variant(VariantRow),
     /// The clock was set.
     Clock {
@@ -203,25 +215,6 @@ impl App {
         Ok(self.store.begin(id).await?.list_plans(id, after, limit).await?)
     }
 
-    /// The latest version of a variant.
-    pub async fn variant(&self, id: EnvironmentId, variant_id: VariantId) -> Result<VariantRow, AppError> {
-        let mut tx = self.store.begin(id).await?;
-        let found = tx.find_variant(id, variant_id).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("there is no plan variant {variant_id}")))
-    }
-
-    /// Up to `limit` variants of a plan after `after`, oldest first.
-    pub async fn variants(
-        &self,
-        id: EnvironmentId,
-        plan_id: PlanId,
-        after: Option<VariantId>,
-        limit: i64,
-    ) -> Result<Vec<VariantRow>, AppError> {
-        self.plan(id, plan_id).await?;
-        Ok(self.store.begin(id).await?.list_variants(id, plan_id, after, limit).await?)
-    }
-
     /// One top-up package, also an archived one.
     pub async fn package(&self, id: EnvironmentId, package_id: PackageId) -> Result<PackageRow, AppError> {
         let mut tx = self.store.begin(id).await?;
@@ -300,16 +293,11 @@ async fn apply_change(
             tx.insert_plan(id, &PlanRow { plan_id, name: name.clone(), kind: *kind, created_at: now }).await?;
             Ok(Changed::Plan(tx.find_plan(id, plan_id).await?.expect(WRITTEN)))
         }
-        CatalogueChange::CreateVariant { name, variant } => {
-            let plan = tx.find_plan(id, variant.plan_id).await?;
-            let plan = plan.ok_or_else(|| Failure::Refused(no_plan(variant.plan_id)))?;
-            refuse_unknown_features(tx, id, variant).await?;
-            let variant_id = VariantId::from_uuid(uuid_v7(now, clock::random(), None));
-            let variant = Variant { plan_kind: plan.kind, version: 1, ..variant.clone() };
-            let row = VariantRow { variant_id, name: name.clone(), created_at: now, variant };
-            tx.insert_variant(id, &row).await?;
-            Ok(Changed::Variant(tx.find_variant(id, variant_id).await?.expect(WRITTEN)))
+        CatalogueChange::CreateVariant { name, variant } => create_variant(tx, id, name, variant, now).await,
+        CatalogueChange::ReplaceVariant { variant_id, name, variant } => {
+            replace_variant(tx, id, *variant_id, name, variant, now).await
         }
+        CatalogueChange::ArchiveVariant(variant_id) => archive_variant(tx, id, *variant_id).await,
         CatalogueChange::SetClock(setting) => set_clock(tx, id, *setting, now).await,
     }
 }
@@ -372,21 +360,6 @@ async fn create_price(
     }
 }
 
-async fn refuse_unknown_features(tx: &mut Tx, id: EnvironmentId, variant: &Variant) -> Result<(), Failure> {
-    let mut named: Vec<(String, &FeatureKey)> =
-        variant.entitlements.keys().map(|key| ("/entitlements".to_owned(), key)).collect();
-    for (index, grant) in variant.grants.iter().enumerate() {
-        named.extend(grant.feature_keys.iter().map(|key| (format!("/grants/{index}/feature_keys"), key)));
-    }
-    for (pointer, key) in named {
-        if tx.find_feature(id, key).await?.is_none() {
-            let detail = format!("there is no feature {key}; create it first");
-            return Err(Failure::Refused(AppError::invalid(pointer, detail)));
-        }
-    }
-    Ok(())
-}
-
 fn no_package(package_id: PackageId) -> AppError {
     AppError::NotFound(format!("there is no top-up package {package_id}"))
 }
@@ -396,6 +369,6 @@ pub(super) fn archived(package_id: PackageId) -> AppError {
     AppError::NotFound(format!("the top-up package {package_id} is archived; use another one"))
 }
 
-fn no_plan(plan_id: PlanId) -> AppError {
+pub(super) fn no_plan(plan_id: PlanId) -> AppError {
     AppError::NotFound(format!("there is no plan {plan_id}"))
 }

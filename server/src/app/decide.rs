@@ -9,6 +9,7 @@ use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::book::Effects;
 use quotastack_core::ledger::command::{Command, Request};
+use quotastack_core::ledger::entry::Entry;
 use quotastack_core::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::ledger::topup::Topup;
@@ -259,6 +260,17 @@ impl Decisions {
             })
             .collect();
         batch
+    }
+
+    /// An account as the commands leave it.
+    pub fn account(&self, end_user_id: &EndUserId) -> Option<&Account> {
+        self.accounts.get(end_user_id).map(|(account, _)| account)
+    }
+
+    /// What the commands write for an end user.
+    pub fn entries(&self, end_user_id: &EndUserId) -> &[Entry] {
+        let theirs = self.changed.values().find(|(owner, _)| owner == end_user_id);
+        theirs.map_or(&[], |(_, effects)| &effects.entries)
     }
 
     /// The accounts that were written, each with its new stamp; they are not here any more.

@@ -10,10 +10,12 @@
 //!   knowledge a transaction is run again
 //! - [`feed`]: the rings that sessions read; [`follow`]: what keeps them up with the database
 //! - [`idempotency`]: what makes a repeated request the same one
-//! - [`catalogue`]: changes of features, plans, variants and the sandbox clock; [`sandbox`]: that clock
+//! - [`catalogue`]: changes of features, plans, variants and the sandbox clock; [`variants`]: versions of variants;
+//!   [`migration`]: moving subscribers to the newest one; [`sandbox`]: that clock
 //! - [`due`]: writing down what time has done to accounts that nobody touches
 //! - [`retention`]: forgetting requests that are older than 30 days
 //! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
+//! - [`preview`]: what commands would come to
 //! - [`past`]: accounts as of earlier; [`proof`]: segments of their chains
 //! - [`named`]: what is found by an id of its own: usage, reservations, top-ups, blocks
 //! - [`usage_list`]: lists of usage; [`usage_summary`], [`usage_range`]: sums of it; [`usage_rollups`]: what keeps them
@@ -33,10 +35,12 @@ pub mod feed;
 pub mod follow;
 pub mod idempotency;
 pub mod ledger;
+pub mod migration;
 pub mod named;
 pub mod needs;
 pub mod operator;
 pub mod past;
+pub mod preview;
 pub mod proof;
 pub mod residents;
 pub mod retention;
@@ -48,6 +52,7 @@ pub mod usage_list;
 pub mod usage_range;
 pub mod usage_rollups;
 pub mod usage_summary;
+pub mod variants;
 pub mod verify;
 pub mod writer;
 

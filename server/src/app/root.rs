@@ -6,19 +6,17 @@ use std::time::Duration;
 use quotastack_core::ids::EndUserId;
 use quotastack_core::ledger::command::{Command, Request};
 use quotastack_core::ledger::entry::Actor;
-use quotastack_core::ledger::outcome::{Outcome, UsageRecord};
+use quotastack_core::ledger::outcome::Outcome;
 use secrecy::SecretString;
 
 use crate::app::auth::{Authenticator, Principal};
 use crate::app::clock;
-use crate::app::decide::{Decided, Submission, decide};
+use crate::app::decide::{Decided, Submission};
 use crate::app::environment::EnvironmentHandle;
 use crate::app::environments::{Environments, OpenEnvironment};
 use crate::app::error::AppError;
 use crate::app::follow::{self, FeedPage};
 use crate::app::idempotency::RequestIdentity;
-use crate::app::needs;
-use crate::app::residents::Residents;
 use crate::app::writer::Written;
 use crate::store::accounts::BlockNotes;
 use crate::store::migrate::SCHEMA_VERSION;
@@ -141,29 +139,6 @@ impl App {
     ) -> Result<Written, AppError> {
         let environment = self.environment(id).await?;
         environment.writers[usize::from(lane)].write(commands, WRITE_PATIENCE).await
-    }
-
-    /// Finds out what recording usage would come to; changes nothing.
-    pub async fn dry_run(
-        &self,
-        principal: &Principal,
-        end_user_id: EndUserId,
-        command: Command,
-    ) -> Result<(UsageRecord, bool), AppError> {
-        let environment = self.environment(principal.environment_id).await?;
-        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
-        let commands = [submission(principal, end_user_id, command, None, None)];
-        let mut tx = self.store.begin_snapshot(principal.environment_id).await?;
-        let catalogue = environment.handle.current_catalogue(&mut tx).await?;
-        let place = tx.lane_place(lane_id).await?;
-        let nobody = &mut Residents::default();
-        let loaded = needs::load(&mut tx, lane_id, place, catalogue, &commands, clock::now(), nobody).await?;
-        tx.commit().await?;
-        let decided = decide(loaded, &commands).results.pop().expect("one command has one result");
-        match decided.into_result()? {
-            (Outcome::Used { record, .. }, replayed) => Ok((record, replayed)),
-            _ => unreachable!("usage comes to a usage record"),
-        }
     }
 
     /// Has one command carried out.

@@ -155,7 +155,8 @@ pub fn raw_json(status: StatusCode, text: Vec<u8>) -> Response {
     (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
-fn mark_replayed(mut response: Response, replayed: bool) -> Response {
+/// Says that an earlier request with the same key was answered so.
+pub fn mark_replayed(mut response: Response, replayed: bool) -> Response {
     if replayed {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }

@@ -3,8 +3,8 @@
 //! - [`listen`]: connections; [`router`]: every path, and what wraps them; [`state`]: what handlers share
 //! - [`caller`]: who asks; [`body`]: what they sent; [`query`]: what they asked for; [`error`]: what they are told
 //! - the nouns: [`entitlements`], [`usage`], [`reservations`], [`credits`], [`corrections`], [`topups`], [`ledger`],
-//!   [`proof`], [`features`], [`prices`], [`packages`], [`plans`], [`subscriptions`], [`subscription_orders`], [`overrides`], [`sandbox`]; what several of
-//!   them answer is in `account`
+//!   [`proof`], [`features`], [`prices`], [`packages`], [`plans`], [`variants`] (sent as [`variant_body`] says), [`migration`],
+//!   [`subscriptions`], [`subscription_orders`], [`overrides`], [`sandbox`]; what several of them answer is in `account`
 //! - [`service`]: health, readiness, metrics, the contract
 
 mod account;
@@ -17,6 +17,7 @@ pub mod error;
 pub mod features;
 pub mod ledger;
 pub mod listen;
+pub mod migration;
 pub mod overrides;
 pub mod packages;
 pub mod plans;
@@ -34,3 +35,5 @@ pub mod topups;
 pub mod usage;
 pub mod usage_list;
 pub mod usage_summary;
+pub mod variant_body;
+pub mod variants;

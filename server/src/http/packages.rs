@@ -18,9 +18,9 @@ use crate::http::caller::Caller;
 use crate::http::credits::{priority, scope};
 use crate::http::error::ApiError;
 use crate::http::features::{ListOut, ListParams, name};
-use crate::http::plans::PeriodJson;
 use crate::http::query::{Params, Segment, limit, page, read_cursor};
 use crate::http::state::ApiState;
+use crate::http::variant_body::PeriodJson;
 use crate::store::packages::PackageRow;
 
 /// The body of a package.

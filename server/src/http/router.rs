@@ -6,8 +6,9 @@ use axum::routing::{get, post};
 
 use crate::http::state::ApiState;
 use crate::http::{
-    corrections, credits, entitlements, error, features, ledger, overrides, packages, plans, prices, proof,
+    corrections, credits, entitlements, error, features, ledger, migration, overrides, packages, plans, prices, proof,
     reservations, sandbox, service, subscription_orders, subscriptions, topups, usage, usage_list, usage_summary,
+    variants,
 };
 
 /// The whole API.
@@ -51,8 +52,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/features/{feature_key}/prices", post(prices::create_price).get(prices::list_prices))
         .route("/v1/plans", post(plans::create_plan).get(plans::list_plans))
         .route("/v1/plans/{plan_id}", get(plans::get_plan))
-        .route("/v1/plans/{plan_id}/variants", post(plans::create_variant).get(plans::list_variants))
-        .route("/v1/variants/{variant_id}", get(plans::get_variant))
+        .route("/v1/plans/{plan_id}/variants", post(variants::create_variant).get(variants::list_variants))
+        .route("/v1/variants/{variant_id}/migrate", post(migration::migrate_variant))
+        .route(
+            "/v1/variants/{variant_id}",
+            get(variants::get_variant).put(variants::replace_variant).delete(variants::archive_variant),
+        )
         .route("/v1/subscriptions", post(subscriptions::create_subscription).get(subscriptions::list_subscriptions))
         .route("/v1/subscriptions/{subscription_id}", get(subscriptions::get_subscription))
         .route("/v1/subscriptions/{subscription_id}/renew", post(subscription_orders::renew_subscription))

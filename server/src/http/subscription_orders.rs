@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use quotastack_core::api::problem::Problem;
-use quotastack_core::ids::{SubscriptionId, VariantId};
+use quotastack_core::ids::{EndUserId, SubscriptionId, VariantId};
 use quotastack_core::ledger::command::Command;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::problem::Code;
@@ -12,8 +12,8 @@ use quotastack_core::subscription::order::{Action, ChangeCredits, EndCredits, Su
 use quotastack_core::time::Timestamp;
 use serde::Deserialize;
 
-use crate::app::auth::Scope;
-use crate::http::body::{Json, written};
+use crate::app::auth::{Principal, Scope};
+use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::query::Segment;
@@ -94,6 +94,8 @@ pub struct ChangeJson {
     quantity: Option<i64>,
     at: Option<When>,
     credits: Option<ChangeCredits>,
+    #[serde(default)]
+    preview: bool,
 }
 
 /// `POST /v1/subscriptions/{subscription_id}/change`
@@ -123,6 +125,9 @@ pub async fn change_subscription(
             return Err(Problem::invalid("/plan_variant_id", detail).into());
         }
     };
+    if asked.preview {
+        return preview(&state, caller, &segment, action).await;
+    }
     act(&state, caller, &segment, &body, "change_subscription", action).await
 }
 
@@ -194,6 +199,28 @@ pub async fn uncancel_subscription(
     act(&state, caller, &segment, &body, "uncancel_subscription", Action::Uncancel(body.value.clear)).await
 }
 
+/// What an action would come to.
+async fn preview(state: &ApiState, caller: Caller, segment: &Segment, action: Action) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::SubscriptionsWrite)?;
+    let id: SubscriptionId = segment.id("subscription")?;
+    let end_user_id = owner(state, &principal, id).await?;
+    let command = Command::Subscription(SubscriptionOrder { id, action });
+    let lane = state.app.lane_of(&principal, &end_user_id).await?;
+    let mut previews = state.app.preview(&principal, lane, vec![(end_user_id.clone(), command)]).await?;
+    let preview = previews.pop().expect("one command has one preview")?;
+    let Outcome::SubscriptionChanged { subscription, .. } = &preview.outcome else {
+        unreachable!("an order for a subscription comes to it as it stands")
+    };
+    Ok(json(StatusCode::OK, &SubscriptionOut::new(&end_user_id, subscription).previewed(&preview)))
+}
+
+async fn owner(state: &ApiState, principal: &Principal, id: SubscriptionId) -> Result<EndUserId, ApiError> {
+    let found = state.app.subscription(principal.environment_id, id).await?;
+    let (end_user_id, _) =
+        found.ok_or_else(|| Problem::new(Code::NotFound, format!("there is no subscription {id}")))?;
+    Ok(end_user_id)
+}
+
 async fn act<T>(
     state: &ApiState,
     caller: Caller,
@@ -204,9 +231,7 @@ async fn act<T>(
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::SubscriptionsWrite)?;
     let id: SubscriptionId = segment.id("subscription")?;
-    let found = state.app.subscription(principal.environment_id, id).await?;
-    let (end_user_id, _) =
-        found.ok_or_else(|| Problem::new(Code::NotFound, format!("there is no subscription {id}")))?;
+    let end_user_id = owner(state, &principal, id).await?;
     let identity = body.identity(&principal, &format!("{operation} {id}"), Some(&end_user_id))?;
     let command = Command::Subscription(SubscriptionOrder { id, action });
     let carried = state.app.write(&principal, end_user_id.clone(), command, identity, None).await?;

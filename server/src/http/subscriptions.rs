@@ -5,8 +5,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
+use quotastack_core::credits::Credits;
 use quotastack_core::ids::{EndUserId, PlanId, SubscriptionId, VariantId};
 use quotastack_core::ledger::command::Command;
+use quotastack_core::ledger::entry::EntryKind;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::problem::Code;
 use quotastack_core::subscription::order::{Import, ImportGrants, Subscribe};
@@ -16,6 +18,8 @@ use quotastack_core::time::{Interval, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::app::auth::Scope;
+use crate::app::preview::Preview;
+use crate::http::account::AccountJson;
 use crate::http::body::{Json, json, written};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
@@ -128,6 +132,23 @@ pub struct SubscriptionOut<'a> {
     trial_end: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<PreviewOut>,
+}
+
+/// What a change would do to the account, where that was asked for.
+#[derive(Debug, Serialize)]
+struct PreviewOut {
+    before: AccountJson,
+    after: AccountJson,
+    entries: Vec<PreviewedEntryOut>,
+}
+
+#[derive(Debug, Serialize)]
+struct PreviewedEntryOut {
+    kind: EntryKind,
+    amount: Credits,
+    effective_at: Timestamp,
 }
 
 /// What a subscription will be from the end of its period on.
@@ -164,6 +185,20 @@ impl<'a> SubscriptionOut<'a> {
             trial_end: subscription.trial_end,
             ended_at: subscription.ended_at,
             created_at: subscription.created_at,
+            preview: None,
         }
+    }
+
+    /// The same, with what it would take.
+    pub fn previewed(self, preview: &Preview) -> Self {
+        let entries = preview.entries.iter();
+        let preview = PreviewOut {
+            before: AccountJson::new(&preview.before),
+            after: AccountJson::new(&preview.after),
+            entries: entries
+                .map(|&(kind, amount, effective_at)| PreviewedEntryOut { kind, amount, effective_at })
+                .collect(),
+        };
+        Self { preview: Some(preview), ..self }
     }
 }

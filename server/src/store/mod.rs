@@ -10,6 +10,7 @@
 //!   loads
 //! - [`batch`]: what it writes, as one [`statement`]
 //! - [`due`]: when time alone will next change an account; leases of workers
+//! - [`subscribers`]: who has an earlier version of a variant
 //! - [`retention`]: how old requests go
 //! - [`entries`], [`feed`], [`usage_sums`], [`verify`]: what readers read
 //! - [`usage_rollups`]: what adds usage up for them
@@ -34,6 +35,7 @@ pub mod requests;
 pub mod reservations;
 pub mod retention;
 mod statement;
+pub mod subscribers;
 pub mod topups;
 pub mod tx;
 pub mod types;

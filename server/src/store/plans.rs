@@ -108,18 +108,61 @@ impl Tx {
         Ok(())
     }
 
-    /// The latest version of a variant.
+    /// A version of a variant; the latest where none is named.
     pub async fn find_variant(
         &mut self,
         environment_id: EnvironmentId,
         id: VariantId,
+        version: Option<u32>,
     ) -> sqlx::Result<Option<VariantRow>> {
-        let row = sqlx::query(concat!(select_variants!(), " and variant_id = $2 order by variant_id, version desc"))
-            .bind(environment_id.0)
-            .bind(id.uuid())
-            .fetch_optional(self.connection())
-            .await?;
+        let row = sqlx::query(concat!(
+            select_variants!(),
+            " and variant_id = $2 and ($3::bigint is null or version = $3) order by variant_id, version desc"
+        ))
+        .bind(environment_id.0)
+        .bind(id.uuid())
+        .bind(version.map(i64::from))
+        .fetch_optional(self.connection())
+        .await?;
         row.as_ref().map(variant_from_row).transpose()
+    }
+
+    /// Stores other rules for a version of a variant that is there.
+    pub async fn rewrite_variant(
+        &mut self,
+        environment_id: EnvironmentId,
+        id: VariantId,
+        variant: &Variant,
+    ) -> sqlx::Result<()> {
+        sqlx::query(
+            "update variants set definition = $4 where environment_id = $1 and variant_id = $2 and version = $3",
+        )
+        .bind(environment_id.0)
+        .bind(id.uuid())
+        .bind(i64::from(variant.version))
+        .bind(to_json(variant))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// The variant whose latest version is the fallback, if it is another one than `except`.
+    pub async fn find_fallback(
+        &mut self,
+        environment_id: EnvironmentId,
+        except: VariantId,
+    ) -> sqlx::Result<Option<VariantId>> {
+        let found: Option<Uuid> = sqlx::query_scalar(concat!(
+            "select variant_id from (",
+            select_variants!(),
+            " order by variant_id, version desc) as latest
+              where variant_id <> $2 and definition @> '{\"fallback\": true, \"archived\": false}' limit 1"
+        ))
+        .bind(environment_id.0)
+        .bind(except.uuid())
+        .fetch_optional(self.connection())
+        .await?;
+        Ok(found.map(VariantId::from_uuid))
     }
 
     /// Up to `limit` variants of a plan after `after`, oldest first, each in its latest version.

@@ -113,6 +113,7 @@ async fn prepare(client: &Client, operation: &str, known: &mut BTreeMap<&'static
         "get_topup_package" | "replace_topup_package" | "archive_topup_package" => {
             &[("create_topup_package", "package_id", "/id")]
         }
+        "replace_variant" | "archive_variant" | "migrate_variant" => &[("create_variant", "variant_id", "/id")],
         "get_override" | "remove_override" => &[("set_override", "", "/feature_key")],
         _ => &[],
     };

@@ -66,5 +66,6 @@ mod translated;
 mod two_servers;
 mod usage_list;
 mod usage_summary;
+mod variants;
 mod verify;
 mod writer;

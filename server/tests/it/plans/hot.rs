@@ -42,6 +42,10 @@ pub(crate) async fn run(server: &TestServer, client: &Client, filled: &[Filled],
     });
     client.post("/v1/usage/batch", &json!({ "events": events.collect::<Vec<_>>() })).await.is(200);
 
+    let variant = format!("/v1/variants/{}", filled[0].variant_id);
+    client.put(&variant, &json!({"name": "next", "billing_period": {"count": 1, "unit": "month"}})).await.is(200);
+    client.post(&format!("{variant}/migrate"), &json!({"limit": 2})).await.is(200);
+
     let (app, principal) = server.app(client).await;
     let environment = app.environment(principal.environment_id).await.unwrap();
     app.feed_page(&environment.handle, 0, 10).await.unwrap();

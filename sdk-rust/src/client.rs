@@ -5,7 +5,7 @@ use crate::config::{ClientBuilder, ConfigError};
 use crate::error::Error;
 use crate::requests::{Grant, Reserve, Summary, Usage, UsageFilter};
 use crate::{
-    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, LedgerProof, ReservationReceipt, Subscription,
+    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, LedgerProof, ReservationReceipt,
     UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
 };
 
@@ -188,17 +188,5 @@ impl Client {
     /// `not_found` where there is no such entry.
     pub async fn ledger_proof(&self, end_user_id: &str, from_seq: i64) -> Result<LedgerProof, Error> {
         Ok(self.api.get_ledger_proof().end_user_id(end_user_id).from_seq(from_seq).send().await?.into_inner())
-    }
-
-    /// Subscribes the end user to a variant from now on.
-    ///
-    /// # Errors
-    /// Among others `not_found`, and `invalid_transition` where a base subscription is live already.
-    pub async fn create_subscription(&self, end_user_id: &str, plan_variant_id: &str) -> Result<Subscription, Error> {
-        let request = self
-            .api
-            .create_subscription()
-            .body_map(|body| body.end_user_id(end_user_id).plan_variant_id(plan_variant_id));
-        Ok(request.send().await?.into_inner())
     }
 }

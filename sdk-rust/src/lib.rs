@@ -28,6 +28,7 @@ mod error;
 mod ledger;
 mod platform;
 mod requests;
+mod subscriptions;
 mod transport;
 
 pub use api::types::{
@@ -40,3 +41,4 @@ pub use error::Error;
 #[cfg(feature = "verify")]
 pub use ledger::{BrokenLedger, LedgerHead, VerifiedLedger, VerifiedProof, verify_proof};
 pub use requests::{Grant, Reserve, Summary, Usage, UsageFilter};
+pub use subscriptions::Change;

@@ -59,6 +59,7 @@ mod retention;
 mod sandbox_clock;
 mod stale;
 mod streams;
+mod subscription_sdk;
 mod subscriptions;
 mod support;
 #[path = "../../../core/tests/it/translated.rs"]

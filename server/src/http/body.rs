@@ -82,10 +82,15 @@ pub struct OptionalKey(Option<IdempotencyKey>);
 
 impl OptionalKey {
     /// What makes a repeat of this request to `operation` the same one; `None` without a key.
-    pub fn identity(&self, principal: &Principal, operation: &str, end_user: &EndUserId) -> Option<RequestIdentity> {
+    pub fn identity(
+        &self,
+        principal: &Principal,
+        operation: &str,
+        end_user: Option<&EndUserId>,
+    ) -> Option<RequestIdentity> {
         let key = self.0.as_ref()?;
         let nothing = serde_json::Value::Null;
-        Some(RequestIdentity::new(principal.environment_id, operation, Some(end_user), key, &nothing))
+        Some(RequestIdentity::new(principal.environment_id, operation, end_user, key, &nothing))
     }
 }
 

@@ -84,7 +84,7 @@ pub async fn remove_override(
     let principal = caller.with(Scope::SubscriptionsWrite)?;
     let end_user_id = fields::end_user_id(&end_user_id, "path:end_user_id")?;
     let feature_key = fields::feature_key(&feature_key, "path:feature_key")?;
-    let identity = key.identity(&principal, &format!("remove_override {feature_key}"), &end_user_id);
+    let identity = key.identity(&principal, &format!("remove_override {feature_key}"), Some(&end_user_id));
     let command = Command::RemoveOverride(feature_key.clone());
     let carried = state.app.write(&principal, end_user_id, command, identity, None).await?;
     Ok(written(StatusCode::OK, &RemovedJson { feature_key: &feature_key, removed: true }, &carried))

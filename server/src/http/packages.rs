@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::auth::Scope;
 use crate::app::catalogue::{CatalogueChange, Changed};
-use crate::http::body::{Json, changed, json};
+use crate::http::body::{Json, OptionalKey, changed, json};
 use crate::http::caller::Caller;
 use crate::http::credits::{priority, scope};
 use crate::http::error::ApiError;
@@ -90,11 +90,12 @@ pub async fn archive_topup_package(
     State(state): State<ApiState>,
     caller: Caller,
     segment: Segment,
+    key: OptionalKey,
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogWrite)?;
     let id: PackageId = segment.id("top-up package")?;
-    // Archiving twice is archiving once: it needs no key.
-    let done = state.app.change_catalogue(&principal, &CatalogueChange::ArchivePackage(id), None).await?;
+    let identity = key.identity(&principal, &format!("archive_topup_package {id}"), None);
+    let done = state.app.change_catalogue(&principal, &CatalogueChange::ArchivePackage(id), identity).await?;
     let Changed::Package(row) = &done.changed else { unreachable!("the change archives a package") };
     Ok(changed(StatusCode::OK, &PackageOut::new(row), &done))
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::auth::Scope;
 use crate::app::catalogue::{CatalogueChange, Changed};
-use crate::http::body::{Json, changed, json};
+use crate::http::body::{Json, OptionalKey, changed, json};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::features::{AccessOut, ListOut, ListParams, name};
@@ -67,11 +67,12 @@ pub async fn archive_variant(
     State(state): State<ApiState>,
     caller: Caller,
     segment: Segment,
+    key: OptionalKey,
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogWrite)?;
     let id: VariantId = segment.id("plan variant")?;
-    // Archiving twice is archiving once: it needs no key.
-    let done = state.app.change_catalogue(&principal, &CatalogueChange::ArchiveVariant(id), None).await?;
+    let identity = key.identity(&principal, &format!("archive_variant {id}"), None);
+    let done = state.app.change_catalogue(&principal, &CatalogueChange::ArchiveVariant(id), identity).await?;
     let Changed::Variant(row) = &done.changed else { unreachable!("the change archives a variant") };
     Ok(changed(StatusCode::OK, &VariantOut::new(row), &done))
 }

@@ -13,6 +13,15 @@ use crate::support::contract::{Contract, Operation};
 use crate::support::server::TestServer;
 
 async fn call(client: &Client, operation: &Operation, known: &BTreeMap<&str, String>) -> Answer {
+    call_with(client, operation, known, &[("content-type", "application/json")]).await
+}
+
+async fn call_with(
+    client: &Client,
+    operation: &Operation,
+    known: &BTreeMap<&str, String>,
+    headers: &[(&str, &str)],
+) -> Answer {
     let path = operation.example_path(|name| known.get(name).cloned());
     let mut body = operation.body.clone();
     for (name, value) in body.iter_mut().filter_map(Value::as_object_mut).flatten() {
@@ -22,7 +31,7 @@ async fn call(client: &Client, operation: &Operation, known: &BTreeMap<&str, Str
     }
     let method = Method::from_bytes(operation.method.as_bytes()).unwrap();
     let body = body.map(|body| body.to_string().into_bytes());
-    client.send(method, &path, &[("content-type", "application/json")], body).await
+    client.send(method, &path, headers, body).await
 }
 
 #[tokio::test]
@@ -71,25 +80,72 @@ async fn every_operation_succeeds_with_its_own_example() {
     call_every_operation(&server.sandbox).await;
 }
 
+#[tokio::test]
+async fn a_change_repeated_with_its_key_is_answered_as_the_first_time_and_is_one_change() {
+    let server = TestServer::start().await;
+    let (client, contract) = (&server.sandbox, Contract::get());
+    let mut known = known_examples(client).await;
+    // The examples of two are carried out already: they are in idempotency.rs. A batch of checks takes no key.
+    let is_done = |id: &str| ["create_feature", "create_subscription", "check_entitlements"].contains(&id);
+    for operation in contract.operations.iter().filter(|it| it.method != "GET" && !is_done(&it.id)) {
+        // What it names is made without a key.
+        prepare(client, &operation.id, &mut known).await;
+        let own_key = operation.body.as_ref().and_then(|body| body["idempotency_key"].as_str());
+        let headers =
+            [("content-type", "application/json"), ("idempotency-key", own_key.unwrap_or(operation.id.as_str()))];
+        let first = call_with(client, operation, &known, &headers).await;
+        assert!(first.status < 300, "{}: {}", operation.id, first.text);
+        let after_first = server.row_counts().await;
+        for _ in 0..2 {
+            let again = call_with(client, operation, &known, &headers).await;
+            assert_eq!(again.status, first.status, "{}: {}", operation.id, again.text);
+            assert_eq!(without_replayed(&again.json), without_replayed(&first.json), "{}", operation.id);
+            let is_told = again.is_replayed() || again.json["replayed"] == true;
+            // A batch says it of each event.
+            assert!(is_told || operation.id == "record_usage_batch", "{}: {again:?}", operation.id);
+        }
+        assert_eq!(server.row_counts().await, after_first, "{}", operation.id);
+    }
+}
+
+fn without_replayed(answer: &Value) -> Value {
+    let mut answer = answer.clone();
+    for result in answer["results"].as_array_mut().into_iter().flatten() {
+        if result["status"] == "replayed" {
+            result["status"] = json!("recorded");
+        }
+    }
+    answer.as_object_mut().map(|receipt| receipt.remove("replayed"));
+    answer.get_mut("usage").and_then(Value::as_object_mut).map(|usage| usage.remove("replayed"));
+    answer
+}
+
+/// What examples of later operations name.
+async fn known_examples(client: &Client) -> BTreeMap<&'static str, String> {
+    let contract = Contract::get();
+    let mut known = BTreeMap::new();
+    for (id, name) in EXAMPLES_FIRST {
+        let answer = call(client, contract.operation(id), &known).await.is(201);
+        if let Some(name) = name {
+            known.insert(name, answer["id"].as_str().unwrap().to_owned());
+        }
+    }
+    known.insert("variant_id", known["plan_variant_id"].clone());
+    known
+}
+
+const EXAMPLES_FIRST: [(&str, Option<&str>); 4] = [
+    ("create_feature", None),
+    ("create_plan", Some("plan_id")),
+    ("create_variant", Some("plan_variant_id")),
+    ("create_subscription", Some("subscription_id")),
+];
+
 /// Calls every operation of the contract with its example, in an environment that nothing was asked of yet.
 pub(crate) async fn call_every_operation(client: &Client) {
     let contract = Contract::get();
-    let mut known = BTreeMap::new();
-    let mut called = BTreeSet::new();
-    let first = [
-        ("create_feature", None),
-        ("create_plan", Some("plan_id")),
-        ("create_variant", Some("plan_variant_id")),
-        ("create_subscription", Some("subscription_id")),
-    ];
-    for (id, names) in first {
-        let answer = call(client, contract.operation(id), &known).await.is(201);
-        if let Some(name) = names {
-            known.insert(name, answer["id"].as_str().unwrap().to_owned());
-        }
-        called.insert(id);
-    }
-    known.insert("variant_id", known["plan_variant_id"].clone());
+    let mut known = known_examples(client).await;
+    let mut called: BTreeSet<&str> = EXAMPLES_FIRST.iter().map(|(id, _)| *id).collect();
     for operation in &contract.operations {
         if called.insert(&operation.id) {
             prepare(client, &operation.id, &mut known).await;

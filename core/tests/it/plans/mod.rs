@@ -3,7 +3,7 @@
 //! - `machine`: the table of states, as it is and as the page shows it
 //! - `pairs`: every state and every command, asked of the ledger
 //! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `entitled`: who may what meanwhile
-//! - `random`: whatever is asked in whatever order, what must hold holds
+//! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`)
 
 mod clock;
 mod entitled;
@@ -11,6 +11,7 @@ mod machine;
 mod pairs;
 mod random;
 mod scenarios;
+mod told;
 
 use quotastack_core::catalogue::{
     BillingMode, Catalogue, GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant, VariantPrice,

@@ -16,6 +16,7 @@ use quotastack_core::ledger::event::EventKind;
 use quotastack_core::subscription::machine::Happening;
 use quotastack_core::subscription::order::{Action, ChangeCredits, Uncancel, When};
 
+use super::told::assert_in_order_and_complete;
 use super::*;
 use crate::support::{grant, reservation_id, reserve, twice_as_many, usage};
 
@@ -225,6 +226,7 @@ impl World {
                 assert!(granted.insert(key), "{key:?} was granted twice");
             }
         }
+        assert_in_order_and_complete(&self.story.effects.events, &wallet.subscriptions);
     }
 }
 

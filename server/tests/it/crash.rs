@@ -50,13 +50,13 @@ impl Stage {
         let (place, door) = Door::new();
         let key = key.secret.expose_secret().to_owned();
         let mut stage = Self { url, key, dir: scratch_dir(), place, stop: Arc::default(), callers: JoinSet::new() };
-        let variant = set_up(&stage.start(&[]).client(&stage.key)).await;
+        let variants = set_up(&stage.start(&[]).client(&stage.key)).await;
         stage.place.send_replace(None);
         for number in 0..CALLERS {
             let mut caller = Caller::new(
                 &format!("caller-{number}"),
                 &format!("user-{}", number / 2),
-                &variant,
+                &variants,
                 door.clone(),
                 number,
             );

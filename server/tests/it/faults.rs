@@ -58,11 +58,11 @@ impl Place {
 
 /// The callers' writes, each caller with an end user of its own: the order of an account's commands is then the same
 /// whatever happens.
-async fn send_all(client: &Client, variant: &str) -> Ledger {
+async fn send_all(client: &Client, variants: &[String; 2]) -> Ledger {
     let mut callers = JoinSet::new();
     for number in 0..CALLERS {
         let (name, user) = (format!("caller-{number}"), format!("user-{number}"));
-        let mut caller = Caller::new(&name, &user, variant, Door::to(client), number);
+        let mut caller = Caller::new(&name, &user, variants, Door::to(client), number);
         callers.spawn(async move {
             for _ in 0..EPISODES {
                 caller.episode().await;
@@ -163,8 +163,8 @@ async fn injected_failures_leave_the_ledger_that_there_is_without_them() {
     let dir = scratch_dir();
     let server = Running::start(&mut serve_command(&quiet.url, dir.path()));
     let client = server.client(&quiet.key);
-    let variant = set_up(&client).await;
-    send_all(&client, &variant).await.must_be_all_of(&quiet.url).await;
+    let variants = set_up(&client).await;
+    send_all(&client, &variants).await.must_be_all_of(&quiet.url).await;
     let metrics = client.get("/metrics").await.text;
     assert_eq!(counted(&metrics, "quotastack_writer_retries_total"), 0, "nothing was injected yet");
     drop(server);
@@ -173,14 +173,14 @@ async fn injected_failures_leave_the_ledger_that_there_is_without_them() {
     let noisy = Place::new().await;
     let relay = Relay::start(&noisy.url, dir.path(), SILENT, seed);
     let server = Running::start(&mut serve_command(&noisy.url, dir.path()));
-    let variant = set_up(&server.client(&noisy.key)).await;
+    let variants = set_up(&server.client(&noisy.key)).await;
     drop(server);
     inject(&noisy, seed).await;
     // Its log is shown with a failure.
     let server = Running::start_logging(&mut serve_command(&relay.url, dir.path()), Stdio::inherit());
     let client = server.client(&noisy.key);
     let (killer, killed) = kill_connections(noisy.owner().await, Duration::from_millis(250));
-    let ledger = send_all(&client, &variant).await;
+    let ledger = send_all(&client, &variants).await;
     killer.abort();
     eprintln!("all is sent");
     ledger.must_be_all_of(&noisy.url).await;
@@ -206,8 +206,8 @@ async fn deadlocks_that_postgres_finds_leave_the_ledger_that_there_is_without_th
     let dir = scratch_dir();
     let server = Running::start(&mut serve_command(&place.url, dir.path()));
     let client = server.client(&place.key);
-    let variant = set_up(&client).await;
-    let mut caller = Caller::new("caller", "user", &variant, Door::to(&client), 1);
+    let variants = set_up(&client).await;
+    let mut caller = Caller::new("caller", "user", &variants, Door::to(&client), 1);
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let caller = tokio::spawn(async move {

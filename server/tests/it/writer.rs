@@ -93,14 +93,14 @@ async fn many_clients_at_once_add_up_where_the_database_is_serializable() {
 
 /// Every kind of write from all clients at once, on one account and then each on its own.
 async fn every_kind_adds_up(server: TestServer) {
-    let variant = set_up(&server.live).await;
+    let variants = set_up(&server.live).await;
     let mut sum = Ledger::default();
     for on_one in [true, false] {
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             let name = format!("{}-{number}", if on_one { "one" } else { "many" });
             let user = if on_one { "one" } else { name.as_str() };
-            let mut caller = Caller::new(&name, user, &variant, Door::to(&server.live), number);
+            let mut caller = Caller::new(&name, user, &variants, Door::to(&server.live), number);
             clients.spawn(async move {
                 caller.episode().await;
                 caller.repeat().await;

@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use quotastack_core::ids::UsageId;
 use quotastack_server::app::verify::{self, Progress};
+use quotastack_server::app::{App, AppConfig};
 use quotastack_server::store::tx::Store;
+use quotastack_server::workers::due::DueWorker;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::client::{Answer, Client};
+use super::wait::until;
 
 /// After which a caller sends again what a server did not take.
 const BACKOFF: Duration = Duration::from_millis(5);
@@ -96,16 +100,19 @@ pub(crate) struct Ledger {
     features: BTreeSet<String>,
 }
 
-/// Creates what the callers use; returns the variant that they subscribe to.
-pub(crate) async fn set_up(client: &Client) -> String {
+/// Creates what the callers use; returns the variants that they subscribe to and change to.
+pub(crate) async fn set_up(client: &Client) -> [String; 2] {
     let feature = json!({"feature_key": "f", "name": "F", "kind": "metered", "overage_policy": "block",
         "price": {"type": "per_unit", "cost": 1}});
     client.post("/v1/features", &feature).await.is(201);
     let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
-    let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
-        "grants": [{"amount": 50, "interval": "billing_period"}]});
     let variants = format!("/v1/plans/{}/variants", text(&plan, "/id"));
-    text(&client.post(&variants, &variant).await.is(201), "/id")
+    let variant = async |amount: i64| {
+        let variant = json!({"name": "m", "grace_period_days": 0, "billing_period": {"count": 1, "unit": "month"},
+            "grants": [{"amount": amount, "interval": "billing_period"}]});
+        text(&client.post(&variants, &variant).await.is(201), "/id")
+    };
+    [variant(50).await, variant(100).await]
 }
 
 /// Someone who sends every kind of write, one after the other.
@@ -113,7 +120,7 @@ pub(crate) struct Caller {
     /// Begins its keys.
     name: String,
     user: String,
-    variant: String,
+    variants: [String; 2],
     door: Door,
     random: u64,
     sent: u64,
@@ -124,11 +131,11 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// `user` may be others' user too; `seed` decides amounts and turns.
-    pub(crate) fn new(name: &str, user: &str, variant: &str, door: Door, seed: u64) -> Self {
+    pub(crate) fn new(name: &str, user: &str, variants: &[String; 2], door: Door, seed: u64) -> Self {
         Self {
             name: name.to_owned(),
             user: user.to_owned(),
-            variant: variant.to_owned(),
+            variants: variants.clone(),
             door,
             random: seed,
             sent: 0,
@@ -277,12 +284,24 @@ impl Caller {
         assert_eq!(self.post("/v1/usage", unknown).await.refused(409, "feature_unknown")["status"], 409);
     }
 
-    /// For somebody new each time.
+    /// For somebody new each time: one subscription lives through what can be asked of it, beside the other a hold runs
+    /// out, which only the server's own worker sees.
     async fn subscription(&mut self) {
+        let [first, second] = self.variants.clone();
         let user = format!("{}-new-{}", self.name, self.sent);
-        let order = json!({"end_user_id": user, "plan_variant_id": self.variant});
-        self.post("/v1/subscriptions", order).await.is(201);
-        self.book_for(&user, 50, &["grant"]);
+        let made = self.post("/v1/subscriptions", json!({"end_user_id": user, "plan_variant_id": first})).await.is(201);
+        let own = format!("/v1/subscriptions/{}", text(&made, "/id"));
+        let change = json!({"plan_variant_id": second, "credits": "keep_and_add"});
+        self.post(&format!("{own}/change"), change).await.is(200);
+        self.post(&format!("{own}/pause"), json!({})).await.is(200);
+        self.post(&format!("{own}/cancel"), json!({"at": "now", "credits": "void"})).await.is(200);
+        self.book_for(&user, 0, &["grant", "grant", "reschedule", "reschedule", "withdraw"]);
+
+        let user = format!("{}-new-{}", self.name, self.sent);
+        self.post("/v1/subscriptions", json!({"end_user_id": user, "plan_variant_id": first})).await.is(201);
+        let hold = json!({"end_user_id": user, "feature_key": "f", "units": 5, "ttl_seconds": 1});
+        self.post("/v1/reservations", hold).await.is(201);
+        self.book_for(&user, 50, &["grant", "hold", "hold_expired"]);
     }
 
     async fn catalogue(&mut self) {
@@ -359,9 +378,20 @@ impl Ledger {
         self
     }
 
-    /// Holds it against the database: exactly this is there, and `ledger verify` finds nothing.
+    /// Waits until what time has done is written, then holds it against the database: exactly this is there, and `ledger verify` finds nothing.
     pub(crate) async fn must_be_all_of(mut self, url: &str) {
         let mut owner = PgConnection::connect(url).await.unwrap();
+        let app = App::start(&AppConfig { database_url: url.to_owned(), connections_max: 2 }).unwrap();
+        let mut worker = DueWorker::new(Arc::clone(&app), CancellationToken::new());
+        until("holds have run out", async || {
+            // The servers' own workers have done it, unless what failed there rests for a while.
+            worker.round().await.unwrap();
+            let open = "select count(*) from reservations join accounts using (lane_id, account_id)
+                where status = 'active' and end_user_id like '%-new-%'";
+            (sqlx::query_scalar::<_, i64>(open).fetch_one(&mut owner).await.unwrap() == 0).then_some(())
+        })
+        .await;
+        app.stop().await;
         let mut found = Self::default();
         let accounts = "select end_user_id, balance, reserved, debt from accounts";
         for row in sqlx::query(accounts).fetch_all(&mut owner).await.unwrap() {

@@ -1551,6 +1551,160 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "What a feature's rules are to be."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct FeatureRules {
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub default: ::std::option::Option<AccessInput>,
+        #[doc = "Sidecars admit usage by what their replica shows."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub enforcement: ::std::option::Option<FeatureRulesEnforcement>,
+        #[doc = "For people."]
+        pub name: ::std::string::String,
+        #[doc = "What a sidecar answers while it cannot reach the server."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub offline: ::std::option::Option<FeatureRulesOffline>,
+        #[doc = "What happens when usage costs more than there is: refused, takes what is there, or becomes debt (`notify` with an event)."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub overage_policy: ::std::option::Option<FeatureRulesOveragePolicy>,
+        #[doc = "How far debt may go; null = no limit."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub overdraft_limit: ::std::option::Option<i64>,
+    }
+    impl FeatureRules {
+        pub fn builder() -> builder::FeatureRules {
+            Default::default()
+        }
+    }
+    #[doc = "Sidecars admit usage by what their replica shows."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum FeatureRulesEnforcement {
+        #[serde(rename = "advisory")]
+        Advisory,
+    }
+    impl ::std::fmt::Display for FeatureRulesEnforcement {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Advisory => f.write_str("advisory"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for FeatureRulesEnforcement {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "advisory" => Ok(Self::Advisory),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for FeatureRulesEnforcement {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for FeatureRulesEnforcement {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "What a sidecar answers while it cannot reach the server."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum FeatureRulesOffline {
+        #[serde(rename = "allow")]
+        Allow,
+        #[serde(rename = "deny")]
+        Deny,
+        #[serde(rename = "allow_until_stale")]
+        AllowUntilStale,
+    }
+    impl ::std::fmt::Display for FeatureRulesOffline {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Allow => f.write_str("allow"),
+                Self::Deny => f.write_str("deny"),
+                Self::AllowUntilStale => f.write_str("allow_until_stale"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for FeatureRulesOffline {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "allow" => Ok(Self::Allow),
+                "deny" => Ok(Self::Deny),
+                "allow_until_stale" => Ok(Self::AllowUntilStale),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for FeatureRulesOffline {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for FeatureRulesOffline {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "What happens when usage costs more than there is: refused, takes what is there, or becomes debt (`notify` with an event)."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum FeatureRulesOveragePolicy {
+        #[serde(rename = "block")]
+        Block,
+        #[serde(rename = "cap")]
+        Cap,
+        #[serde(rename = "overdraft")]
+        Overdraft,
+        #[serde(rename = "notify")]
+        Notify,
+    }
+    impl ::std::fmt::Display for FeatureRulesOveragePolicy {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Block => f.write_str("block"),
+                Self::Cap => f.write_str("cap"),
+                Self::Overdraft => f.write_str("overdraft"),
+                Self::Notify => f.write_str("notify"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for FeatureRulesOveragePolicy {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "block" => Ok(Self::Block),
+                "cap" => Ok(Self::Cap),
+                "overdraft" => Ok(Self::Overdraft),
+                "notify" => Ok(Self::Notify),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for FeatureRulesOveragePolicy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for FeatureRulesOveragePolicy {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "`GetEndUserCreditsInclude`"]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
@@ -3256,6 +3410,18 @@ pub mod types {
     pub struct ReleaseReservation {}
     impl ReleaseReservation {
         pub fn builder() -> builder::ReleaseReservation {
+            Default::default()
+        }
+    }
+    #[doc = "What a plan is to be called."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct RenamePlan {
+        #[doc = "For people."]
+        pub name: ::std::string::String,
+    }
+    impl RenamePlan {
+        pub fn builder() -> builder::RenamePlan {
             Default::default()
         }
     }
@@ -7434,6 +7600,109 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct FeatureRules {
+            default: ::std::result::Result<::std::option::Option<super::AccessInput>, ::std::string::String>,
+            enforcement:
+                ::std::result::Result<::std::option::Option<super::FeatureRulesEnforcement>, ::std::string::String>,
+            name: ::std::result::Result<::std::string::String, ::std::string::String>,
+            offline: ::std::result::Result<::std::option::Option<super::FeatureRulesOffline>, ::std::string::String>,
+            overage_policy:
+                ::std::result::Result<::std::option::Option<super::FeatureRulesOveragePolicy>, ::std::string::String>,
+            overdraft_limit: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+        }
+        impl ::std::default::Default for FeatureRules {
+            fn default() -> Self {
+                Self {
+                    default: Ok(Default::default()),
+                    enforcement: Ok(Default::default()),
+                    name: Err("no value supplied for name".to_string()),
+                    offline: Ok(Default::default()),
+                    overage_policy: Ok(Default::default()),
+                    overdraft_limit: Ok(Default::default()),
+                }
+            }
+        }
+        impl FeatureRules {
+            pub fn default<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::AccessInput>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.default =
+                    value.try_into().map_err(|e| format!("error converting supplied value for default: {e}"));
+                self
+            }
+            pub fn enforcement<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::FeatureRulesEnforcement>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.enforcement =
+                    value.try_into().map_err(|e| format!("error converting supplied value for enforcement: {e}"));
+                self
+            }
+            pub fn name<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.name = value.try_into().map_err(|e| format!("error converting supplied value for name: {e}"));
+                self
+            }
+            pub fn offline<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::FeatureRulesOffline>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.offline =
+                    value.try_into().map_err(|e| format!("error converting supplied value for offline: {e}"));
+                self
+            }
+            pub fn overage_policy<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::FeatureRulesOveragePolicy>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overage_policy =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overage_policy: {e}"));
+                self
+            }
+            pub fn overdraft_limit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overdraft_limit =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overdraft_limit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<FeatureRules> for super::FeatureRules {
+            type Error = super::error::ConversionError;
+            fn try_from(value: FeatureRules) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    default: value.default?,
+                    enforcement: value.enforcement?,
+                    name: value.name?,
+                    offline: value.offline?,
+                    overage_policy: value.overage_policy?,
+                    overdraft_limit: value.overdraft_limit?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::FeatureRules> for FeatureRules {
+            fn from(value: super::FeatureRules) -> Self {
+                Self {
+                    default: Ok(value.default),
+                    enforcement: Ok(value.enforcement),
+                    name: Ok(value.name),
+                    offline: Ok(value.offline),
+                    overage_policy: Ok(value.overage_policy),
+                    overdraft_limit: Ok(value.overdraft_limit),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct GrantPeriodInput {
             count: ::std::result::Result<i32, ::std::string::String>,
             unit: ::std::result::Result<super::GrantPeriodInputUnit, ::std::string::String>,
@@ -10863,6 +11132,36 @@ pub mod types {
         impl ::std::convert::From<super::ReleaseReservation> for ReleaseReservation {
             fn from(_value: super::ReleaseReservation) -> Self {
                 Self {}
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct RenamePlan {
+            name: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for RenamePlan {
+            fn default() -> Self {
+                Self { name: Err("no value supplied for name".to_string()) }
+            }
+        }
+        impl RenamePlan {
+            pub fn name<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.name = value.try_into().map_err(|e| format!("error converting supplied value for name: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<RenamePlan> for super::RenamePlan {
+            type Error = super::error::ConversionError;
+            fn try_from(value: RenamePlan) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { name: value.name? })
+            }
+        }
+        impl ::std::convert::From<super::RenamePlan> for RenamePlan {
+            fn from(value: super::RenamePlan) -> Self {
+                Self { name: Ok(value.name) }
             }
         }
         #[derive(Clone, Debug)]
@@ -14475,6 +14774,10 @@ impl Client {
     pub fn get_feature(&self) -> builder::GetFeature<'_> {
         builder::GetFeature::new(self)
     }
+    #[doc = "Replace a feature's rules\n\nFor checks and usage from now on. Its kind and its summary properties stay; prices have versions of their own\n(`create_price`).\n\n\nSends a `PUT` request to `/v1/features/{feature_key}`\n\nArguments:\n- `feature_key`: The feature.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.replace_feature()\n    .feature_key(feature_key)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn replace_feature(&self) -> builder::ReplaceFeature<'_> {
+        builder::ReplaceFeature::new(self)
+    }
     #[doc = "A feature's prices\n\nAll versions, the earliest first; `effective_from` null = since ever.\n\n\nSends a `GET` request to `/v1/features/{feature_key}/prices`\n\nArguments:\n- `feature_key`: The feature.\n```ignore\nlet response = client.list_prices()\n    .feature_key(feature_key)\n    .send()\n    .await;\n```"]
     pub fn list_prices(&self) -> builder::ListPrices<'_> {
         builder::ListPrices::new(self)
@@ -14494,6 +14797,10 @@ impl Client {
     #[doc = "A plan\n\nThe plan without its variants; see `list_variants`.\n\nSends a `GET` request to `/v1/plans/{plan_id}`\n\nArguments:\n- `plan_id`: The plan.\n```ignore\nlet response = client.get_plan()\n    .plan_id(plan_id)\n    .send()\n    .await;\n```"]
     pub fn get_plan(&self) -> builder::GetPlan<'_> {
         builder::GetPlan::new(self)
+    }
+    #[doc = "Give a plan another name\n\nIts kind and its variants stay as they are.\n\n\nSends a `PUT` request to `/v1/plans/{plan_id}`\n\nArguments:\n- `plan_id`: The plan.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.rename_plan()\n    .plan_id(plan_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    pub fn rename_plan(&self) -> builder::RenamePlan<'_> {
+        builder::RenamePlan::new(self)
     }
     #[doc = "List a plan's variants\n\nOldest first.\n\nSends a `GET` request to `/v1/plans/{plan_id}/variants`\n\nArguments:\n- `plan_id`: The plan.\n- `cursor`: The `next_cursor` of the page before.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_variants()\n    .plan_id(plan_id)\n    .cursor(cursor)\n    .limit(limit)\n    .send()\n    .await;\n```"]
     pub fn list_variants(&self) -> builder::ListVariants<'_> {
@@ -15992,6 +16299,98 @@ pub mod builder {
             }
         }
     }
+    #[doc = "Builder for [`Client::replace_feature`]\n\n[`Client::replace_feature`]: super::Client::replace_feature"]
+    #[derive(Debug, Clone)]
+    pub struct ReplaceFeature<'a> {
+        client: &'a super::Client,
+        feature_key: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::FeatureRules, String>,
+    }
+    impl<'a> ReplaceFeature<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                feature_key: Err("feature_key was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn feature_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.feature_key = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for feature_key failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::FeatureRules>,
+            <V as std::convert::TryInto<types::FeatureRules>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `FeatureRules` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::FeatureRules) -> types::builder::FeatureRules,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `PUT` request to `/v1/features/{feature_key}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Feature>, Error<types::Problem>> {
+            let Self { client, feature_key, idempotency_key, body } = self;
+            let feature_key = feature_key.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::FeatureRules::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/features/{}", client.baseurl, encode_path(&feature_key.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .put(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "replace_feature" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
     #[doc = "Builder for [`Client::list_prices`]\n\n[`Client::list_prices`]: super::Client::list_prices"]
     #[derive(Debug, Clone)]
     pub struct ListPrices<'a> {
@@ -16307,6 +16706,98 @@ pub mod builder {
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "get_plan" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::rename_plan`]\n\n[`Client::rename_plan`]: super::Client::rename_plan"]
+    #[derive(Debug, Clone)]
+    pub struct RenamePlan<'a> {
+        client: &'a super::Client,
+        plan_id: Result<::std::string::String, String>,
+        idempotency_key: Result<Option<::std::string::String>, String>,
+        body: Result<types::builder::RenamePlan, String>,
+    }
+    impl<'a> RenamePlan<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                plan_id: Err("plan_id was not initialized".to_string()),
+                idempotency_key: Ok(None),
+                body: Ok(::std::default::Default::default()),
+            }
+        }
+        pub fn plan_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.plan_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for plan_id failed".to_string());
+            self
+        }
+        pub fn idempotency_key<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.idempotency_key = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for idempotency_key failed".to_string());
+            self
+        }
+        pub fn body<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<types::RenamePlan>,
+            <V as std::convert::TryInto<types::RenamePlan>>::Error: std::fmt::Display,
+        {
+            self.body = value
+                .try_into()
+                .map(From::from)
+                .map_err(|s| format!("conversion to `RenamePlan` for body failed: {}", s));
+            self
+        }
+        pub fn body_map<F>(mut self, f: F) -> Self
+        where
+            F: std::ops::FnOnce(types::builder::RenamePlan) -> types::builder::RenamePlan,
+        {
+            self.body = self.body.map(f);
+            self
+        }
+        #[doc = "Sends a `PUT` request to `/v1/plans/{plan_id}`"]
+        pub async fn send(self) -> Result<ResponseValue<types::Plan>, Error<types::Problem>> {
+            let Self { client, plan_id, idempotency_key, body } = self;
+            let plan_id = plan_id.map_err(Error::InvalidRequest)?;
+            let idempotency_key = idempotency_key.map_err(Error::InvalidRequest)?;
+            let body = body
+                .and_then(|v| types::RenamePlan::try_from(v).map_err(|e| e.to_string()))
+                .map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/plans/{}", client.baseurl, encode_path(&plan_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(2usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            if let Some(value) = idempotency_key {
+                header_map.append("Idempotency-Key", value.to_string().try_into()?);
+            }
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .put(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .json(&body)
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "rename_plan" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;

@@ -194,6 +194,10 @@ export class QuotaStack {
     return this.#call("get_feature", { feature_key: featureKey })
   }
 
+  replaceFeature(featureKey, rules, { idempotencyKey } = {}) {
+    return this.#call("replace_feature", { feature_key: featureKey, idempotency_key: idempotencyKey, body: rules })
+  }
+
   createPrice(featureKey, version, { idempotencyKey } = {}) {
     return this.#call("create_price", { feature_key: featureKey, idempotency_key: idempotencyKey, body: version })
   }
@@ -233,6 +237,10 @@ export class QuotaStack {
 
   getPlan(planId) {
     return this.#call("get_plan", { plan_id: planId })
+  }
+
+  renamePlan(planId, name, { idempotencyKey } = {}) {
+    return this.#call("rename_plan", { plan_id: planId, idempotency_key: idempotencyKey, body: { name } })
   }
 
   createVariant(planId, variant, { idempotencyKey } = {}) {

@@ -521,6 +521,9 @@ export interface NewFeature {
   summary_properties?: string[]
 }
 
+/** What a feature's rules are to be; its kind stays, and prices have versions of their own. */
+export type FeatureRules = Omit<NewFeature, "feature_key" | "kind" | "price" | "summary_properties">
+
 export interface Feature {
   feature_key: string
   name: string
@@ -840,6 +843,7 @@ export class QuotaStack {
   createFeature(feature: NewFeature, options?: MutationOptions): Promise<Feature>
   listFeatures(page?: PageOptions): Promise<Page<Feature>>
   getFeature(featureKey: string): Promise<Feature>
+  replaceFeature(featureKey: string, rules: FeatureRules, options?: MutationOptions): Promise<Feature>
   createPrice(featureKey: string, version: NewPrice, options?: MutationOptions): Promise<PriceVersion>
   listPrices(featureKey: string): Promise<Page<PriceVersion>>
   createTopupPackage(topupPackage: NewTopupPackage, options?: MutationOptions): Promise<TopupPackage>
@@ -854,6 +858,7 @@ export class QuotaStack {
   createPlan(plan: NewPlan, options?: MutationOptions): Promise<Plan>
   listPlans(page?: PageOptions): Promise<Page<Plan>>
   getPlan(planId: string): Promise<Plan>
+  renamePlan(planId: string, name: string, options?: MutationOptions): Promise<Plan>
   createVariant(planId: string, variant: NewVariant, options?: MutationOptions): Promise<Variant>
   listVariants(planId: string, page?: PageOptions): Promise<Page<Variant>>
   getVariant(variantId: string, options?: { version?: number }): Promise<Variant>

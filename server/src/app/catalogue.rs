@@ -40,6 +40,15 @@ pub enum CatalogueChange {
         /// Its rules.
         feature: Feature,
     },
+    /// Replace a feature's rules.
+    ReplaceFeature {
+        /// The feature.
+        feature_key: FeatureKey,
+        /// Its name from now on.
+        name: String,
+        /// Its rules; kind, prices and summary properties stay as they are.
+        rules: Feature,
+    },
     /// Create a version of a feature's price.
     CreatePrice {
         /// The feature.
@@ -61,6 +70,13 @@ pub enum CatalogueChange {
         name: String,
         /// Base or add-on.
         kind: PlanKind,
+    },
+    /// Give a plan another name.
+    RenamePlan {
+        /// The plan.
+        plan_id: PlanId,
+        /// Its name from now on.
+        name: String,
     },
     /// Create a variant of a plan.
     CreateVariant {
@@ -88,13 +104,13 @@ pub enum CatalogueChange {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Changed {
-    /// A feature was created.
+    /// A feature was created, or has other rules.
     Feature(FeatureRow),
     /// A version of a feature's price was created.
     Price(PriceVersion),
     /// A top-up package was created, replaced or archived.
     Package(PackageRow),
-    /// A plan was created.
+    /// A plan was created or renamed.
     Plan(PlanRow),
     /// A variant was created or archived, or has a new version.
     Variant(VariantRow),
@@ -196,7 +212,7 @@ impl App {
     pub async fn feature(&self, id: EnvironmentId, key: &FeatureKey) -> Result<FeatureRow, AppError> {
         let mut tx = self.store.begin(id).await?;
         let found = tx.find_feature(id, key).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("there is no feature {key}")))
+        found.ok_or_else(|| no_feature(key))
     }
 
     /// Up to `limit` features after `after`, in order of their keys.
@@ -267,6 +283,11 @@ async fn apply_change(
                 Ok(()) => Ok(Changed::Feature(tx.find_feature(id, feature_key).await?.expect(WRITTEN))),
             }
         }
+        CatalogueChange::ReplaceFeature { feature_key, name, rules } => {
+            tx.replace_feature(id, feature_key, name, rules).await?;
+            let found = tx.find_feature(id, feature_key).await?;
+            found.map(Changed::Feature).ok_or_else(|| Failure::Refused(no_feature(feature_key)))
+        }
         CatalogueChange::CreatePrice { feature_key, price, effective_from } => {
             create_price(tx, id, feature_key, price, *effective_from, now).await
         }
@@ -292,6 +313,10 @@ async fn apply_change(
             let plan_id = PlanId::from_uuid(uuid_v7(now, clock::random(), None));
             tx.insert_plan(id, &PlanRow { plan_id, name: name.clone(), kind: *kind, created_at: now }).await?;
             Ok(Changed::Plan(tx.find_plan(id, plan_id).await?.expect(WRITTEN)))
+        }
+        CatalogueChange::RenamePlan { plan_id, name } => {
+            tx.rename_plan(id, *plan_id, name).await?;
+            tx.find_plan(id, *plan_id).await?.map(Changed::Plan).ok_or_else(|| Failure::Refused(no_plan(*plan_id)))
         }
         CatalogueChange::CreateVariant { name, variant } => create_variant(tx, id, name, variant, now).await,
         CatalogueChange::ReplaceVariant { variant_id, name, variant } => {
@@ -331,8 +356,7 @@ async fn create_price(
     real: Timestamp,
 ) -> Result<Changed, Failure> {
     let found = tx.find_feature(id, feature_key).await?;
-    let missing = || Failure::Refused(AppError::NotFound(format!("there is no feature {feature_key}")));
-    let feature = found.ok_or_else(missing)?.feature;
+    let feature = found.ok_or_else(|| Failure::Refused(no_feature(feature_key)))?.feature;
     if feature.kind != FeatureKind::Metered {
         let detail = "only a metered feature has a price";
         return Err(Failure::Refused(AppError::invalid("/price", detail)));
@@ -367,6 +391,10 @@ fn no_package(package_id: PackageId) -> AppError {
 /// A package that is archived, named where it must not be.
 pub(super) fn archived(package_id: PackageId) -> AppError {
     AppError::NotFound(format!("the top-up package {package_id} is archived; use another one"))
+}
+
+fn no_feature(feature_key: &FeatureKey) -> AppError {
+    AppError::NotFound(format!("there is no feature {feature_key}"))
 }
 
 pub(super) fn no_plan(plan_id: PlanId) -> AppError {

@@ -77,6 +77,56 @@ pub async fn create_feature(
     Ok(changed(StatusCode::CREATED, &FeatureOut::new(row), &done))
 }
 
+/// The body of a feature's new rules. Its kind stays, and prices have versions of their own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureRulesJson {
+    name: String,
+    overage_policy: Option<OveragePolicy>,
+    overdraft_limit: Option<i64>,
+    enforcement: Option<Enforcement>,
+    offline: Option<OfflinePolicy>,
+    default: Option<AccessJson>,
+}
+
+/// `PUT /v1/features/{feature_key}`
+pub async fn replace_feature(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+    body: Json<FeatureRulesJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogWrite)?;
+    let feature_key = key_of(&segment)?;
+    let identity = body.identity(&principal, &format!("replace_feature {feature_key}"), None)?;
+    let before = state.app.feature(principal.environment_id, &feature_key).await?.feature;
+    let FeatureRulesJson { name: name_given, overage_policy, overdraft_limit, enforcement, offline, default } =
+        body.value;
+    let (kind, summary_properties) = (before.kind, before.summary_properties);
+    let rules = FeatureJson {
+        feature_key: feature_key.to_string(),
+        name: name_given,
+        kind,
+        price: None,
+        overage_policy,
+        overdraft_limit,
+        enforcement,
+        offline,
+        default,
+        summary_properties,
+    };
+    let name = name(&rules.name)?;
+    let change = CatalogueChange::ReplaceFeature { feature_key, name, rules: checked_feature(rules)? };
+    let done = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Feature(row) = &done.changed else { unreachable!("the change replaces a feature's rules") };
+    Ok(changed(StatusCode::OK, &FeatureOut::new(row), &done))
+}
+
+/// The key that a path names; what is no key names nothing.
+fn key_of(segment: &Segment) -> Result<FeatureKey, AppError> {
+    FeatureKey::new(&segment.0).map_err(|_| AppError::NotFound(format!("there is no feature {}", segment.0)))
+}
+
 fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
     let metered = body.kind == FeatureKind::Metered;
     let Enforcement::Advisory = body.enforcement.unwrap_or(Enforcement::Advisory);
@@ -177,9 +227,7 @@ pub async fn get_feature(
     segment: Segment,
 ) -> Result<Response, ApiError> {
     let principal = caller.with(Scope::CatalogRead)?;
-    let key =
-        FeatureKey::new(&segment.0).map_err(|_| AppError::NotFound(format!("there is no feature {}", segment.0)))?;
-    let row = state.app.feature(principal.environment_id, &key).await?;
+    let row = state.app.feature(principal.environment_id, &key_of(&segment)?).await?;
     Ok(json(StatusCode::OK, &FeatureOut::new(&row)))
 }
 

@@ -41,6 +41,29 @@ pub async fn create_plan(
     Ok(changed(StatusCode::CREATED, &PlanOut::new(row), &done))
 }
 
+/// The body of a plan's new name. Its kind stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanNameJson {
+    name: String,
+}
+
+/// `PUT /v1/plans/{plan_id}`
+pub async fn rename_plan(
+    State(state): State<ApiState>,
+    caller: Caller,
+    segment: Segment,
+    body: Json<PlanNameJson>,
+) -> Result<Response, ApiError> {
+    let principal = caller.with(Scope::CatalogWrite)?;
+    let plan_id: PlanId = segment.id("plan")?;
+    let identity = body.identity(&principal, &format!("rename_plan {plan_id}"), None)?;
+    let change = CatalogueChange::RenamePlan { plan_id, name: name(&body.value.name)? };
+    let done = state.app.change_catalogue(&principal, &change, identity).await?;
+    let Changed::Plan(row) = &done.changed else { unreachable!("the change renames a plan") };
+    Ok(changed(StatusCode::OK, &PlanOut::new(row), &done))
+}
+
 /// `GET /v1/plans`
 pub async fn list_plans(
     State(state): State<ApiState>,

@@ -48,10 +48,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/end_users/{end_user_id}/ledger", get(ledger::list_ledger_entries))
         .route("/v1/end_users/{end_user_id}/ledger/proof", get(proof::get_ledger_proof))
         .route("/v1/features", post(features::create_feature).get(features::list_features))
-        .route("/v1/features/{feature_key}", get(features::get_feature))
+        .route("/v1/features/{feature_key}", get(features::get_feature).put(features::replace_feature))
         .route("/v1/features/{feature_key}/prices", post(prices::create_price).get(prices::list_prices))
         .route("/v1/plans", post(plans::create_plan).get(plans::list_plans))
-        .route("/v1/plans/{plan_id}", get(plans::get_plan))
+        .route("/v1/plans/{plan_id}", get(plans::get_plan).put(plans::rename_plan))
         .route("/v1/plans/{plan_id}/variants", post(variants::create_variant).get(variants::list_variants))
         .route("/v1/variants/{variant_id}/migrate", post(migration::migrate_variant))
         .route(

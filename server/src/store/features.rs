@@ -59,6 +59,31 @@ impl Tx {
         Ok(())
     }
 
+    /// Stores other rules for a feature that is there; kind, prices and summary properties stay as they are.
+    pub async fn replace_feature(
+        &mut self,
+        environment_id: EnvironmentId,
+        feature_key: &FeatureKey,
+        name: &str,
+        rules: &Feature,
+    ) -> sqlx::Result<()> {
+        sqlx::query(
+            "update features set name = $3, default_enabled = $4, default_value = $5, overage_policy = $6,
+               overdraft_limit = $7, offline = $8 where environment_id = $1 and feature_key = $2",
+        )
+        .bind(environment_id.0)
+        .bind(feature_key.as_str())
+        .bind(name)
+        .bind(rules.default.enabled)
+        .bind(&rules.default.value)
+        .bind(name_of(&rules.overage_policy))
+        .bind(rules.overdraft_limit.map(|limit| limit.get()))
+        .bind(name_of(&rules.offline))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
     /// Stores a version of a feature's price. One from the same instant is a duplicate of `feature_prices_pkey`.
     pub async fn insert_price(
         &mut self,

@@ -63,6 +63,17 @@ impl Tx {
         Ok(())
     }
 
+    /// Gives a plan another name.
+    pub async fn rename_plan(&mut self, environment_id: EnvironmentId, id: PlanId, name: &str) -> sqlx::Result<()> {
+        sqlx::query("update plans set name = $3 where environment_id = $1 and plan_id = $2")
+            .bind(environment_id.0)
+            .bind(id.uuid())
+            .bind(name)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// One plan.
     pub async fn find_plan(&mut self, environment_id: EnvironmentId, id: PlanId) -> sqlx::Result<Option<PlanRow>> {
         let row = sqlx::query(concat!(select_plans!(), " and plan_id = $2"))

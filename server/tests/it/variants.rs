@@ -344,3 +344,39 @@ async fn a_migration_at_the_period_end_waits_for_it() {
     assert_eq!(shop.subscription(&subscription).await["variant_version"], 2);
     assert_eq!(shop.balance("u").await, 300);
 }
+
+#[tokio::test]
+async fn a_features_rules_and_a_plans_name_can_be_replaced() {
+    let shop = Shop::open().await;
+    let client = shop.client();
+    let rules = json!({"name": "calls", "overage_policy": "overdraft", "overdraft_limit": 5, "offline": "deny"});
+    let replaced = client.put("/v1/features/f", &rules).await.is(200);
+    assert_eq!(
+        (&replaced["name"], &replaced["kind"], &replaced["offline"]),
+        (&json!("calls"), &json!("metered"), &json!("deny"))
+    );
+    assert_eq!(replaced["price"]["cost"], 1, "its price stays");
+    assert_eq!(client.get("/v1/features/f").await.is(200), replaced);
+    let use_of = |units: i64| json!({"end_user_id": "u", "feature_key": "f", "units": units});
+    assert_eq!(client.post("/v1/usage", &use_of(5)).await.is(200)["debt"], 5);
+    client.post("/v1/usage", &use_of(1)).await.refused(402, "overdraft_limit");
+    client.put("/v1/features/f", &json!({"name": "calls", "default": {"enabled": false}})).await.is(200);
+    let check = client.get("/v1/entitlements/check?end_user_id=u&feature_key=f").await.is(200);
+    assert_eq!((&check["reason"], &check["overage_policy"]), (&json!("no_subscription"), &json!("block")));
+    for (body, pointer) in [
+        (json!({"name": ""}), "/name"),
+        (json!({"name": "x", "default": {"enabled": true, "value": 1}}), "/default/value"),
+        (json!({"name": "x", "overdraft_limit": -1}), "/overdraft_limit"),
+    ] {
+        let refused = client.put("/v1/features/f", &body).await;
+        assert_eq!(refused.json["errors"][0]["pointer"], pointer, "{body}: {}", refused.text);
+    }
+    client.put("/v1/features/f", &json!({"name": "x", "kind": "boolean"})).await.refused(422, "validation_failed");
+    client.put("/v1/features/none", &json!({"name": "x"})).await.refused(404, "not_found");
+    client.put("/v1/features/No%20Key", &json!({"name": "x"})).await.refused(404, "not_found");
+
+    let plan = format!("/v1/plans/{}", shop.base);
+    assert_eq!(client.put(&plan, &json!({"name": "Max"})).await.is(200)["kind"], "base");
+    assert_eq!(client.get(&plan).await.is(200)["name"], "Max");
+    client.put(&plan, &json!({"name": "Max", "kind": "addon"})).await.refused(422, "validation_failed");
+}

@@ -1,4 +1,5 @@
-//! Versions of variants over the API: edits, archiving, the fallback, add-ons, contracts, previews, migrations.
+//! Versions of variants over the API: edits, archiving, the fallback, add-ons, contracts, previews, migrations; also
+//! replace_feature and rename_plan.
 
 use serde_json::{Value, json};
 

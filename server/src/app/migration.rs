@@ -17,7 +17,8 @@ use crate::app::idempotency::RequestIdentity;
 use crate::app::root::{App, submission};
 use crate::app::variants::archived_variant;
 use crate::store::subscribers::Subscriber;
-use crate::store::tx::is_duplicate_of;
+use crate::store::tx::Tx;
+use crate::store::types::EnvironmentId;
 
 /// One page of a migration.
 #[derive(Debug, Clone, Copy)]
@@ -98,40 +99,27 @@ impl App {
         order: MigrationOrder,
         identity: Option<RequestIdentity>,
     ) -> Result<(MigrationPage, bool), AppError> {
+        let environment = principal.environment_id;
+        let identity = identity.filter(|_| !order.preview);
         if let Some(identity) = identity
-            && let Some(page) = self.migrated_before(principal, identity).await?
+            && let Some(page) =
+                migrated_before(&mut self.store.begin(environment).await?, environment, identity).await?
         {
             return Ok((page, true));
         }
         let page = self.migrate_page(principal, order).await?;
-        let Some(identity) = identity.filter(|_| !order.preview) else { return Ok((page, false)) };
+        let Some(identity) = identity else { return Ok((page, false)) };
+        let mut tx = self.store.begin(environment).await?;
+        tx.lock_catalogue(environment).await?;
+        // The same request at the same time: each subscription moved once, and the answer that was stored first stands.
+        if let Some(first) = migrated_before(&mut tx, environment, identity).await? {
+            return Ok((first, true));
+        }
         let answer = serde_json::to_value(&page).expect("a page has a JSON form");
-        let mut tx = self.store.begin(principal.environment_id).await?;
         let RequestIdentity { key_hash, request_hash } = identity;
-        let environment = principal.environment_id;
-        match tx.insert_catalogue_request(environment, &key_hash, &request_hash, &answer, clock::now()).await {
-            // The same request at the same time: each subscription moved once, and that one's answer is kept.
-            Err(error) if is_duplicate_of(&error, "catalogue_requests_pkey") => Ok((page, false)),
-            Err(error) => Err(error.into()),
-            Ok(()) => {
-                tx.commit().await?;
-                Ok((page, false))
-            }
-        }
-    }
-
-    async fn migrated_before(
-        &self,
-        principal: &Principal,
-        identity: RequestIdentity,
-    ) -> Result<Option<MigrationPage>, AppError> {
-        let mut tx = self.store.begin(principal.environment_id).await?;
-        let found = tx.find_catalogue_request(principal.environment_id, &identity.key_hash, clock::now()).await?;
-        let Some((request_hash, answer, _)) = found else { return Ok(None) };
-        if request_hash != identity.request_hash {
-            return Err(AppError::KeyReused);
-        }
-        serde_json::from_value(answer).map(Some).map_err(|error| AppError::Internal(Box::new(error)))
+        tx.insert_catalogue_request(environment, &key_hash, &request_hash, &answer, clock::now()).await?;
+        tx.commit().await?;
+        Ok((page, false))
     }
 
     async fn migrate_page(&self, principal: &Principal, order: MigrationOrder) -> Result<MigrationPage, AppError> {
@@ -202,6 +190,20 @@ impl App {
         let rows = subscribers.into_iter().zip(results);
         rows.map(|(subscriber, result)| migrated(subscriber, order.at, version, result)).collect()
     }
+}
+
+/// The answer to an earlier request with this key.
+async fn migrated_before(
+    tx: &mut Tx,
+    environment: EnvironmentId,
+    identity: RequestIdentity,
+) -> Result<Option<MigrationPage>, AppError> {
+    let found = tx.find_catalogue_request(environment, &identity.key_hash, clock::now()).await?;
+    let Some((request_hash, answer, _)) = found else { return Ok(None) };
+    if request_hash != identity.request_hash {
+        return Err(AppError::KeyReused);
+    }
+    serde_json::from_value(answer).map(Some).map_err(|error| AppError::Internal(Box::new(error)))
 }
 
 fn migrated(

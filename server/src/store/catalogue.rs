@@ -55,6 +55,15 @@ impl Tx {
         Ok((unsigned("catalogue_version", row.try_get("catalogue_version")?)?, clock_from_row(&row)?))
     }
 
+    /// Locks the catalogue without a change of it.
+    pub async fn lock_catalogue(&mut self, environment_id: EnvironmentId) -> sqlx::Result<()> {
+        sqlx::query("select from environments where environment_id = $1 for update")
+            .bind(environment_id.0)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Locks the catalogue for a change and gives it its next version, which is returned.
     pub async fn bump_catalogue(&mut self, environment_id: EnvironmentId) -> sqlx::Result<u64> {
         let version: i64 = sqlx::query_scalar(

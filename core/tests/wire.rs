@@ -32,8 +32,8 @@ use quotastack_core::sync::publisher::{Next, Session};
 use quotastack_core::sync::ring::{Published, Ring, RingLimits};
 use quotastack_core::time::{Period, PeriodUnit, Timestamp};
 use quotastack_core::wire::{
-    AnswerParts, BatchAnswer, BatchReply, Blob, Cursor, Delta, EventResult, FrameReader, Hello, Message, Mode, Request,
-    Response, Secret, ServerControl, SidecarControl, UsageEvent, VERSION, Welcome, WireError, decode, encode,
+    AnswerParts, BatchAnswer, BatchReply, Blob, Cursor, Delta, EventResult, FrameReader, Hello, Message, Mode, Report,
+    Request, Response, Secret, ServerControl, SidecarControl, UsageEvent, VERSION, Welcome, WireError, decode, encode,
     follow_hash,
 };
 use uuid::Uuid;
@@ -149,7 +149,17 @@ fn sidecar_messages() -> Vec<SidecarControl> {
             catalogue_version: 3,
         }),
         SidecarControl::Follow { hashes: vec![1, u64::MAX], complete: true },
-        SidecarControl::Heartbeat { sent_at: at("2026-11-22T10:00:00Z") },
+        SidecarControl::Heartbeat {
+            sent_at: at("2026-11-22T10:00:00Z"),
+            report: Report {
+                staleness_ms: 1,
+                accounts: 2,
+                outbox_events: 3,
+                outbox_bytes: 400,
+                outbox_oldest_ms: 5,
+                refused_events: 6,
+            },
+        },
     ]
 }
 

@@ -3566,6 +3566,65 @@ pub mod types {
             Default::default()
         }
     }
+    #[doc = "A sidecar as its server has seen it last."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Sidecar {
+        #[doc = "Accounts in its memory."]
+        pub accounts: i64,
+        #[doc = "Changes of accounts that its server had not sent it."]
+        pub behind: i64,
+        #[doc = "`sdc_...`, minted once per data directory."]
+        pub id: ::std::string::String,
+        #[doc = "When it was last heard of."]
+        pub last_seen_at: ::std::string::String,
+        #[doc = "Whether it is linked to a server."]
+        pub link: ::std::string::String,
+        #[doc = "When its newest link began."]
+        pub linked_at: ::std::string::String,
+        #[doc = "Which accounts it holds."]
+        pub mode: ::std::string::String,
+        pub outbox: SidecarOutbox,
+        #[doc = "Events that the ledger refused for good; `quotastack-sidecar status` lists them."]
+        pub refused_events: i64,
+        #[doc = "What it says it is."]
+        pub software: ::std::string::String,
+        #[doc = "How old its replica may be."]
+        pub staleness_ms: i64,
+    }
+    impl Sidecar {
+        pub fn builder() -> builder::Sidecar {
+            Default::default()
+        }
+    }
+    #[doc = "A page of sidecars."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct SidecarList {
+        #[doc = "The page."]
+        pub data: ::std::vec::Vec<Sidecar>,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl SidecarList {
+        pub fn builder() -> builder::SidecarList {
+            Default::default()
+        }
+    }
+    #[doc = "Usage that it has acknowledged and not handed over."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct SidecarOutbox {
+        #[doc = "Their bytes."]
+        pub bytes: i64,
+        #[doc = "Events."]
+        pub events: i64,
+        #[doc = "How long the oldest of them has waited."]
+        pub oldest_ms: i64,
+    }
+    impl SidecarOutbox {
+        pub fn builder() -> builder::SidecarOutbox {
+            Default::default()
+        }
+    }
     #[doc = "An end user's subscription to a variant."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct Subscription {
@@ -11763,6 +11822,264 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct Sidecar {
+            accounts: ::std::result::Result<i64, ::std::string::String>,
+            behind: ::std::result::Result<i64, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            last_seen_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            link: ::std::result::Result<::std::string::String, ::std::string::String>,
+            linked_at: ::std::result::Result<::std::string::String, ::std::string::String>,
+            mode: ::std::result::Result<::std::string::String, ::std::string::String>,
+            outbox: ::std::result::Result<super::SidecarOutbox, ::std::string::String>,
+            refused_events: ::std::result::Result<i64, ::std::string::String>,
+            software: ::std::result::Result<::std::string::String, ::std::string::String>,
+            staleness_ms: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for Sidecar {
+            fn default() -> Self {
+                Self {
+                    accounts: Err("no value supplied for accounts".to_string()),
+                    behind: Err("no value supplied for behind".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    last_seen_at: Err("no value supplied for last_seen_at".to_string()),
+                    link: Err("no value supplied for link".to_string()),
+                    linked_at: Err("no value supplied for linked_at".to_string()),
+                    mode: Err("no value supplied for mode".to_string()),
+                    outbox: Err("no value supplied for outbox".to_string()),
+                    refused_events: Err("no value supplied for refused_events".to_string()),
+                    software: Err("no value supplied for software".to_string()),
+                    staleness_ms: Err("no value supplied for staleness_ms".to_string()),
+                }
+            }
+        }
+        impl Sidecar {
+            pub fn accounts<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.accounts =
+                    value.try_into().map_err(|e| format!("error converting supplied value for accounts: {e}"));
+                self
+            }
+            pub fn behind<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.behind = value.try_into().map_err(|e| format!("error converting supplied value for behind: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn last_seen_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.last_seen_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for last_seen_at: {e}"));
+                self
+            }
+            pub fn link<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.link = value.try_into().map_err(|e| format!("error converting supplied value for link: {e}"));
+                self
+            }
+            pub fn linked_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.linked_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for linked_at: {e}"));
+                self
+            }
+            pub fn mode<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.mode = value.try_into().map_err(|e| format!("error converting supplied value for mode: {e}"));
+                self
+            }
+            pub fn outbox<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::SidecarOutbox>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.outbox = value.try_into().map_err(|e| format!("error converting supplied value for outbox: {e}"));
+                self
+            }
+            pub fn refused_events<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.refused_events =
+                    value.try_into().map_err(|e| format!("error converting supplied value for refused_events: {e}"));
+                self
+            }
+            pub fn software<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.software =
+                    value.try_into().map_err(|e| format!("error converting supplied value for software: {e}"));
+                self
+            }
+            pub fn staleness_ms<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.staleness_ms =
+                    value.try_into().map_err(|e| format!("error converting supplied value for staleness_ms: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Sidecar> for super::Sidecar {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Sidecar) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    accounts: value.accounts?,
+                    behind: value.behind?,
+                    id: value.id?,
+                    last_seen_at: value.last_seen_at?,
+                    link: value.link?,
+                    linked_at: value.linked_at?,
+                    mode: value.mode?,
+                    outbox: value.outbox?,
+                    refused_events: value.refused_events?,
+                    software: value.software?,
+                    staleness_ms: value.staleness_ms?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Sidecar> for Sidecar {
+            fn from(value: super::Sidecar) -> Self {
+                Self {
+                    accounts: Ok(value.accounts),
+                    behind: Ok(value.behind),
+                    id: Ok(value.id),
+                    last_seen_at: Ok(value.last_seen_at),
+                    link: Ok(value.link),
+                    linked_at: Ok(value.linked_at),
+                    mode: Ok(value.mode),
+                    outbox: Ok(value.outbox),
+                    refused_events: Ok(value.refused_events),
+                    software: Ok(value.software),
+                    staleness_ms: Ok(value.staleness_ms),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct SidecarList {
+            data: ::std::result::Result<::std::vec::Vec<super::Sidecar>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for SidecarList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl SidecarList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::Sidecar>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<SidecarList> for super::SidecarList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: SidecarList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::SidecarList> for SidecarList {
+            fn from(value: super::SidecarList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct SidecarOutbox {
+            bytes: ::std::result::Result<i64, ::std::string::String>,
+            events: ::std::result::Result<i64, ::std::string::String>,
+            oldest_ms: ::std::result::Result<i64, ::std::string::String>,
+        }
+        impl ::std::default::Default for SidecarOutbox {
+            fn default() -> Self {
+                Self {
+                    bytes: Err("no value supplied for bytes".to_string()),
+                    events: Err("no value supplied for events".to_string()),
+                    oldest_ms: Err("no value supplied for oldest_ms".to_string()),
+                }
+            }
+        }
+        impl SidecarOutbox {
+            pub fn bytes<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.bytes = value.try_into().map_err(|e| format!("error converting supplied value for bytes: {e}"));
+                self
+            }
+            pub fn events<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.events = value.try_into().map_err(|e| format!("error converting supplied value for events: {e}"));
+                self
+            }
+            pub fn oldest_ms<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.oldest_ms =
+                    value.try_into().map_err(|e| format!("error converting supplied value for oldest_ms: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<SidecarOutbox> for super::SidecarOutbox {
+            type Error = super::error::ConversionError;
+            fn try_from(value: SidecarOutbox) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { bytes: value.bytes?, events: value.events?, oldest_ms: value.oldest_ms? })
+            }
+        }
+        impl ::std::convert::From<super::SidecarOutbox> for SidecarOutbox {
+            fn from(value: super::SidecarOutbox) -> Self {
+                Self { bytes: Ok(value.bytes), events: Ok(value.events), oldest_ms: Ok(value.oldest_ms) }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct Subscription {
             cancel_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             created_at: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -14842,6 +15159,10 @@ impl Client {
     pub fn set_sandbox_clock(&self) -> builder::SetSandboxClock<'_> {
         builder::SetSandboxClock::new(self)
     }
+    #[doc = "List sidecars\n\nThe sidecars that were linked in the last 30 days, each as its server has seen it last (every 10 seconds).\n\n\nSends a `GET` request to `/v1/sidecars`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_sidecars()\n    .cursor(cursor)\n    .limit(limit)\n    .send()\n    .await;\n```"]
+    pub fn list_sidecars(&self) -> builder::ListSidecars<'_> {
+        builder::ListSidecars::new(self)
+    }
     #[doc = "List an end user's subscriptions\n\nNewest first, ended ones included.\n\nSends a `GET` request to `/v1/subscriptions`\n\nArguments:\n- `cursor`: The `next_cursor` of the page before.\n- `end_user_id`: Your own id of the end user.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_subscriptions()\n    .cursor(cursor)\n    .end_user_id(end_user_id)\n    .limit(limit)\n    .send()\n    .await;\n```"]
     pub fn list_subscriptions(&self) -> builder::ListSubscriptions<'_> {
         builder::ListSubscriptions::new(self)
@@ -17563,6 +17884,67 @@ pub mod builder {
                 .headers(header_map)
                 .build()?;
             let info = OperationInfo { operation_id: "set_sandbox_clock" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
+    #[doc = "Builder for [`Client::list_sidecars`]\n\n[`Client::list_sidecars`]: super::Client::list_sidecars"]
+    #[derive(Debug, Clone)]
+    pub struct ListSidecars<'a> {
+        client: &'a super::Client,
+        cursor: Result<Option<::std::string::String>, String>,
+        limit: Result<Option<i32>, String>,
+    }
+    impl<'a> ListSidecars<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self { client: client, cursor: Ok(None), limit: Ok(None) }
+        }
+        pub fn cursor<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.cursor = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for cursor failed".to_string());
+            self
+        }
+        pub fn limit<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/sidecars`"]
+        pub async fn send(self) -> Result<ResponseValue<types::SidecarList>, Error<types::Problem>> {
+            let Self { client, cursor, limit } = self;
+            let cursor = cursor.map_err(Error::InvalidRequest)?;
+            let limit = limit.map_err(Error::InvalidRequest)?;
+            let url = format!("{}/v1/sidecars", client.baseurl,);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("cursor", &cursor))
+                .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_sidecars" };
             client.pre(&mut request, &info).await?;
             let result = client.exec(request, &info).await;
             client.post(&result, &info).await?;

@@ -334,6 +334,10 @@ export class QuotaStack {
     return this.#call("remove_override", args)
   }
 
+  listSidecars({ limit, cursor } = {}) {
+    return this.#call("list_sidecars", { limit, cursor })
+  }
+
   getSandboxClock() {
     return this.#call("get_sandbox_clock", {})
   }

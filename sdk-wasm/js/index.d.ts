@@ -744,6 +744,21 @@ export interface Subscription {
   }
 }
 
+/** A sidecar as its server has seen it last. */
+export interface Sidecar {
+  id: string
+  software: string
+  mode: Open<"all" | "on_demand">
+  link: Open<"up" | "down">
+  linked_at: Timestamp
+  last_seen_at: Timestamp
+  behind: number
+  staleness_ms: number
+  accounts: number
+  outbox: { events: number; bytes: number; oldest_ms: number }
+  refused_events: number
+}
+
 export interface SandboxClock {
   now: Timestamp
   running: boolean
@@ -917,6 +932,8 @@ export class QuotaStack {
     featureKey: string,
     options?: MutationOptions,
   ): Promise<{ feature_key: string; removed: boolean }>
+
+  listSidecars(page?: PageOptions): Promise<Page<Sidecar>>
 
   getSandboxClock(): Promise<SandboxClock>
   /**

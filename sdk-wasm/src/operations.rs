@@ -181,6 +181,7 @@ pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Resu
             send!(api.set_override, given, [end_user_id, feature_key, idempotency_key], types::OverrideInput)
         }
         "remove_override" => send!(api.remove_override, given, [end_user_id, feature_key, idempotency_key]),
+        "list_sidecars" => send!(api.list_sidecars, given, [limit, cursor]),
         "get_sandbox_clock" => send!(api.get_sandbox_clock, given, []),
         "set_sandbox_clock" => send!(api.set_sandbox_clock, given, [idempotency_key], types::SetSandboxClock),
         _ => Err(Error::Invalid(format!("there is no operation `{operation}`")).into()),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use quotastack_sidecar::{Config, Limits, Listen, Replicate};
 
 /// Answers entitlement checks and records usage beside your app, from a local copy of the ledger's state.
@@ -16,7 +16,40 @@ use quotastack_sidecar::{Config, Limits, Listen, Replicate};
 /// When it serves, it prints one JSON line on stdout: {"event":"ready","http":"http://...","uds":...}. Logs go to
 /// stderr; set RUST_LOG to change their level. SIGTERM drains and stops.
 #[derive(Debug, Parser)]
-#[command(name = "quotastack-sidecar", version)]
+#[command(name = "quotastack-sidecar", version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: Option<Args>,
+}
+
+/// What can be asked of a sidecar that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show how a running sidecar is: its link, its replica, its outbox, and what the ledger refused
+    Status(StatusArgs),
+}
+
+/// Which sidecar, and how to show it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// Address of its local API
+    #[arg(long, env = "QUOTASTACK_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    pub(crate) listen: SocketAddr,
+    /// Its Unix socket, instead of the address
+    #[arg(long, env = "QUOTASTACK_UDS", value_name = "PATH")]
+    pub(crate) uds: Option<PathBuf>,
+    /// Its token, if it has one
+    #[arg(long, env = "QUOTASTACK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How the sidecar runs.
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The server's HTTP address, for calls that are passed through
     #[arg(long, env = "QUOTASTACK_UPSTREAM_HTTP", value_name = "URL", default_value = "http://127.0.0.1:8080")]

@@ -15,7 +15,7 @@ use quotastack_core::ids::EndUserId;
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::machine::{Held, Machine, Shown, SyncError};
 use quotastack_core::time::Timestamp;
-use quotastack_core::wire::{Mode, Welcome};
+use quotastack_core::wire::{Mode, Report, Welcome};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::{Counter, ServerClock, SteadyTime};
@@ -191,6 +191,25 @@ impl Engine {
             staleness.max(self.limits.staleness_max.saturating_add(STALE))
         } else {
             staleness
+        }
+    }
+
+    /// How the sidecar is.
+    pub(crate) fn report(&self) -> Report {
+        let now = self.clock.now();
+        let (outbox, oldest) = {
+            let core = self.lock();
+            (core.machine.outbox_status(), core.machine.oldest_waiting())
+        };
+        let environment_now = self.catalogue().map_or(now, |catalogue| catalogue.clock.at(now));
+        let oldest_micros = oldest.map_or(0, |oldest| environment_now.micros_since(oldest));
+        Report {
+            staleness_ms: u64::try_from(self.staleness(now, self.as_of()).as_millis()).unwrap_or(u64::MAX),
+            accounts: self.memory.len() as u64,
+            outbox_events: outbox.waiting as u64,
+            outbox_bytes: outbox.bytes as u64,
+            outbox_oldest_ms: u64::try_from(oldest_micros / 1_000).unwrap_or(0),
+            refused_events: outbox.refused as u64,
         }
     }
 

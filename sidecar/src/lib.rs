@@ -10,6 +10,7 @@
 //! - `damage`: files that cannot be read
 //! - `fetch`: asking for an account that is not held
 //! - `link`: the QUIC connection to the server
+//! - `status`: how it is
 //! - `http`: the local API; `upstream`: the server's HTTP address
 
 pub mod check;
@@ -28,6 +29,7 @@ mod random;
 pub mod replica;
 mod sidecar;
 mod signal;
+mod status;
 mod upstream;
 pub mod usage;
 
@@ -40,5 +42,6 @@ pub use link::TrustError;
 pub use quotastack_core::api::check::CheckQuery;
 pub use quotastack_core::api::usage::UsageRequest;
 pub use sidecar::{Sidecar, StartError};
+pub use status::{OutboxState, RefusedEvent, ReplicaStatus, Status};
 pub use upstream::UpstreamError;
 pub use usage::{Receipt, UsageError};

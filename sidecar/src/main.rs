@@ -10,9 +10,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 mod cli;
+mod show;
 
 fn main() -> ExitCode {
-    match run() {
+    let cli = cli::Cli::parse();
+    let done = match (cli.command, cli.run) {
+        (Some(cli::Command::Status(args)), _) => show::show(args),
+        (None, Some(args)) => run(args),
+        (None, None) => unreachable!("clap asks for what is needed"),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever RUST_BACKTRACE says.
@@ -23,8 +30,8 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run() -> Result<()> {
-    let (config, listen) = cli::Args::parse().into_config();
+async fn run(args: cli::Args) -> Result<()> {
+    let (config, listen) = args.into_config();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let metrics = metrics::install().context("cannot set up metrics")?;

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use metrics::gauge;
 use parking_lot::Mutex;
 use quotastack_core::api::check::CheckQuery;
 use quotastack_core::api::usage::UsageRequest;
-use quotastack_core::ids::EndUserId;
+use quotastack_core::ids::{EndUserId, SidecarId};
 use quotastack_core::sync::machine::{self, Machine, Stored};
 use quotastack_core::wire::Mode;
 use secrecy::SecretString;
@@ -27,6 +28,7 @@ use crate::metrics as names;
 use crate::outbox::{self, OutboxError, OutboxStore};
 use crate::random::random;
 use crate::replica::{self, ReplicaError, ReplicaImage, ReplicaStore};
+use crate::status::Status;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::usage::{self, Receipt, UsageError};
 
@@ -62,6 +64,7 @@ pub struct Sidecar {
     engine: Arc<Engine>,
     upstream: Upstream,
     key: SecretString,
+    sidecar_id: SidecarId,
     stop: CancellationToken,
     tasks: TaskTracker,
     writers: Mutex<Vec<JoinHandle<()>>>,
@@ -100,7 +103,8 @@ impl Sidecar {
             "sidecar started"
         );
         let writers = Mutex::new(writers);
-        Ok(Arc::new(Self { engine, upstream, key: config.key, stop, tasks, writers, _data_dir: data_dir }))
+        let (key, sidecar_id) = (config.key, data_dir.sidecar_id());
+        Ok(Arc::new(Self { engine, upstream, key, sidecar_id, stop, tasks, writers, _data_dir: data_dir }))
     }
 
     /// Answers a check, from memory if it can; asks the server once about an end user that it does not know.
@@ -206,21 +210,20 @@ impl Sidecar {
         }
     }
 
+    /// How it is: its link, its replica, and what waits in its outbox.
+    pub fn status(&self) -> Status {
+        Status::of(&self.engine, self.sidecar_id, self.upstream.base())
+    }
+
     /// Sets the gauges.
     pub fn publish_metrics(&self) {
-        let now = self.engine.clock.now();
-        let (outbox, oldest) = {
-            let core = self.engine.lock();
-            (core.machine.outbox_status(), core.machine.oldest_waiting())
-        };
-        let catalogue = self.engine.catalogue();
-        let environment_now = catalogue.map_or(now, |catalogue| catalogue.clock.at(now));
-        gauge!(names::STALENESS_SECONDS).set(self.engine.staleness(now, self.engine.as_of()).as_secs_f64());
-        gauge!(names::OUTBOX_AGE_SECONDS).set(seconds(oldest.map_or(0, |oldest| environment_now.micros_since(oldest))));
-        gauge!(names::OUTBOX_EVENTS).set(count(outbox.waiting));
-        gauge!(names::OUTBOX_BYTES).set(count(outbox.bytes));
-        gauge!(names::REFUSED_EVENTS).set(count(outbox.refused));
-        gauge!(names::ACCOUNTS).set(count(self.engine.memory.len()));
+        let report = self.engine.report();
+        gauge!(names::STALENESS_SECONDS).set(seconds(report.staleness_ms));
+        gauge!(names::OUTBOX_AGE_SECONDS).set(seconds(report.outbox_oldest_ms));
+        gauge!(names::OUTBOX_EVENTS).set(count(report.outbox_events));
+        gauge!(names::OUTBOX_BYTES).set(count(report.outbox_bytes));
+        gauge!(names::REFUSED_EVENTS).set(count(report.refused_events));
+        gauge!(names::ACCOUNTS).set(count(report.accounts));
         gauge!(names::LINK_UP).set(u32::from(self.engine.is_link_up()));
     }
 
@@ -304,10 +307,10 @@ fn writer(
     thread.map_err(StartError::System)
 }
 
-fn seconds(micros: i64) -> f64 {
-    std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64()
+fn seconds(millis: u64) -> f64 {
+    Duration::from_millis(millis).as_secs_f64()
 }
 
-fn count(count: usize) -> f64 {
+fn count(count: u64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -53,6 +53,11 @@ impl Upstream {
         Ok(Self { client: builder.build()?, base: base.trim_end_matches('/').to_owned() })
     }
 
+    /// The address.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

@@ -82,7 +82,26 @@ pub enum SidecarControl {
     Heartbeat {
         /// The sidecar's clock, never read by the server.
         sent_at: Timestamp,
+        /// How the sidecar is, for people.
+        report: Report,
     },
+}
+
+/// How a sidecar is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// How old its replica may be, in milliseconds.
+    pub staleness_ms: u64,
+    /// Accounts in its memory.
+    pub accounts: u64,
+    /// Usage events that wait for the server.
+    pub outbox_events: u64,
+    /// Their bytes.
+    pub outbox_bytes: u64,
+    /// How long the oldest of them has waited, in milliseconds.
+    pub outbox_oldest_ms: u64,
+    /// Usage events that the ledger refused for good.
+    pub refused_events: u64,
 }
 
 /// The server takes the sidecar in.

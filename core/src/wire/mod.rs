@@ -19,6 +19,6 @@ pub use blob::Blob;
 pub use frame::{FrameReader, Message, VERSION, WireError, decode, encode};
 pub use hash::follow_hash;
 pub use message::{
-    Cursor, Delta, EventResult, Hello, Mode, Request, Response, Secret, ServerControl, SidecarControl, UsageEvent,
-    Welcome,
+    Cursor, Delta, EventResult, Hello, Mode, Report, Request, Response, Secret, ServerControl, SidecarControl,
+    UsageEvent, Welcome,
 };

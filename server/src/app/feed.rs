@@ -33,6 +33,11 @@ impl Feed {
         self.changed.subscribe()
     }
 
+    /// How far each lane is.
+    pub fn heads(&self) -> Vec<u64> {
+        self.rings.iter().map(|ring| ring.lock().head()).collect()
+    }
+
     /// Whether anyone reads.
     pub fn has_readers(&self) -> bool {
         self.changed.receiver_count() > 0

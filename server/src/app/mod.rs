@@ -9,6 +9,7 @@
 //! - [`residents`]: accounts that need not be read again; [`retry`]: how often, for how long and with what
 //!   knowledge a transaction is run again
 //! - [`feed`]: the rings that sessions read; [`follow`]: what keeps them up with the database
+//! - [`fleet`]: the sidecars and how they are
 //! - [`idempotency`]: what makes a repeated request the same one
 //! - [`catalogue`]: changes of features, plans, variants and the sandbox clock; [`variants`]: versions of variants;
 //!   [`migration`]: moving subscribers to the newest one; [`sandbox`]: that clock
@@ -32,6 +33,7 @@ pub mod environment;
 pub mod environments;
 pub mod error;
 pub mod feed;
+pub mod fleet;
 pub mod follow;
 pub mod idempotency;
 pub mod ledger;

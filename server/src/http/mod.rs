@@ -4,7 +4,7 @@
 //! - [`caller`]: who asks; [`body`]: what they sent; [`query`]: what they asked for; [`error`]: what they are told
 //! - the nouns: [`entitlements`], [`usage`], [`reservations`], [`credits`], [`corrections`], [`topups`], [`ledger`],
 //!   [`proof`], [`features`], [`prices`], [`packages`], [`plans`], [`variants`] (sent as [`variant_body`] says), [`migration`],
-//!   [`subscriptions`], [`subscription_orders`], [`overrides`], [`sandbox`]; what several of them answer is in `account`
+//!   [`subscriptions`], [`subscription_orders`], [`overrides`], [`sidecars`], [`sandbox`]; what several of them answer is in `account`
 //! - [`service`]: health, readiness, metrics, the contract
 
 mod account;
@@ -28,6 +28,7 @@ pub mod reservations;
 pub mod router;
 pub mod sandbox;
 pub mod service;
+pub mod sidecars;
 pub mod state;
 pub mod subscription_orders;
 pub mod subscriptions;

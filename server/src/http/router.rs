@@ -7,8 +7,8 @@ use axum::routing::{get, post};
 use crate::http::state::ApiState;
 use crate::http::{
     corrections, credits, entitlements, error, features, ledger, migration, overrides, packages, plans, prices, proof,
-    reservations, sandbox, service, subscription_orders, subscriptions, topups, usage, usage_list, usage_summary,
-    variants,
+    reservations, sandbox, service, sidecars, subscription_orders, subscriptions, topups, usage, usage_list,
+    usage_summary, variants,
 };
 
 /// The whole API.
@@ -53,6 +53,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/plans", post(plans::create_plan).get(plans::list_plans))
         .route("/v1/plans/{plan_id}", get(plans::get_plan).put(plans::rename_plan))
         .route("/v1/plans/{plan_id}/variants", post(variants::create_variant).get(variants::list_variants))
+        .route("/v1/sidecars", get(sidecars::list_sidecars))
         .route("/v1/variants/{variant_id}/migrate", post(migration::migrate_variant))
         .route(
             "/v1/variants/{variant_id}",

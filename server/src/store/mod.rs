@@ -11,6 +11,7 @@
 //! - [`batch`]: what it writes, as one [`statement`]
 //! - [`due`]: when time alone will next change an account; leases of workers
 //! - [`subscribers`]: who has an earlier version of a variant
+//! - [`sidecars`]: which ones were linked, and how they were
 //! - [`retention`]: how old requests go
 //! - [`entries`], [`feed`], [`usage_sums`], [`verify`]: what readers read
 //! - [`usage_rollups`]: what adds usage up for them
@@ -34,6 +35,7 @@ pub mod plans;
 pub mod requests;
 pub mod reservations;
 pub mod retention;
+pub mod sidecars;
 mod statement;
 pub mod subscribers;
 pub mod topups;

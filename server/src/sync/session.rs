@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::app::auth::{Principal, Scope};
 use crate::app::clock;
 use crate::app::error::AppError;
+use crate::app::fleet::FleetLink;
 use crate::sync::listener::WINDOW_KNOWN;
 use crate::sync::shared::{End, Shared};
 use crate::sync::stream::{Incoming, LinkError, send};
@@ -24,6 +25,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 const HELLO_BYTES_MAX: usize = 4 << 10;
 /// How often the key is looked at again.
 const KEY_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is noted how the sidecar is.
+const NOTE_INTERVAL: Duration = Duration::from_secs(10);
 /// Requests of one sidecar at a time.
 const REQUESTS_MAX: VarInt = VarInt::from_u32(256);
 /// Usage batches of one sidecar at a time; at most one per lane anyway.
@@ -51,11 +54,14 @@ pub(super) async fn run(connection: &Connection, end: End, unknown: OwnedSemapho
     tracing::info!(sidecar = %hello.sidecar_id, software = hello.software, mode = ?hello.mode, "a sidecar is linked");
     let sessions = metrics::gauge!("quotastack_sync_sessions");
     sessions.increment(1);
+    let fleet_link = shared.app.begin_link(shared.principal.environment_id, &hello).await;
     let ended = tokio::select! {
         ended = control_stream(&shared, &key, to_sidecar, from_sidecar) => ended,
         ended = deltas::send_all(&shared, connection) => ended,
         ended = requests::serve_all(&shared, connection) => ended,
+        () = note(&shared, &fleet_link) => Ok(()),
     };
+    shared.app.update_link(&fleet_link, shared.behind(), &shared.report(), true).await;
     sessions.decrement(1);
     tracing::info!(sidecar = %hello.sidecar_id, "a sidecar's link ended");
     ended
@@ -108,7 +114,15 @@ async fn welcome(
         resume: resumes,
     };
     send(to_sidecar, &ServerControl::Welcome(welcome)).await?;
-    Ok(Ok(Shared { app, pages, principal, environment, publisher: Mutex::new(publisher), followed: Notify::new() }))
+    Ok(Ok(Shared {
+        app,
+        pages,
+        principal,
+        environment,
+        publisher: Mutex::new(publisher),
+        followed: Notify::new(),
+        report: Mutex::default(),
+    }))
 }
 
 /// Tells the sidecar why it is not taken in, or no longer.
@@ -123,6 +137,17 @@ async fn refuse(mut to_sidecar: SendStream, error: &AppError) -> Result<(), Link
     Err(LinkError::Refused(reason))
 }
 
+/// Notes every few seconds how the sidecar is.
+async fn note(shared: &Shared, link: &FleetLink) {
+    let mut tick = tokio::time::interval(NOTE_INTERVAL);
+    // The first one comes at once, before anything was heard.
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        shared.app.update_link(link, shared.behind(), &shared.report(), false).await;
+    }
+}
+
 async fn control_stream(
     shared: &Shared,
     key: &SecretString,
@@ -133,7 +158,8 @@ async fn control_stream(
     loop {
         tokio::select! {
             message = from_sidecar.next() => match message? {
-                Some(SidecarControl::Heartbeat { sent_at }) => {
+                Some(SidecarControl::Heartbeat { sent_at, report }) => {
+                    *shared.report.lock() = report;
                     let answer = ServerControl::Heartbeat { sent_at, server_now: clock::now() };
                     send(&mut to_sidecar, &answer).await?;
                 }

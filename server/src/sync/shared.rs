@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quotastack_core::sync::publisher;
+use quotastack_core::wire::Report;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::app::App;
@@ -28,4 +29,20 @@ pub(super) struct Shared {
     pub(super) publisher: Mutex<publisher::Session>,
     /// Wakes the deltas when the sidecar follows more.
     pub(super) followed: Notify,
+    /// What the sidecar said of itself last.
+    pub(super) report: Mutex<Report>,
+}
+
+impl Shared {
+    /// What the sidecar said of itself last.
+    pub(super) fn report(&self) -> Report {
+        *self.report.lock()
+    }
+
+    /// Places of the feed that the sidecar was not sent.
+    pub(super) fn behind(&self) -> u64 {
+        let sent = self.publisher.lock().cursor().to_vec();
+        let heads = self.environment.handle.feed.heads();
+        heads.iter().zip(sent).map(|(head, sent)| head.saturating_sub(sent)).sum()
+    }
 }

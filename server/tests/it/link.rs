@@ -8,7 +8,7 @@ use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue::decode as decode_catalogue;
 use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{
-    AnswerParts, BatchAnswer, BatchReply, Cursor, Delta, EventResult, Mode, Request, Response, ServerControl,
+    AnswerParts, BatchAnswer, BatchReply, Cursor, Delta, EventResult, Mode, Report, Request, Response, ServerControl,
     SidecarControl, UsageEvent, WireError, encode, follow_hash,
 };
 use quotastack_server::app::auth::Scope;
@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::support::peer::{Incoming, Peer, Wire, deltas_until, hello};
 use crate::support::server::TestServer;
+use crate::support::wait::until;
 
 async fn wire(server: &TestServer) -> Wire {
     Wire::connect(server.quic(), &server.ca_file()).await
@@ -124,7 +125,7 @@ async fn strangers_get_one_stream_one_short_frame_and_three_seconds() {
     let _streams = other.control(&[0, 0, 0, 9, 99]).await;
     assert!(other.closed().await.contains(&WireError::Version(99).to_string()));
 
-    let heartbeat = SidecarControl::Heartbeat { sent_at: Timestamp::MIN };
+    let heartbeat = SidecarControl::Heartbeat { sent_at: Timestamp::MIN, report: Report::default() };
     let impolite = wire(&server).await;
     let _streams = impolite.control(&encode(&heartbeat).unwrap()).await;
     assert!(impolite.closed().await.contains("something else than hello"));
@@ -269,12 +270,38 @@ async fn heartbeats_are_answered_with_the_servers_time() {
     let server = TestServer::start().await;
     let mut peer = peer(&server, Mode::All, None).await;
     let sent_at = Timestamp::from_micros(5).unwrap();
-    peer.say(&SidecarControl::Heartbeat { sent_at }).await;
+    peer.say(&SidecarControl::Heartbeat { sent_at, report: Report::default() }).await;
     let Some(ServerControl::Heartbeat { sent_at: echoed, server_now }) = peer.from_server.next().await else {
         panic!("a heartbeat is answered")
     };
     assert_eq!(echoed, sent_at);
     assert!(server_now >= peer.welcome.server_now);
+}
+
+/// list_sidecars.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fleet_is_listed_as_it_was_last_heard_of() {
+    let server = TestServer::start().await;
+    let mut peer = peer(&server, Mode::All, None).await;
+    let report = Report { staleness_ms: 7, accounts: 6, outbox_events: 5, outbox_bytes: 400, ..Report::default() };
+    peer.say(&SidecarControl::Heartbeat { sent_at: Timestamp::MIN, report }).await;
+    assert!(matches!(peer.from_server.next().await, Some(ServerControl::Heartbeat { .. })), "it is heard");
+    let listed = until("the link is noted", async || {
+        let page = server.live.get("/v1/sidecars").await.is(200);
+        page["data"].get(0).cloned()
+    })
+    .await;
+    assert_eq!((&listed["link"], &listed["mode"], &listed["behind"]), (&json!("up"), &json!("all"), &json!(0)));
+    assert_eq!(server.sandbox.get("/v1/sidecars").await.is(200)["data"], json!([]), "of another environment");
+    drop(peer);
+    let gone = until("its end is noted", async || {
+        let page = server.live.get("/v1/sidecars").await.is(200);
+        (page["data"][0]["link"] == "down").then(|| page["data"][0].clone())
+    })
+    .await;
+    assert_eq!((&gone["id"], &gone["linked_at"]), (&listed["id"], &listed["linked_at"]));
+    assert_eq!((&gone["staleness_ms"], &gone["accounts"]), (&json!(7), &json!(6)));
+    assert_eq!(gone["outbox"], json!({"events": 5, "bytes": 400, "oldest_ms": 0}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,6 +63,7 @@ async fn route(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, 
         (&Method::GET, "/healthz") => Ok(body::text(200, "ok")),
         (&Method::GET, "/readyz") => Ok(readiness(api)),
         (&Method::GET, "/metrics") => metrics(api),
+        (&Method::GET, "/status") => Ok(status(api)),
         (_, path) => {
             let detail = format!("there is no {path} on a sidecar; the API is under /v1");
             Err(Problem::new(Code::NotFound, detail))
@@ -76,6 +77,10 @@ fn readiness(api: &Api) -> Response<Body> {
     } else {
         body::text(503, "waiting for the first catalogue from the server")
     }
+}
+
+fn status(api: &Api) -> Response<Body> {
+    body::json(serde_json::to_vec(&api.sidecar.status()).expect("a status has a JSON form"))
 }
 
 fn metrics(api: &Api) -> Result<Response<Body>, Problem> {

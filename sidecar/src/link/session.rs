@@ -146,7 +146,8 @@ async fn keep_alive(engine: &Engine, mut to_server: SendStream, mut from_server:
                     return Err(LinkError::Silent);
                 }
                 unanswered += 1;
-                send(&mut to_server, &SidecarControl::Heartbeat { sent_at: Counter::now().to_wire() }).await?;
+                let report = engine.report();
+                send(&mut to_server, &SidecarControl::Heartbeat { sent_at: Counter::now().to_wire(), report }).await?;
             }
             message = from_server.next() => match message? {
                 Some(ServerControl::Heartbeat { sent_at, server_now }) => {

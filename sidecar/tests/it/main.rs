@@ -13,4 +13,5 @@ mod offline;
 mod outbox_crash;
 mod outbox_store;
 mod replica_store;
+mod status;
 mod support;

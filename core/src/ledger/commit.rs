@@ -96,7 +96,6 @@ fn take(
     if let Some(key) = &reservation.quote.counter {
         book.account.wallet.counters.check_room_for(key, beyond)?;
     }
-    let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
     let committed_cost = reservation.committed_cost.checked_add(charged)?;
     let Reservation { id, feature_key, quote, created_at, .. } = reservation;
 
@@ -137,7 +136,7 @@ fn take(
     });
     let notify = quote.overage_policy == OveragePolicy::Notify;
     book.owe(EntryBody::debt(DebtOf::Feature(feature_key.clone()), owed, cause, *created_at), notify);
-    book.account.lifetime_consumed = lifetime_consumed;
+    book.account.lifetime_consumed = (book.account.lifetime_consumed + charged).min(Credits::MAX);
     let reservation = book.account.reservation_mut(*id).expect("the reservation is open");
     let units = reservation.committed_units.get() + order.units.get();
     reservation.committed_units = Units::new(units).expect("the price of all units was found");
@@ -164,7 +163,8 @@ fn take(
     })
 }
 
-/// A commit after the reservation's end, as ordinary usage linked to it.
+/// A commit after the reservation's end, as ordinary usage linked to it. A final one is the last, as it is in time: a
+/// repeat without a key would charge the same work twice.
 fn debit_late(book: &mut Book<'_>, catalogue: &Catalogue, order: &Commit) -> Result<Outcome, Refusal> {
     let reservation = book.account.reservation(order.reservation_id).expect("the reservation has expired").clone();
     let usage = Usage {
@@ -178,6 +178,15 @@ fn debit_late(book: &mut Book<'_>, catalogue: &Catalogue, order: &Commit) -> Res
         admitted_at: None,
     };
     let record = usage::charge(book, catalogue, &usage, Some(reservation.id))?;
+    let units = reservation.committed_units.get().saturating_add(order.units.get());
+    let own = book.account.reservation_mut(reservation.id).expect("the reservation has expired");
+    own.committed_units = Units::new(units).unwrap_or(Units::MAX);
+    own.committed_cost = (own.committed_cost + record.charged).min(Credits::MAX);
+    if order.is_final {
+        own.status = ReservationStatus::Committed;
+    }
+    let reservation = own.clone();
+    book.effects.reservations.insert(reservation.id);
     Ok(Outcome::Committed { reservation, record })
 }
 

@@ -71,7 +71,6 @@ fn give(
     lot.remaining = book.account.wallet.room_under_cap(&lot, accumulation_cap);
     let (amount, trimmed) = (lot.remaining, asked - lot.remaining);
     book.check_room_for(amount)?;
-    let lifetime_granted = book.account.lifetime_granted.checked_add(amount)?;
     let is_made = amount.is_positive();
     let live = book.account.wallet.lots.iter().filter(|block| block.lot.remaining.is_positive()).count();
     if is_made && live >= LIVE_BLOCKS_MAX {
@@ -83,7 +82,8 @@ fn give(
         granted: vec![GrantedBlock { id, lot: lot.clone(), trimmed }],
         ..EntryBody::new(kind, cause, now)
     });
-    book.account.lifetime_granted = lifetime_granted;
+    // What it ever came to is for people: it stops at the end of its range, credit does not.
+    book.account.lifetime_granted = (book.account.lifetime_granted + amount).min(Credits::MAX);
     if is_made {
         book.announce(now, EventKind::CreditsGranted { block_id: id, amount });
         book.account.wallet.insert(Block::new(id, (seq, 0), lot));

@@ -115,7 +115,6 @@ pub(super) fn charge(
     let charge = decide(&book.account.wallet, catalogue, usage)?;
     let Charge { effective_at, cost, taken, owed, policy, quote } = charge;
     let charged = taken + owed;
-    let lifetime_consumed = book.account.lifetime_consumed.checked_add(charged)?;
     let feature_key = &usage.feature_key;
     let cause = Cause::Usage { id: usage.id, feature_key: feature_key.clone(), units: usage.units };
 
@@ -140,7 +139,7 @@ pub(super) fn charge(
     });
     let notify = policy == OveragePolicy::Notify;
     book.owe(EntryBody::debt(DebtOf::Feature(feature_key.clone()), owed, cause, effective_at), notify);
-    book.account.lifetime_consumed = lifetime_consumed;
+    book.account.lifetime_consumed = (book.account.lifetime_consumed + charged).min(Credits::MAX);
     Ok(UsageRecord {
         id: usage.id,
         key: usage.key.clone(),

@@ -154,8 +154,11 @@ fn work_that_ends_after_its_reservation_may_be_committed_in_parts() {
     let mut story = story();
     story.apply(at(0), grant(100)).unwrap();
     story.apply(at(0), Command::Reserve(reserve("hold", "f", 10, 60))).unwrap();
-    let late = |usage| Command::Commit(Commit { debit_late: true, ..commit("hold", usage, 3) });
-    story.apply(at(60), late("first")).unwrap();
-    story.apply(at(61), late("second")).unwrap();
-    assert_eq!(story.read(at(61)), (94, 0));
+    let late = |usage, is_final| Command::Commit(Commit { debit_late: true, is_final, ..commit("hold", usage, 3) });
+    story.apply(at(60), late("first", false)).unwrap();
+    let Ok(Outcome::Committed { reservation, .. }) = story.apply(at(61), late("second", true)) else { panic!() };
+    assert_eq!((reservation.committed_units.get(), reservation.committed_cost.get()), (6, 6));
+    let refused = story.apply(at(62), late("again", true)).unwrap_err();
+    assert_eq!(refused.code().as_str(), "reservation_committed", "the same work is not charged twice");
+    assert_eq!(story.read(at(62)), (94, 0));
 }

@@ -64,12 +64,14 @@ fn credit_stays_within_what_a_double_holds_scheduled_blocks_included() {
 }
 
 #[test]
-fn what_was_granted_and_used_in_a_lifetime_stays_in_range() {
+fn what_was_granted_and_used_in_a_lifetime_stops_at_the_end_of_its_range_and_credit_does_not() {
     let mut story = story();
     story.apply(at(0), grant(AMOUNT_MAX)).unwrap();
     story.apply(at(0), usage("all", "f", AMOUNT_MAX)).unwrap();
-    assert_eq!(refused(&mut story, grant(1)), "amount_out_of_range");
-    assert_eq!(refused(&mut story, usage("more", "over", 1)), "amount_out_of_range");
+    story.apply(at(0), grant(5)).unwrap();
+    story.apply(at(0), usage("more", "over", 7)).unwrap();
+    assert_eq!(story.read(at(0)), (-2, 2));
+    assert_eq!((story.account.lifetime_granted, story.account.lifetime_consumed), (Credits::MAX, Credits::MAX));
 }
 
 #[test]

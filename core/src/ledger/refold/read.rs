@@ -156,7 +156,7 @@ impl Refold {
             }
             self.change(part)?;
         }
-        self.consumed = self.consumed.checked_add(-body.amount)?;
+        self.consumed = (self.consumed - body.amount).min(Credits::MAX);
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl Refold {
             return Err(Fault::Debt);
         }
         if matches!(body.cause, Cause::Usage { .. } | Cause::Commit { .. }) {
-            self.consumed = self.consumed.checked_add(amount)?;
+            self.consumed = (self.consumed + amount).min(Credits::MAX);
         }
         if matches!(body.cause, Cause::Refund(_)) {
             let [part] = body.allocations.as_slice() else { return Err(Fault::Debt) };

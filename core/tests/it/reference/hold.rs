@@ -95,7 +95,11 @@ impl Model {
             policy: self.features[&hold.feature].policy,
             is_admitted: false,
         };
-        self.record(&work, Some(commit.hold))
+        let answer = self.record(&work, Some(commit.hold))?;
+        if commit.is_final {
+            self.holds[commit.hold].state = HoldState::Committed;
+        }
+        Ok(answer)
     }
 
     fn commit_active(&mut self, commit: &Commit) -> Result<Answer, Code> {

@@ -293,7 +293,9 @@ fn a_commit_after_the_end_can_be_ordinary_usage() {
     story.at(HOUR, Commit { late_debit: true, key: Some("k".to_owned()), ..commit(0, 4) }).unwrap();
     story.reads(&["Grant +10 = 10 0 0", "Hold +0 = 10 8 0", "HoldExpired +0 = 10 0 0", "Usage -4 = 6 0 0"]);
     assert!(story.at(HOUR, Commit { late_debit: true, key: Some("k".to_owned()), ..commit(0, 4) }).unwrap().replayed);
-    assert_eq!(story.at(HOUR, commit(0, 4)), Err("reservation_expired"));
+    let again = Commit { late_debit: true, key: Some("another".to_owned()), ..commit(0, 4) };
+    assert_eq!(story.at(HOUR, again), Err("reservation_committed"), "the same work is not charged twice");
+    assert_eq!(story.at(HOUR, commit(0, 4)), Err("reservation_committed"));
     assert_eq!(story.totals(), (6, 0, 0));
 }
 

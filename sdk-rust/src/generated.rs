@@ -1741,6 +1741,19 @@ pub mod types {
             value.parse()
         }
     }
+    #[doc = "A length of time."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct GrantPeriod {
+        #[doc = "How many."]
+        pub count: i32,
+        #[doc = "Of what."]
+        pub unit: ::std::string::String,
+    }
+    impl GrantPeriod {
+        pub fn builder() -> builder::GrantPeriod {
+            Default::default()
+        }
+    }
     #[doc = "A length of time: of an interval in which credit is granted, or of a block's life."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
@@ -1832,16 +1845,13 @@ pub mod types {
         #[doc = "Templates and grants of one group share a cap."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub cap_group: ::std::option::Option<::std::string::String>,
-        #[doc = "A length of time; null = none."]
-        #[serde(deserialize_with = "::std::option::Option::deserialize")]
-        pub every: ::std::option::Option<GrantTemplateEvery>,
-        #[doc = "A length of time; null = none."]
+        #[doc = "When its block ends; null = with its interval."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub expires_after: ::std::option::Option<GrantTemplateExpiresAfter>,
         #[doc = "Pays only for these; empty = for any feature."]
         pub feature_keys: ::std::vec::Vec<::std::string::String>,
         #[doc = "How often."]
-        pub interval: ::std::string::String,
+        pub interval: GrantTemplateInterval,
         #[doc = "While periods run, or during the trial."]
         pub on: ::std::string::String,
         #[doc = "Lower burns first."]
@@ -1859,72 +1869,7 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "A length of time; null = none."]
-    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
-    pub struct GrantTemplateEvery {
-        #[doc = "How many."]
-        pub count: i32,
-        #[doc = "Of what."]
-        pub unit: GrantTemplateEveryUnit,
-    }
-    impl GrantTemplateEvery {
-        pub fn builder() -> builder::GrantTemplateEvery {
-            Default::default()
-        }
-    }
-    #[doc = "Of what."]
-    #[derive(
-        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
-    )]
-    pub enum GrantTemplateEveryUnit {
-        #[serde(rename = "hour")]
-        Hour,
-        #[serde(rename = "day")]
-        Day,
-        #[serde(rename = "week")]
-        Week,
-        #[serde(rename = "month")]
-        Month,
-        #[serde(rename = "year")]
-        Year,
-    }
-    impl ::std::fmt::Display for GrantTemplateEveryUnit {
-        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-            match *self {
-                Self::Hour => f.write_str("hour"),
-                Self::Day => f.write_str("day"),
-                Self::Week => f.write_str("week"),
-                Self::Month => f.write_str("month"),
-                Self::Year => f.write_str("year"),
-            }
-        }
-    }
-    impl ::std::str::FromStr for GrantTemplateEveryUnit {
-        type Err = self::error::ConversionError;
-        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
-            match value {
-                "hour" => Ok(Self::Hour),
-                "day" => Ok(Self::Day),
-                "week" => Ok(Self::Week),
-                "month" => Ok(Self::Month),
-                "year" => Ok(Self::Year),
-                _ => Err("invalid value".into()),
-            }
-        }
-    }
-    impl ::std::convert::TryFrom<&str> for GrantTemplateEveryUnit {
-        type Error = self::error::ConversionError;
-        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
-    impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateEveryUnit {
-        type Error = self::error::ConversionError;
-        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
-            value.parse()
-        }
-    }
-    #[doc = "A length of time; null = none."]
+    #[doc = "When its block ends; null = with its interval."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct GrantTemplateExpiresAfter {
         #[doc = "How many."]
@@ -2002,8 +1947,6 @@ pub mod types {
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub cap_group: ::std::option::Option<::std::string::String>,
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub every: ::std::option::Option<GrantPeriodInput>,
-        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub expires_after: ::std::option::Option<GrantPeriodInput>,
         #[doc = "Pays only for these; empty = for any feature."]
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
@@ -2032,44 +1975,57 @@ pub mod types {
         }
     }
     #[doc = "At the start of each billing period; once, never expiring; or every so long from the subscription's start."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(untagged)]
+    pub enum GrantTemplateInputInterval {
+        String(GrantTemplateInputIntervalString),
+        GrantPeriodInput(GrantPeriodInput),
+    }
+    impl ::std::convert::From<GrantTemplateInputIntervalString> for GrantTemplateInputInterval {
+        fn from(value: GrantTemplateInputIntervalString) -> Self {
+            Self::String(value)
+        }
+    }
+    impl ::std::convert::From<GrantPeriodInput> for GrantTemplateInputInterval {
+        fn from(value: GrantPeriodInput) -> Self {
+            Self::GrantPeriodInput(value)
+        }
+    }
+    #[doc = "A named interval."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
-    pub enum GrantTemplateInputInterval {
+    pub enum GrantTemplateInputIntervalString {
         #[serde(rename = "billing_period")]
         BillingPeriod,
         #[serde(rename = "once")]
         Once,
-        #[serde(rename = "every")]
-        Every,
     }
-    impl ::std::fmt::Display for GrantTemplateInputInterval {
+    impl ::std::fmt::Display for GrantTemplateInputIntervalString {
         fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
             match *self {
                 Self::BillingPeriod => f.write_str("billing_period"),
                 Self::Once => f.write_str("once"),
-                Self::Every => f.write_str("every"),
             }
         }
     }
-    impl ::std::str::FromStr for GrantTemplateInputInterval {
+    impl ::std::str::FromStr for GrantTemplateInputIntervalString {
         type Err = self::error::ConversionError;
         fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
             match value {
                 "billing_period" => Ok(Self::BillingPeriod),
                 "once" => Ok(Self::Once),
-                "every" => Ok(Self::Every),
                 _ => Err("invalid value".into()),
             }
         }
     }
-    impl ::std::convert::TryFrom<&str> for GrantTemplateInputInterval {
+    impl ::std::convert::TryFrom<&str> for GrantTemplateInputIntervalString {
         type Error = self::error::ConversionError;
         fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
         }
     }
-    impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateInputInterval {
+    impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateInputIntervalString {
         type Error = self::error::ConversionError;
         fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
@@ -2110,6 +2066,63 @@ pub mod types {
         }
     }
     impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateInputOn {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    #[doc = "How often."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(untagged)]
+    pub enum GrantTemplateInterval {
+        String(GrantTemplateIntervalString),
+        GrantPeriod(GrantPeriod),
+    }
+    impl ::std::convert::From<GrantTemplateIntervalString> for GrantTemplateInterval {
+        fn from(value: GrantTemplateIntervalString) -> Self {
+            Self::String(value)
+        }
+    }
+    impl ::std::convert::From<GrantPeriod> for GrantTemplateInterval {
+        fn from(value: GrantPeriod) -> Self {
+            Self::GrantPeriod(value)
+        }
+    }
+    #[doc = "A named interval."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum GrantTemplateIntervalString {
+        #[serde(rename = "billing_period")]
+        BillingPeriod,
+        #[serde(rename = "once")]
+        Once,
+    }
+    impl ::std::fmt::Display for GrantTemplateIntervalString {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::BillingPeriod => f.write_str("billing_period"),
+                Self::Once => f.write_str("once"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for GrantTemplateIntervalString {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "billing_period" => Ok(Self::BillingPeriod),
+                "once" => Ok(Self::Once),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for GrantTemplateIntervalString {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for GrantTemplateIntervalString {
         type Error = self::error::ConversionError;
         fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
@@ -4190,6 +4203,8 @@ pub mod types {
         pub feature_key: ::std::option::Option<::std::string::String>,
         #[doc = "With `group_by=property`: whether these are all values beyond the first 1,000 that usage of the feature had."]
         pub other_values: bool,
+        #[doc = "Whether `units` or `cost` is beyond 2^53 - 1 and was cut to that: ask for shorter buckets, or for one feature or end user."]
+        pub out_of_range: bool,
         #[doc = "With `group_by=property`: the property's value; null for usage without the property, and where `other_values` is true."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub property_value: ::std::option::Option<::std::string::String>,
@@ -7762,6 +7777,48 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct GrantPeriod {
+            count: ::std::result::Result<i32, ::std::string::String>,
+            unit: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for GrantPeriod {
+            fn default() -> Self {
+                Self {
+                    count: Err("no value supplied for count".to_string()),
+                    unit: Err("no value supplied for unit".to_string()),
+                }
+            }
+        }
+        impl GrantPeriod {
+            pub fn count<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
+                self
+            }
+            pub fn unit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<GrantPeriod> for super::GrantPeriod {
+            type Error = super::error::ConversionError;
+            fn try_from(value: GrantPeriod) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { count: value.count?, unit: value.unit? })
+            }
+        }
+        impl ::std::convert::From<super::GrantPeriod> for GrantPeriod {
+            fn from(value: super::GrantPeriod) -> Self {
+                Self { count: Ok(value.count), unit: Ok(value.unit) }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct GrantPeriodInput {
             count: ::std::result::Result<i32, ::std::string::String>,
             unit: ::std::result::Result<super::GrantPeriodInputUnit, ::std::string::String>,
@@ -7862,11 +7919,10 @@ pub mod types {
             accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
             cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
-            every: ::std::result::Result<::std::option::Option<super::GrantTemplateEvery>, ::std::string::String>,
             expires_after:
                 ::std::result::Result<::std::option::Option<super::GrantTemplateExpiresAfter>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
-            interval: ::std::result::Result<::std::string::String, ::std::string::String>,
+            interval: ::std::result::Result<super::GrantTemplateInterval, ::std::string::String>,
             on: ::std::result::Result<::std::string::String, ::std::string::String>,
             priority: ::std::result::Result<i32, ::std::string::String>,
             rollover_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
@@ -7879,7 +7935,6 @@ pub mod types {
                     accumulation_cap: Err("no value supplied for accumulation_cap".to_string()),
                     amount: Err("no value supplied for amount".to_string()),
                     cap_group: Err("no value supplied for cap_group".to_string()),
-                    every: Err("no value supplied for every".to_string()),
                     expires_after: Err("no value supplied for expires_after".to_string()),
                     feature_keys: Err("no value supplied for feature_keys".to_string()),
                     interval: Err("no value supplied for interval".to_string()),
@@ -7918,14 +7973,6 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
                 self
             }
-            pub fn every<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<super::GrantTemplateEvery>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.every = value.try_into().map_err(|e| format!("error converting supplied value for every: {e}"));
-                self
-            }
             pub fn expires_after<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<super::GrantTemplateExpiresAfter>>,
@@ -7946,7 +7993,7 @@ pub mod types {
             }
             pub fn interval<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<::std::string::String>,
+                T: ::std::convert::TryInto<super::GrantTemplateInterval>,
                 T::Error: ::std::fmt::Display,
             {
                 self.interval =
@@ -8005,7 +8052,6 @@ pub mod types {
                     accumulation_cap: value.accumulation_cap?,
                     amount: value.amount?,
                     cap_group: value.cap_group?,
-                    every: value.every?,
                     expires_after: value.expires_after?,
                     feature_keys: value.feature_keys?,
                     interval: value.interval?,
@@ -8023,7 +8069,6 @@ pub mod types {
                     accumulation_cap: Ok(value.accumulation_cap),
                     amount: Ok(value.amount),
                     cap_group: Ok(value.cap_group),
-                    every: Ok(value.every),
                     expires_after: Ok(value.expires_after),
                     feature_keys: Ok(value.feature_keys),
                     interval: Ok(value.interval),
@@ -8033,48 +8078,6 @@ pub mod types {
                     rollover_percent: Ok(value.rollover_percent),
                     settle_debt: Ok(value.settle_debt),
                 }
-            }
-        }
-        #[derive(Clone, Debug)]
-        pub struct GrantTemplateEvery {
-            count: ::std::result::Result<i32, ::std::string::String>,
-            unit: ::std::result::Result<super::GrantTemplateEveryUnit, ::std::string::String>,
-        }
-        impl ::std::default::Default for GrantTemplateEvery {
-            fn default() -> Self {
-                Self {
-                    count: Err("no value supplied for count".to_string()),
-                    unit: Err("no value supplied for unit".to_string()),
-                }
-            }
-        }
-        impl GrantTemplateEvery {
-            pub fn count<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<i32>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
-                self
-            }
-            pub fn unit<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<super::GrantTemplateEveryUnit>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
-                self
-            }
-        }
-        impl ::std::convert::TryFrom<GrantTemplateEvery> for super::GrantTemplateEvery {
-            type Error = super::error::ConversionError;
-            fn try_from(value: GrantTemplateEvery) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { count: value.count?, unit: value.unit? })
-            }
-        }
-        impl ::std::convert::From<super::GrantTemplateEvery> for GrantTemplateEvery {
-            fn from(value: super::GrantTemplateEvery) -> Self {
-                Self { count: Ok(value.count), unit: Ok(value.unit) }
             }
         }
         #[derive(Clone, Debug)]
@@ -8126,7 +8129,6 @@ pub mod types {
             accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
             cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
-            every: ::std::result::Result<::std::option::Option<super::GrantPeriodInput>, ::std::string::String>,
             expires_after: ::std::result::Result<::std::option::Option<super::GrantPeriodInput>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
             interval: ::std::result::Result<super::GrantTemplateInputInterval, ::std::string::String>,
@@ -8142,7 +8144,6 @@ pub mod types {
                     accumulation_cap: Ok(Default::default()),
                     amount: Err("no value supplied for amount".to_string()),
                     cap_group: Ok(Default::default()),
-                    every: Ok(Default::default()),
                     expires_after: Ok(Default::default()),
                     feature_keys: Ok(Default::default()),
                     interval: Err("no value supplied for interval".to_string()),
@@ -8179,14 +8180,6 @@ pub mod types {
             {
                 self.cap_group =
                     value.try_into().map_err(|e| format!("error converting supplied value for cap_group: {e}"));
-                self
-            }
-            pub fn every<T>(mut self, value: T) -> Self
-            where
-                T: ::std::convert::TryInto<::std::option::Option<super::GrantPeriodInput>>,
-                T::Error: ::std::fmt::Display,
-            {
-                self.every = value.try_into().map_err(|e| format!("error converting supplied value for every: {e}"));
                 self
             }
             pub fn expires_after<T>(mut self, value: T) -> Self
@@ -8268,7 +8261,6 @@ pub mod types {
                     accumulation_cap: value.accumulation_cap?,
                     amount: value.amount?,
                     cap_group: value.cap_group?,
-                    every: value.every?,
                     expires_after: value.expires_after?,
                     feature_keys: value.feature_keys?,
                     interval: value.interval?,
@@ -8286,7 +8278,6 @@ pub mod types {
                     accumulation_cap: Ok(value.accumulation_cap),
                     amount: Ok(value.amount),
                     cap_group: Ok(value.cap_group),
-                    every: Ok(value.every),
                     expires_after: Ok(value.expires_after),
                     feature_keys: Ok(value.feature_keys),
                     interval: Ok(value.interval),
@@ -13815,6 +13806,7 @@ pub mod types {
             events: ::std::result::Result<i64, ::std::string::String>,
             feature_key: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             other_values: ::std::result::Result<bool, ::std::string::String>,
+            out_of_range: ::std::result::Result<bool, ::std::string::String>,
             property_value: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             units: ::std::result::Result<i64, ::std::string::String>,
         }
@@ -13827,6 +13819,7 @@ pub mod types {
                     events: Err("no value supplied for events".to_string()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
                     other_values: Err("no value supplied for other_values".to_string()),
+                    out_of_range: Err("no value supplied for out_of_range".to_string()),
                     property_value: Err("no value supplied for property_value".to_string()),
                     units: Err("no value supplied for units".to_string()),
                 }
@@ -13885,6 +13878,15 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for other_values: {e}"));
                 self
             }
+            pub fn out_of_range<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.out_of_range =
+                    value.try_into().map_err(|e| format!("error converting supplied value for out_of_range: {e}"));
+                self
+            }
             pub fn property_value<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
@@ -13913,6 +13915,7 @@ pub mod types {
                     events: value.events?,
                     feature_key: value.feature_key?,
                     other_values: value.other_values?,
+                    out_of_range: value.out_of_range?,
                     property_value: value.property_value?,
                     units: value.units?,
                 })
@@ -13927,6 +13930,7 @@ pub mod types {
                     events: Ok(value.events),
                     feature_key: Ok(value.feature_key),
                     other_values: Ok(value.other_values),
+                    out_of_range: Ok(value.out_of_range),
                     property_value: Ok(value.property_value),
                     units: Ok(value.units),
                 }

@@ -185,6 +185,8 @@ export interface UsageSum {
   events: number
   units: number
   cost: number
+  /** Whether a sum is beyond 2^53 - 1 and was cut to that. */
+  out_of_range: boolean
 }
 
 export interface VoidReceipt {
@@ -577,8 +579,7 @@ export interface NewVariant {
   fallback?: boolean
   grants?: {
     amount: number
-    interval: "billing_period" | "once" | "every"
-    every?: GrantPeriod
+    interval: "billing_period" | "once" | GrantPeriod
     on?: "period" | "trial"
     expires_after?: GrantPeriod
     priority?: number
@@ -620,8 +621,7 @@ export interface Variant {
   archived: boolean
   grants: {
     amount: number
-    interval: Open<"billing_period" | "once" | "every">
-    every: { count: number; unit: Open<GrantPeriod["unit"]> } | null
+    interval: Open<"billing_period" | "once"> | { count: number; unit: Open<GrantPeriod["unit"]> }
     on: Open<"period" | "trial">
     expires_after: { count: number; unit: Open<GrantPeriod["unit"]> } | null
     rollover_percent: number

@@ -1,7 +1,11 @@
 //! Single fields of requests: what they may hold, and what a caller is told otherwise.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
+
+use serde::Deserializer;
+use serde::de::{Error, MapAccess, Visitor};
 
 use crate::api::problem::Problem;
 use crate::credits::{AmountOutOfRange, Credits, Units};
@@ -123,4 +127,29 @@ fn out_of(number: i64, pointer: &str) -> Problem {
     } else {
         Problem::at(Code::AmountOutOfRange, pointer, TOO_LARGE)
     }
+}
+
+/// Reads pairs of texts; a name that comes twice is refused, since nobody knows which value is meant.
+pub fn unique_pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Pairs;
+
+    impl<'de> Visitor<'de> for Pairs {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object whose values are texts")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+            let mut pairs = BTreeMap::new();
+            while let Some((name, value)) = fields.next_entry::<String, String>()? {
+                if let Some(_first) = pairs.insert(name.clone(), value) {
+                    return Err(A::Error::custom(format_args!("the name {name:?} is given twice")));
+                }
+            }
+            Ok(pairs)
+        }
+    }
+
+    deserializer.deserialize_map(Pairs)
 }

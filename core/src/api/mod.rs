@@ -5,13 +5,14 @@
 //! - [`price`]: prices of features
 //! - [`usage`]: usage events, single and batch
 //! - [`ledger`], entries as the ledger lists them
-//! - [`fields`]: how single fields are checked
+//! - [`fields`]: how single fields are checked; [`object`]: how bodies are read
 //!
 //! Source: openapi.yaml.
 
 pub mod check;
 pub mod fields;
 pub mod ledger;
+pub mod object;
 pub mod price;
 pub mod problem;
 pub mod usage;

@@ -46,7 +46,7 @@ pub struct UsageJson {
     idempotency_key: Option<String>,
     on_insufficient: Option<OnInsufficient>,
     effective_at: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::unique_pairs")]
     properties: BTreeMap<String, String>,
     #[serde(default)]
     dry_run: bool,

@@ -167,7 +167,7 @@ pub enum Refusal {
     #[error("the top-up package {0} is archived; use another one")]
     PackageArchived(PackageId),
     /// A refund of nothing, or of more than there is.
-    #[error("the amount of a refund must be 1 to {left}, what was not refunded before", left = left.get())]
+    #[error("{}", refund_out_of_range(*left))]
     RefundOutOfRange {
         /// What was not refunded before.
         left: Credits,
@@ -220,6 +220,14 @@ pub struct AmountOutOfRangeRefusal;
 impl From<AmountOutOfRange> for Refusal {
     fn from(_: AmountOutOfRange) -> Self {
         Self::AmountOutOfRange(AmountOutOfRangeRefusal)
+    }
+}
+
+fn refund_out_of_range(left: Credits) -> String {
+    if left.is_positive() {
+        format!("the amount of a refund must be 1 to {}, what was not refunded before", left.get())
+    } else {
+        "the top-up was refunded in full before: there is nothing left to refund".to_owned()
     }
 }
 

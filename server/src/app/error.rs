@@ -58,11 +58,6 @@ pub enum AppError {
         /// The clock's present when it was set.
         now: Timestamp,
     },
-    /// A sum of a summary is beyond what every reader holds exactly.
-    #[error(
-        "the sums of the bucket from {0} are beyond 2^53 - 1; ask for shorter buckets, or for one feature or end user"
-    )]
-    SumOutOfRange(Timestamp),
     /// A fault of ours.
     #[error("an internal error occurred; the request_id helps us to find it")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -82,7 +77,6 @@ impl AppError {
             Self::Overloaded | Self::NotReadYet | Self::Unavailable => Code::Overloaded,
             Self::OutcomeUnknown => Code::OutcomeUnknown,
             Self::CatchingUp { .. } => Code::CatchingUp,
-            Self::SumOutOfRange(_) => Code::AmountOutOfRange,
             Self::Internal(_) => Code::Internal,
         }
     }

@@ -54,6 +54,8 @@ pub struct SummaryLine {
     pub units: i64,
     /// What they were charged.
     pub cost: i64,
+    /// Whether a sum is beyond what every reader holds exactly, and was cut to that.
+    pub is_cut: bool,
 }
 
 /// What a line is about.
@@ -138,17 +140,15 @@ impl App {
         let names = names(handle, &mut tx, &request.grouping, &page).await?;
         tx.commit().await?;
         let lines = page.into_iter().filter(|(_, (events, ..))| *events != 0);
-        let lines = lines.map(|((bucket_start, key), (events, units, cost))| {
-            let beyond = || AppError::SumOutOfRange(bucket_start);
-            Ok(SummaryLine {
-                bucket_start,
-                group: group(&request.grouping, key, &names),
-                events,
-                units: exact(units).ok_or_else(beyond)?,
-                cost: exact(cost).ok_or_else(beyond)?,
-            })
+        let lines = lines.map(|((bucket_start, key), (events, units, cost))| SummaryLine {
+            bucket_start,
+            group: group(&request.grouping, key, &names),
+            events,
+            units: held(units),
+            cost: held(cost),
+            is_cut: units != i128::from(held(units)) || cost != i128::from(held(cost)),
         });
-        Ok(SummaryPage { lines: lines.collect::<Result<_, AppError>>()?, next })
+        Ok(SummaryPage { lines: lines.collect(), next })
     }
 }
 
@@ -241,7 +241,8 @@ fn group(grouping: &Grouping, key: String, names: &HashMap<String, EndUserId>) -
     }
 }
 
-/// A sum that every reader of JSON holds exactly.
-fn exact(sum: i128) -> Option<i64> {
-    i64::try_from(sum).ok().filter(|sum| sum.abs() <= AMOUNT_MAX)
+/// The nearest to a sum that every reader of JSON holds exactly.
+fn held(sum: i128) -> i64 {
+    let cut = sum.clamp((-AMOUNT_MAX).into(), AMOUNT_MAX.into());
+    i64::try_from(cut).expect("amounts are within 2^53")
 }

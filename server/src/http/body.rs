@@ -9,8 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
-use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
+use quotastack_core::api::{fields, object};
 use quotastack_core::ids::{EndUserId, IdempotencyKey};
 use quotastack_core::problem::Code;
 use serde::Serialize;
@@ -112,7 +112,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::invalid("", error.to_string()))
+    object::from_slice(bytes).map_err(|error| Problem::invalid("", error.to_string()))
 }
 
 fn refuse_other_media_types(headers: &HeaderMap) -> Result<(), Problem> {

@@ -48,7 +48,7 @@ pub struct GrantJson {
     currency: Option<String>,
     #[serde(default)]
     feature_keys: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::unique_pairs")]
     metadata: BTreeMap<String, String>,
     settle_debt: Option<bool>,
     accumulation_cap: Option<i64>,

@@ -33,7 +33,7 @@ pub struct ReserveJson {
     feature_key: String,
     units: i64,
     ttl_seconds: Option<i64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::unique_pairs")]
     properties: Properties,
     on_insufficient: Option<OnInsufficient>,
 }

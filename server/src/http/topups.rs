@@ -44,7 +44,7 @@ pub struct TopupJson {
     priority: Option<i64>,
     #[serde(default)]
     feature_keys: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::unique_pairs")]
     metadata: BTreeMap<String, String>,
 }
 

@@ -122,6 +122,7 @@ struct LineJson<'a> {
     events: i64,
     units: i64,
     cost: i64,
+    out_of_range: bool,
 }
 
 impl<'a> LineJson<'a> {
@@ -135,6 +136,7 @@ impl<'a> LineJson<'a> {
             events: line.events,
             units: line.units,
             cost: line.cost,
+            out_of_range: line.is_cut,
         };
         match &line.group {
             Group::Feature(key) => out.feature_key = Some(key),

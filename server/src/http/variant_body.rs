@@ -99,7 +99,6 @@ impl PeriodJson {
 struct TemplateJson {
     amount: i64,
     interval: IntervalJson,
-    every: Option<PeriodJson>,
     #[serde(default)]
     on: GrantOn,
     expires_after: Option<PeriodJson>,
@@ -113,12 +112,19 @@ struct TemplateJson {
     settle_debt: Option<bool>,
 }
 
+/// `"once"`, `"billing_period"`, or a length of time.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "an interval is \"once\", \"billing_period\", or a count and a unit")]
+enum IntervalJson {
+    Named(NamedInterval),
+    Every(PeriodJson),
+}
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum IntervalJson {
+pub(super) enum NamedInterval {
     Once,
     BillingPeriod,
-    Every,
 }
 
 #[derive(Debug, Deserialize)]
@@ -209,12 +215,10 @@ fn days(given: Option<i64>, default: u16, pointer: &str) -> Result<u16, Problem>
 fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate, Problem> {
     let at = |field: &str| format!("{pointer}/{field}");
     let percent = u8::try_from(grant.rollover_percent.unwrap_or(0)).ok().filter(|percent| *percent <= 100);
-    let interval = match (grant.interval, grant.every) {
-        (IntervalJson::Once, None) => GrantInterval::Once,
-        (IntervalJson::BillingPeriod, None) => GrantInterval::BillingPeriod,
-        (IntervalJson::Every, Some(period)) => GrantInterval::Every(period.of_any_unit(&at("every"))?),
-        (IntervalJson::Every, None) => return Err(Problem::invalid(at("every"), "is needed for the interval every")),
-        (_, Some(_)) => return Err(Problem::invalid(at("every"), "is only for the interval every")),
+    let interval = match grant.interval {
+        IntervalJson::Named(NamedInterval::Once) => GrantInterval::Once,
+        IntervalJson::Named(NamedInterval::BillingPeriod) => GrantInterval::BillingPeriod,
+        IntervalJson::Every(period) => GrantInterval::Every(period.of_any_unit(&at("interval"))?),
     };
     let amount = fields::amount(grant.amount, &at("amount"))?;
     if !amount.is_positive() {

@@ -20,7 +20,7 @@ use crate::http::error::ApiError;
 use crate::http::features::{AccessOut, ListOut, ListParams, name};
 use crate::http::query::{Params, Segment, limit, page, read_cursor};
 use crate::http::state::ApiState;
-use crate::http::variant_body::{IntervalJson, VariantJson, checked_variant};
+use crate::http::variant_body::{NamedInterval, VariantJson, checked_variant};
 use crate::store::plans::VariantRow;
 
 /// `POST /v1/plans/{plan_id}/variants`
@@ -135,10 +135,16 @@ struct VariantOut<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum IntervalOut {
+    Named(NamedInterval),
+    Every(Period),
+}
+
+#[derive(Debug, Serialize)]
 struct TemplateOut<'a> {
     amount: Credits,
-    interval: IntervalJson,
-    every: Option<Period>,
+    interval: IntervalOut,
     on: GrantOn,
     expires_after: Option<Period>,
     rollover_percent: u8,
@@ -167,13 +173,9 @@ impl<'a> VariantOut<'a> {
         let template = |grant: &'a GrantTemplate| TemplateOut {
             amount: grant.amount,
             interval: match grant.interval {
-                GrantInterval::Once => IntervalJson::Once,
-                GrantInterval::BillingPeriod => IntervalJson::BillingPeriod,
-                GrantInterval::Every(_) => IntervalJson::Every,
-            },
-            every: match grant.interval {
-                GrantInterval::Every(period) => Some(period),
-                GrantInterval::Once | GrantInterval::BillingPeriod => None,
+                GrantInterval::Once => IntervalOut::Named(NamedInterval::Once),
+                GrantInterval::BillingPeriod => IntervalOut::Named(NamedInterval::BillingPeriod),
+                GrantInterval::Every(period) => IntervalOut::Every(period),
             },
             on: grant.on,
             expires_after: grant.expires_after,

@@ -386,3 +386,30 @@ async fn every_method_of_every_path_is_answered() {
     }
     stage.nothing_changed().await;
 }
+
+/// An array read as an object would void names, and with them the refusal of unknown ones.
+#[tokio::test]
+async fn what_is_an_object_is_sent_as_one_and_each_name_once() {
+    let server = TestServer::start().await;
+    let client = &server.sandbox;
+    let price = r#"{"type":"per_unit","cost":1}"#;
+    let feature =
+        format!(r#"{{"feature_key":"f","name":"f","kind":"metered","overage_policy":"overdraft","price":{price}}}"#);
+    client.post_raw("/v1/features", feature).await.is(201);
+    let before = server.row_counts().await;
+    for (path, body) in [
+        ("/v1/usage", r#"["u","f",1,"k",null,null,{},false]"#),
+        ("/v1/consume", r#"["u","f",1,"k",null,null,{},false]"#),
+        ("/v1/usage/batch", r#"[[{"end_user_id":"u","feature_key":"f","units":1}]]"#),
+        ("/v1/usage/batch", r#"{"events":[["u","f",1,"k",null,null,{},false]]}"#),
+        ("/v1/usage", r#"{"end_user_id":"u","feature_key":"f","units":1,"properties":{"a":"1","a":"2"}}"#),
+        ("/v1/credits/grants", r#"{"end_user_id":"u","amount":1,"metadata":{"a":"1","a":"1"}}"#),
+        ("/v1/reservations", r#"{"end_user_id":"u","feature_key":"f","units":1,"properties":{"a":"1","a":"2"}}"#),
+        ("/v1/plans", r#"["Pro",null]"#),
+        ("/v1/sandbox/clock", "[]"),
+        ("/v1/features", r#"{"feature_key":"g","name":"g","kind":"boolean","default":[true,null]}"#),
+    ] {
+        client.post_raw(path, body).await.refused(422, "validation_failed");
+    }
+    assert_eq!(server.row_counts().await, before);
+}

@@ -96,13 +96,16 @@ async fn a_commit_after_the_end_is_refused_or_charged_as_ordinary_usage() {
     assert_eq!(read["closed_at"], read["expires_at"]);
     let commit = format!("{path}/commit");
     client.post(&commit, &json!({"units": 3})).await.refused(409, "reservation_expired");
-    let late = json!({"units": 3, "late": "debit"});
+    let late = json!({"units": 3, "late": "debit", "final": false});
     let charged = client.post_keyed(&commit, "late", &late).await.is(200);
     assert_eq!((charged["usage"]["cost"].as_i64(), balance(client).await), (Some(3), 97));
     assert!(client.post_keyed(&commit, "late", &late).await.is_replayed());
     assert_eq!(balance(client).await, 97);
     // Work that goes on and is committed in parts has more than one.
-    client.post_keyed(&commit, "later", &late).await.is(200);
+    client.post_keyed(&commit, "later", &json!({"units": 3, "late": "debit"})).await.is(200);
+    assert_eq!(balance(client).await, 94);
+    // The final one is the last: without a key, a repeat is not charged again.
+    client.post(&commit, &json!({"units": 3, "late": "debit"})).await.refused(409, "reservation_committed");
     assert_eq!(balance(client).await, 94);
     let usage = client.get(&format!("/v1/usage/{}", charged["usage"]["id"].as_str().unwrap())).await.is(200);
     assert_eq!(usage["reservation_id"], reserved["id"]);

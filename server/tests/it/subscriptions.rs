@@ -185,7 +185,7 @@ async fn what_is_left_rolls_over_up_to_its_cap_and_credit_may_come_every_week() 
     let shop = Shop::open().await;
     let grants = json!([
         {"amount": 100, "interval": "billing_period", "rollover_percent": 50, "rollover_cap": 30},
-        {"amount": 7, "interval": "every", "every": {"count": 1, "unit": "week"}},
+        {"amount": 7, "interval": {"count": 1, "unit": "week"}},
     ]);
     let own = shop.subscribe(&shop.variant(1, json!({"billing_mode": "postpaid", "grants": grants})).await).await;
     assert_eq!(shop.balance().await, 107);

@@ -7,6 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
+use quotastack_core::api::object;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 use serde::de::DeserializeOwned;
@@ -90,7 +91,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) 
         let detail = format!("send the body as application/json, not {media_type:?}");
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    serde_json::from_slice(body).map_err(|error| Problem::invalid("", error.to_string()))
+    object::from_slice(body).map_err(|error| Problem::invalid("", error.to_string()))
 }
 
 fn is_json(media_type: &HeaderValue) -> bool {

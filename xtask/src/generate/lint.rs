@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::contract::{is_service, operations, reachable, resolve, walk};
 
 /// Keywords that the generator ignores or refuses.
-const FORBIDDEN: [&str; 7] = ["allOf", "anyOf", "discriminator", "explode", "not", "oneOf", "style"];
+const FORBIDDEN: [&str; 6] = ["allOf", "anyOf", "discriminator", "explode", "not", "style"];
 
 /// Every violation, one sentence each.
 pub(crate) fn lint(document: &Value) -> Vec<String> {

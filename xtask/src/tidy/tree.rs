@@ -25,7 +25,9 @@ impl File {
 
     /// Whether the file lies in one of the folders.
     pub(crate) fn is_in(&self, folders: &[&str]) -> bool {
-        folders.iter().any(|folder| self.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+        folders
+            .iter()
+            .any(|folder| self.path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 }
 

@@ -30,6 +30,10 @@ pub(crate) async fn run(server: &TestServer, client: &Client, filled: &[Filled],
     for list in ["reservations", "topups", "subscriptions"] {
         client.get(&format!("/v1/{list}?end_user_id={end_user}")).await.is(200);
     }
+    client.get(&format!("/v1/end_users/{end_user}/ledger/proof?from_seq=1&to_seq=2")).await.is(200);
+    for query in [format!("?end_user_id={end_user}"), "?feature_key=f".to_owned(), String::new()] {
+        client.get(&format!("/v1/usage{query}")).await.is(200);
+    }
     let Filled { owing, topup, reservation, .. } = &filled[0];
     for path in [format!("usage/{owing}"), format!("topups/{topup}"), format!("reservations/{reservation}")] {
         client.get(&format!("/v1/{path}")).await.is(200);

@@ -77,6 +77,10 @@ impl Contract {
         if value.is_null() && schema["nullable"] == true {
             return Ok(());
         }
+        if let Some(choices) = schema["oneOf"].as_array() {
+            let fits = choices.iter().any(|choice| self.check_value(choice, value, at).is_ok());
+            return if fits { Ok(()) } else { Err(format!("{at}: {value} is none of {schema}")) };
+        }
         let fits = match schema["type"].as_str() {
             Some("object") => value.is_object(),
             Some("array") => value.is_array(),

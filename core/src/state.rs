@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::Catalogue;
 use crate::ids::EndUserId;
 use crate::ledger::account::Account;
-use crate::ledger::block::{HasLot, Lot};
-use crate::ledger::hold::HeldPart;
+use crate::ledger::tranche::{self, Tranche};
 use crate::ledger::wallet::Wallet;
 use crate::limits::{
     PUBLISHED_COUNTERS_MAX, PUBLISHED_DEBTS_MAX, PUBLISHED_HOLDS_MAX, PUBLISHED_OVERRIDES_MAX, PUBLISHED_ROLLOVERS_MAX,
@@ -30,7 +29,7 @@ pub struct AccountState {
     /// Too large to be published whole: only the server answers for it.
     pub partial: bool,
     /// Tranches, debts and subscriptions.
-    pub wallet: Wallet<Lot>,
+    pub wallet: Wallet<Tranche>,
 }
 
 impl AccountState {
@@ -63,26 +62,8 @@ impl AccountState {
 
     /// The state of `account` of whatever size: what the server itself answers from.
     pub fn whole(account: &Account, stamp: u64, catalogue: &Catalogue) -> Self {
-        let mut tranches: Vec<Lot> = Vec::new();
-        // Which tranche each block is part of; one without credit is part of none, and no hold names it.
-        let mut places = Vec::with_capacity(account.wallet.lots.len());
-        for lot in account.wallet.lots.iter().map(HasLot::lot) {
-            if lot.remaining.is_positive() {
-                match tranches.last_mut().filter(|last| last.is_like(lot)) {
-                    Some(last) => {
-                        last.remaining += lot.remaining;
-                        last.held += lot.held;
-                    }
-                    None => tranches.push(lot.clone()),
-                }
-            }
-            places.push(tranches.len().saturating_sub(1));
-        }
         let wallet = &account.wallet;
-        let mut holds = wallet.holds.clone();
-        for hold in &mut holds {
-            hold.parts = merged(hold.parts.iter().map(|part| HeldPart { lot: places[part.lot], ..*part }));
-        }
+        let (lots, holds) = tranche::publish(wallet);
         let mut counters = wallet.counters.clone();
         counters.keep_current(wallet.time);
         Self {
@@ -93,7 +74,7 @@ impl AccountState {
             partial: false,
             wallet: Wallet {
                 time: wallet.time,
-                lots: tranches,
+                lots,
                 holds,
                 debts: wallet.debts.clone(),
                 counters,
@@ -104,16 +85,4 @@ impl AccountState {
             },
         }
     }
-}
-
-/// Neighbouring parts of one lot as one part.
-fn merged(parts: impl Iterator<Item = HeldPart>) -> Vec<HeldPart> {
-    let mut merged: Vec<HeldPart> = Vec::new();
-    for part in parts {
-        match merged.last_mut().filter(|last| last.lot == part.lot) {
-            Some(last) => last.amount += part.amount,
-            None => merged.push(part),
-        }
-    }
-    merged
 }

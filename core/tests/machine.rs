@@ -11,6 +11,7 @@ use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, LaneCount, UsageId, uuid_v7};
 use quotastack_core::ledger::block::{BlockKind, Lot};
 use quotastack_core::ledger::command::Usage;
+use quotastack_core::ledger::tranche::Tranche;
 use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue::encode;
@@ -55,7 +56,7 @@ fn catalogue() -> Catalogue {
 /// The user's state with `remaining` credits.
 fn state(stamp: u64, remaining: i64) -> AccountState {
     let mut state = AccountState { stamp, version: stamp, catalogue_version: 1, ..AccountState::unknown(user()) };
-    state.wallet.lots.push(Lot {
+    let lot = Lot {
         kind: BlockKind::Topup,
         priority: 100,
         paid: true,
@@ -71,7 +72,8 @@ fn state(stamp: u64, remaining: i64) -> AccountState {
         claw_back: Credits::ZERO,
         frozen: false,
         rollover: None,
-    });
+    };
+    state.wallet.lots.push(Tranche { granted: 0, lot });
     state
 }
 

@@ -22,6 +22,7 @@ use quotastack_core::ledger::command::{OnInsufficient, Usage};
 use quotastack_core::ledger::counter::{CounterKey, Counters};
 use quotastack_core::ledger::debt::{Debt, DebtOf};
 use quotastack_core::ledger::hold::{HeldPart, Hold};
+use quotastack_core::ledger::tranche::Tranche;
 use quotastack_core::ledger::wallet::Wallet;
 use quotastack_core::limits::{BATCH_EVENTS_MAX, FOLLOW_HASHES_MAX, FRAME_BYTES_MAX};
 use quotastack_core::pricing::{Price, PriceModel};
@@ -125,7 +126,7 @@ fn state() -> AccountState {
         catalogue_version: 3,
         wallet: Wallet {
             time: at("2026-11-22T10:00:00Z"),
-            lots: vec![lot],
+            lots: vec![Tranche { granted: 0, lot }],
             holds: vec![hold],
             debts: [debt].into_iter().collect(),
             counters,

@@ -10,10 +10,10 @@ use crate::entitlement::decision::{Decision, Reason};
 use crate::entitlement::terms::{Named, Withheld, entitlements, override_of, terms};
 use crate::ids::FeatureKey;
 use crate::ledger::advance::read_at;
-use crate::ledger::block::Lot;
 use crate::ledger::command::Properties;
 use crate::ledger::quote::{Quote, quote};
 use crate::ledger::refusal::Refusal;
+use crate::ledger::tranche::Tranche;
 use crate::ledger::wallet::Wallet;
 use crate::state::AccountState;
 use crate::time::Timestamp;
@@ -30,7 +30,7 @@ pub struct CheckRequest<'a> {
 }
 
 /// The state's wallet at `now`; copied only if something is due.
-pub fn wallet_at<'a>(state: &'a AccountState, catalogue: &Catalogue, now: Timestamp) -> Cow<'a, Wallet<Lot>> {
+pub fn wallet_at<'a>(state: &'a AccountState, catalogue: &Catalogue, now: Timestamp) -> Cow<'a, Wallet<Tranche>> {
     if !state.wallet.is_due(now) {
         return Cow::Borrowed(&state.wallet);
     }
@@ -157,7 +157,7 @@ fn merged<'a>(named: &[Named<'a>]) -> Option<Cow<'a, str>> {
     Some(value)
 }
 
-fn can_pay(decision: &mut Decision, wallet: &Wallet<Lot>, quote: &Quote, request: CheckRequest<'_>) -> Reason {
+fn can_pay(decision: &mut Decision, wallet: &Wallet<Tranche>, quote: &Quote, request: CheckRequest<'_>) -> Reason {
     let spendable = wallet.spendable(request.feature_key);
     let credit = credit_line(wallet, quote, request.feature_key, spendable);
     decision.units_affordable = credit.and_then(|credit| quote.model.units_for(quote.place, credit));
@@ -178,7 +178,12 @@ fn can_pay(decision: &mut Decision, wallet: &Wallet<Lot>, quote: &Quote, request
 }
 
 /// The most that an event may cost now, debt included; `None` = no limit.
-fn credit_line(wallet: &Wallet<Lot>, quote: &Quote, feature_key: &FeatureKey, spendable: Credits) -> Option<Credits> {
+fn credit_line(
+    wallet: &Wallet<Tranche>,
+    quote: &Quote,
+    feature_key: &FeatureKey,
+    spendable: Credits,
+) -> Option<Credits> {
     if !quote.overage_policy.allows_debt() {
         return Some(spendable);
     }

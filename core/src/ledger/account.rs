@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
 use crate::ids::{AccountId, BlockId, EndUserId, ReservationId, SubscriptionId, TopupId};
-use crate::ledger::block::Block;
+use crate::ledger::block::{Block, HasLot};
 use crate::ledger::entry::Hash;
 use crate::ledger::reservation::{Reservation, ReservationStatus};
 use crate::ledger::settled::Settled;

@@ -1,7 +1,7 @@
 //! A block of credit, and the [`Lot`] inside it: the part that burning and time look at.
 //!
-//! A block is one grant, never merged. A published *tranche* is a bare lot: neighbours in burn order that no rule
-//! can tell apart, summed. Source: docs/ledger.md, "Block".
+//! A block is one grant, never merged. What is published of blocks is a [`Tranche`](super::tranche::Tranche). Source:
+//! docs/ledger.md, "Block".
 
 use std::cmp::Ordering;
 
@@ -171,6 +171,12 @@ impl Lot {
             .then_with(|| self.scope.cmp(&other.scope))
     }
 
+    /// Whether the two are, or become by a move of their ends, equal in burn order up to the order of granting.
+    pub(super) fn may_tie(&self, other: &Self) -> bool {
+        (self.priority, self.paid, self.effective_at) == (other.priority, other.paid, other.effective_at)
+            && self.scope == other.scope
+    }
+
     /// Whether no rule tells the two apart but for their amounts.
     pub fn is_like(&self, other: &Self) -> bool {
         self.burn_order(other) == Ordering::Equal
@@ -225,6 +231,9 @@ pub enum Reschedule {
     EndsAt(Timestamp),
 }
 
+/// A place in the order of granting: `seq` of the grant's entry, and the place in it.
+pub type Granting = (u64, u16);
+
 /// Anything with a [`Lot`] inside: a block of the ledger, or a published tranche.
 pub trait HasLot {
     /// The lot.
@@ -235,12 +244,15 @@ pub trait HasLot {
     fn expired(&self) -> Credits {
         Credits::ZERO
     }
-    /// Its place in the order of granting. A tranche does not say: it keeps the place that it has.
-    fn granting(&self) -> (u64, u16) {
-        (0, 0)
+    /// Its place in the order of granting, among those of its wallet.
+    fn granting(&self) -> Granting;
+    /// A new one, which nobody has written down yet, made out of `lot` at `at`. `latest` is the last place that is
+    /// taken in the order of granting.
+    fn made(lot: Lot, at: Timestamp, latest: Option<Granting>) -> Self;
+    /// Burn order, total: no two of a wallet are equal in it.
+    fn full_order(&self, other: &Self) -> Ordering {
+        self.lot().burn_order(other.lot()).then_with(|| self.granting().cmp(&other.granting()))
     }
-    /// A new one, which nobody has written down yet, made out of `lot` at `at`.
-    fn made(lot: Lot, at: Timestamp) -> Self;
     /// Notes that `amount` of the lot moved on into another one.
     fn note_rolled(&mut self, _amount: Credits) {}
     /// Notes that `amount` came in from another lot that ended.
@@ -251,25 +263,13 @@ pub trait HasLot {
     fn note_exit(&mut self, _exit: Exit, _amount: Credits) {}
 }
 
-impl HasLot for Lot {
-    fn lot(&self) -> &Lot {
-        self
-    }
-    fn lot_mut(&mut self) -> &mut Lot {
-        self
-    }
-    fn made(lot: Lot, _at: Timestamp) -> Self {
-        lot
-    }
-}
-
 /// One grant. `original` = `remaining` + `expired` + `rolled` + `withdrawn` + what was consumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// Its id.
     pub id: BlockId,
-    /// `seq` of its grant entry and place in it: the order of granting.
-    pub granted: (u64, u16),
+    /// Where it stands in the order of granting.
+    pub granted: Granting,
     /// What was granted, after trimming; of a rollover block, all that has moved into it.
     pub original: Credits,
     /// What expired.
@@ -282,29 +282,24 @@ pub struct Block {
     pub lot: Lot,
 }
 
-/// The place in the order of granting of a block that is not written yet: after all that are.
-const UNWRITTEN: (u64, u16) = (u64::MAX, u16::MAX);
+/// Blocks that are not written yet are granted from here on: after all that are, each in its turn.
+const UNWRITTEN: u64 = 1 << 63;
 
 impl Block {
     /// A block as it is granted.
-    pub const fn new(id: BlockId, granted: (u64, u16), lot: Lot) -> Self {
+    pub const fn new(id: BlockId, granted: Granting, lot: Lot) -> Self {
         let original = lot.remaining;
         Self { id, granted, original, expired: Credits::ZERO, rolled: Credits::ZERO, withdrawn: Credits::ZERO, lot }
     }
 
     /// Whether time made it and nobody has written it down yet.
     pub fn is_unwritten(&self) -> bool {
-        self.granted == UNWRITTEN
+        self.granted.0 >= UNWRITTEN
     }
 
     /// What usage, commits and debts took.
     pub fn consumed(&self) -> Credits {
         self.original - self.lot.remaining - self.expired - self.rolled - self.withdrawn
-    }
-
-    /// Burn order, total: no two blocks of an account are equal in it.
-    pub fn full_order(&self, other: &Self) -> Ordering {
-        self.lot.burn_order(&other.lot).then_with(|| self.granted.cmp(&other.granted))
     }
 }
 
@@ -315,11 +310,12 @@ impl HasLot for Block {
     fn lot_mut(&mut self) -> &mut Lot {
         &mut self.lot
     }
-    fn made(lot: Lot, at: Timestamp) -> Self {
-        Self::new(id_of_made(&lot, at), UNWRITTEN, lot)
-    }
-    fn granting(&self) -> (u64, u16) {
+    fn granting(&self) -> Granting {
         self.granted
+    }
+    fn made(lot: Lot, at: Timestamp, latest: Option<Granting>) -> Self {
+        let seq = latest.map_or(UNWRITTEN, |(seq, _)| UNWRITTEN.max(seq + 1));
+        Self::new(id_of_made(&lot, at), (seq, 0), lot)
     }
     fn expired(&self) -> Credits {
         self.expired

@@ -4,6 +4,7 @@
 use crate::credits::Credits;
 use crate::ids::{BlockId, ReservationId};
 use crate::ledger::account::Account;
+use crate::ledger::block::HasLot;
 use crate::ledger::reservation::ReservationStatus;
 
 /// What does not hold.

@@ -1,7 +1,7 @@
 //! The ledger of one account: blocks, burn order, debts, holds, time, commands, entries.
 //!
 //! What there is: [`account`] (the whole of it), [`wallet`] (credit in burn order; burning and settling), [`block`]
-//! (a block, and the lot inside it), [`debt`], [`hold`] and [`reservation`], [`counter`] (tier windows), [`topup`],
+//! (a block, and the lot inside it), [`tranche`] (what is published of blocks), [`debt`], [`hold`] and [`reservation`], [`counter`] (tier windows), [`topup`],
 //! [`rollover`], [`settled`] (what paid debts).
 //!
 //! What happens: [`advance`] (what time alone does, over a `motion` that tells each [`step`]), [`command`] -> [`apply`] -> [`outcome`] or [`refusal`], decided in
@@ -40,6 +40,7 @@ pub mod rollover;
 pub mod settled;
 pub mod step;
 pub mod topup;
+pub mod tranche;
 pub mod usage;
 mod void;
 pub mod wallet;

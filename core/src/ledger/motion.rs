@@ -196,7 +196,7 @@ impl<'a, L: HasLot> Motion<'a, L> {
                     (to, false)
                 }
                 None => {
-                    let to = self.wallet.insert(L::made(new, at));
+                    let to = self.wallet.make(new, at);
                     for place in sources.iter_mut().chain(rolled.iter_mut().map(|part| &mut part.to)) {
                         *place += usize::from(*place >= to);
                     }
@@ -218,7 +218,7 @@ impl<'a, L: HasLot> Motion<'a, L> {
             lot.remaining = self.wallet.room_under_cap(&lot, accumulation_cap).min(self.room_in_range(&lot));
             let mut place = None;
             if lot.remaining.is_positive() {
-                let at = self.wallet.insert(L::made(lot.clone(), self.at));
+                let at = self.wallet.make(lot.clone(), self.at);
                 for earlier in granted.iter_mut().filter_map(|earlier| earlier.place.as_mut()) {
                     *earlier += usize::from(*earlier >= at);
                 }

@@ -189,6 +189,12 @@ impl<L: HasLot> Wallet<L> {
         index
     }
 
+    /// Makes a lot at `at`, granted after all that are there, and puts it at its place.
+    pub(super) fn make(&mut self, lot: Lot, at: Timestamp) -> usize {
+        let latest = self.lots.iter().map(HasLot::granting).max();
+        self.insert(L::made(lot, at, latest))
+    }
+
     /// Puts a lot at `index`; holds go on naming the lots that they named.
     pub(super) fn insert_at(&mut self, index: usize, lot: L) {
         self.lots.insert(index, lot);
@@ -199,13 +205,10 @@ impl<L: HasLot> Wallet<L> {
         }
     }
 
-    /// Puts lots whose ends have moved at their places; those that no rule tells apart keep their order.
+    /// Puts lots whose ends have moved at their places.
     pub(super) fn reorder(&mut self) {
         let mut order: Vec<usize> = (0..self.lots.len()).collect();
-        order.sort_by(|one, other| {
-            let (one, other) = (&self.lots[*one], &self.lots[*other]);
-            one.lot().burn_order(other.lot()).then_with(|| one.granting().cmp(&other.granting()))
-        });
+        order.sort_by(|one, other| self.lots[*one].full_order(&self.lots[*other]));
         let mut places = vec![0; order.len()];
         for (place, lot) in order.iter().enumerate() {
             places[*lot] = place;

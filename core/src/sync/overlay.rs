@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
 use crate::ledger::advance::read_at;
-use crate::ledger::block::Lot;
 use crate::ledger::command::Usage;
 use crate::ledger::debt::DebtOf;
 use crate::ledger::refusal::Refusal;
+use crate::ledger::tranche::Tranche;
 use crate::ledger::usage::{Charge, decide};
 use crate::ledger::wallet::Wallet;
 use crate::state::AccountState;
@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 
 /// Decides `usage` at `now` and takes what it costs.
 pub(crate) fn charge(
-    wallet: &mut Wallet<Lot>,
+    wallet: &mut Wallet<Tranche>,
     catalogue: &Catalogue,
     usage: &Usage,
     now: Timestamp,

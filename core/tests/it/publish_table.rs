@@ -34,7 +34,7 @@ fn neighbours_that_no_rule_tells_apart_are_one_tranche() {
     for variation in variations {
         story.apply(at(0), variation).unwrap();
     }
-    let mut amounts: Vec<i64> = publish(&story).wallet.lots.iter().map(|lot| lot.remaining.get()).collect();
+    let mut amounts: Vec<i64> = publish(&story).wallet.lots.iter().map(|tranche| tranche.lot.remaining.get()).collect();
     amounts.sort_unstable();
     assert_eq!(amounts, [10, 10, 10, 10, 10, 10, 10, 20]);
     story.apply(at(0), usage("u", "f", 80)).unwrap();

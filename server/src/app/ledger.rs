@@ -9,7 +9,7 @@ use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
 use quotastack_core::ids::{AccountId, EndUserId, SubscriptionId};
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::advance::{advance, read_at};
-use quotastack_core::ledger::block::Block;
+use quotastack_core::ledger::block::{Block, HasLot};
 use quotastack_core::ledger::entry::Entry;
 use quotastack_core::ledger::step::Step;
 use quotastack_core::state::AccountState;

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use quotastack_core::ids::{AccountId, BlockId, EndUserId};
 use quotastack_core::ledger::advance::read_at;
-use quotastack_core::ledger::block::Block;
+use quotastack_core::ledger::block::{Block, HasLot};
 use quotastack_core::ledger::entry::Entry;
 use quotastack_core::ledger::refold::Refold;
 use quotastack_core::limits::CHECKPOINT_ENTRIES;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use quotastack_core::ids::{AccountId, BlockId, EndUserId, FeatureKey, SubscriptionId, VariantId};
 use quotastack_core::ledger::account::Account;
-use quotastack_core::ledger::block::{Block, Ending, Lot, Origin};
+use quotastack_core::ledger::block::{Block, Ending, HasLot, Lot, Origin};
 use quotastack_core::ledger::entry::Hash;
 use quotastack_core::ledger::proof::Point;
 use quotastack_core::ledger::wallet::{Totals, Wallet};

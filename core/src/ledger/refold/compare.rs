@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::credits::Credits;
 use crate::ids::BlockId;
 use crate::ledger::account::Account;
-use crate::ledger::block::Block;
+use crate::ledger::block::{Block, HasLot};
 use crate::ledger::hold::Hold;
 use crate::ledger::refold::{Difference, Fault, FoldedHold, Refold};
 

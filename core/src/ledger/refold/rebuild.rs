@@ -3,7 +3,7 @@
 use crate::credits::Units;
 use crate::ids::EndUserId;
 use crate::ledger::account::Account;
-use crate::ledger::block::Block;
+use crate::ledger::block::{Block, HasLot};
 use crate::ledger::counter::Counters;
 use crate::ledger::hold::{HeldPart, Hold};
 use crate::ledger::refold::Refold;

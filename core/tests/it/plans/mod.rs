@@ -3,11 +3,13 @@
 //! - `machine`: the table of states, as it is and as the page shows it
 //! - `pairs`: every state and every command, asked of the ledger
 //! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `entitled`: who may what meanwhile
+//! - `order`: what burns first where only the order of granting tells
 //! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`)
 
 mod clock;
 mod entitled;
 mod machine;
+mod order;
 mod pairs;
 mod random;
 mod scenarios;
@@ -150,14 +152,10 @@ pub(super) fn same<A: HasLot, B: HasLot>(one: &Wallet<A>, other: &Wallet<B>) {
     assert_eq!((&one.debts, &one.rollovers), (&other.debts, &other.rollovers));
 }
 
-/// Lots with credit, neighbours that no rule tells apart as one. Which of two subscriptions' lots comes first where a
-/// pause has moved both to the same end is told by the order of granting, which tranches do not have yet.
+/// Lots with credit in burn order, neighbours that no rule tells apart as one.
 fn lots<L: HasLot>(wallet: &Wallet<L>) -> Vec<Lot> {
-    let mut there: Vec<&Lot> = wallet.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive()).collect();
-    let owner = |lot: &Lot| lot.origin.map(|origin| (origin.subscription_id, origin.template));
-    there.sort_by(|one, other| one.burn_order(other).then_with(|| owner(one).cmp(&owner(other))));
     let mut lots: Vec<Lot> = Vec::new();
-    for lot in there {
+    for lot in wallet.lots.iter().map(HasLot::lot).filter(|lot| lot.remaining.is_positive()) {
         match lots.last_mut().filter(|last| last.is_like(lot)) {
             Some(last) => {
                 last.remaining += lot.remaining;

@@ -109,6 +109,9 @@ fn variants() -> [Variant; VARIANTS as usize] {
     };
     let mut pro = rolling(base(2, DAYS_30, 1_000), 50, Some(300));
     pro.trial_days = 7;
+    // Where the grace begins, the other blocks of the period come to the same end: then the order of granting tells.
+    let as_long_as_the_grace = Some(Period { count: 33, unit: PeriodUnit::Day });
+    pro.grants.insert(0, GrantTemplate { expires_after: as_long_as_the_grace, ..monthly(25) });
     pro.grants.push(GrantTemplate { on: quotastack_core::catalogue::GrantOn::Trial, ..monthly(40) });
     pro.grants.push(GrantTemplate { interval: GrantInterval::Once, ..monthly(9) });
     let mut team = base(3, MONTH, 2_000);

@@ -7,6 +7,7 @@ use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, Offlin
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey};
 use quotastack_core::ledger::block::{BlockKind, Lot};
+use quotastack_core::ledger::tranche::Tranche;
 use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::record::Meta;
@@ -84,7 +85,7 @@ impl Seed {
         state.stamp = 1 + self.states.len() as u64;
         state.version = 1;
         state.catalogue_version = 1;
-        state.wallet.lots.push(Lot {
+        let lot = Lot {
             kind: BlockKind::Promo,
             priority: 1,
             paid: false,
@@ -100,7 +101,8 @@ impl Seed {
             claw_back: Credits::ZERO,
             frozen: false,
             rollover: None,
-        });
+        };
+        state.wallet.lots.push(Tranche { granted: 0, lot });
         self.states.push(state);
         self
     }

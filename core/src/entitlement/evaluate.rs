@@ -64,7 +64,7 @@ pub fn evaluate(state: &AccountState, catalogue: &Catalogue, request: CheckReque
     let Some(feature) = catalogue.features.get(request.feature_key) else {
         return decision;
     };
-    decision.reason = match (feature.kind, access(&wallet, catalogue, request.feature_key, feature)) {
+    decision.reason = match (feature.kind, access(&wallet, catalogue, request.feature_key, feature, now)) {
         (_, Access::Withheld(Withheld::Paused)) => Reason::SubscriptionPaused,
         (_, Access::Withheld(Withheld::PastDue)) => Reason::SubscriptionPastDue,
         (_, Access::Off) if base.is_none() => Reason::NoSubscription,
@@ -96,7 +96,7 @@ pub fn gate<L>(wallet: &Wallet<L>, catalogue: &Catalogue, feature_key: &FeatureK
     if feature.kind != FeatureKind::Metered {
         return Err(Refusal::NotMetered(feature_key.clone()));
     }
-    match access(wallet, catalogue, feature_key, feature) {
+    match access(wallet, catalogue, feature_key, feature, wallet.time) {
         Access::On(_) => Ok(()),
         Access::Withheld(Withheld::Paused) => Err(Refusal::SubscriptionPaused(feature_key.clone())),
         Access::Withheld(Withheld::PastDue) => Err(Refusal::SubscriptionPastDue(feature_key.clone())),
@@ -122,10 +122,11 @@ fn access<'a, L>(
     catalogue: &'a Catalogue,
     feature_key: &FeatureKey,
     feature: &'a Feature,
+    now: Timestamp,
 ) -> Access<'a> {
     let mut named = entitlements(wallet, catalogue, feature_key);
     named.sort_by_key(|named| named.plan_kind != PlanKind::Base);
-    let own = override_of(wallet, feature_key, wallet.time);
+    let own = override_of(wallet, feature_key, now);
     let given = named.iter().any(|named| named.withheld.is_none() && named.entitlement.access.enabled);
     let by_default = named.is_empty() && feature.default.enabled;
     let withheld = || named.iter().find(|named| named.entitlement.access.enabled).and_then(|named| named.withheld);

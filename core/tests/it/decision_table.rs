@@ -7,6 +7,7 @@ use quotastack_core::catalogue::{Access, Entitlement, Feature, FeatureKind, Over
 use quotastack_core::credits::{AMOUNT_MAX, Units};
 use quotastack_core::entitlement::decision::{Decision, Reason};
 use quotastack_core::entitlement::evaluate::{CheckRequest, evaluate};
+use quotastack_core::entitlement::terms::Override;
 use quotastack_core::ids::{EndUserId, PlanId, VariantId, uuid_v7};
 use quotastack_core::ledger::command::{Command, Grant};
 use quotastack_core::state::AccountState;
@@ -231,4 +232,25 @@ fn a_balance_after_beyond_the_range_is_absent() {
     assert_eq!((decision.balance, decision.balance_after), (credits(-AMOUNT_MAX), None));
     let json = serde_json::to_string(&decision).unwrap();
     assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), decision);
+}
+
+#[test]
+fn an_override_is_over_at_its_end_although_nothing_else_is_due() {
+    let mut story = story();
+    let terms = Override {
+        feature_key: feature_key("flag"),
+        enabled: Some(true),
+        value: None,
+        price: None,
+        overage_policy: None,
+        overdraft_limit: None,
+        expires_at: Some(at(50)),
+    };
+    story.apply(at(0), Command::SetOverride(terms)).unwrap();
+    let state = AccountState::publish(&story.account, 1, &story.catalogue);
+    let (feature_key, properties) = (feature_key("flag"), BTreeMap::new());
+    let request = CheckRequest { feature_key: &feature_key, units: Units::ONE, properties: &properties };
+    let reason = |now| evaluate(&state, &story.catalogue, request, now).reason;
+    assert_eq!(reason(at(50).saturating_add_micros(-1)), Reason::Ok);
+    assert_eq!(reason(at(50)), Reason::NoSubscription);
 }

@@ -4,4 +4,4 @@ import { loadWith } from "./client.js"
 
 loadWith(() => init({ module_or_path: new URL("./quotastack_wasm_bg.wasm", import.meta.url) }))
 
-export { QuotaStack, QuotaStackError, verifyProof } from "./client.js"
+export { QuotaStack, QuotaStackError, evaluate, verifyProof } from "./client.js"

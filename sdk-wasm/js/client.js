@@ -1,6 +1,6 @@
 // The class that programs see: one method per operation over the WebAssembly core. The entry for the runtime
 // (node.js, workerd.js, browser.js) says how the core is loaded.
-import { Core, verify_proof } from "./quotastack_wasm.js"
+import { Core, evaluate as evaluate_bytes, verify_proof } from "./quotastack_wasm.js"
 import { QuotaStackError } from "./error.js"
 import { decode, encode } from "./json.js"
 
@@ -19,6 +19,18 @@ async function ready() {
   } catch (error) {
     loaded = undefined
     throw error
+  }
+}
+
+/** Answers a check from what is published of an end user, by the server's rules. Calls nobody. */
+export async function evaluate({ state, catalogue, featureKey, units = 1, now = new Date() } = {}) {
+  if (!Number.isSafeInteger(units)) throw QuotaStackError.invalid("`units` must be an integer")
+  await ready()
+  try {
+    const instant = now instanceof Date ? now.toISOString() : now
+    return decode(evaluate_bytes(state, catalogue, featureKey, BigInt(units), instant))
+  } catch (thrown) {
+    throw QuotaStackError.from(thrown)
   }
 }
 

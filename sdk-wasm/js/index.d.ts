@@ -944,12 +944,24 @@ export class QuotaStack {
   setSandboxClock(to: { advance_seconds: number } | { now: Timestamp } | { follow: true }, options?: MutationOptions): Promise<SandboxClock>
 }
 
+/**
+ * Answers a check from what is published of an end user and the catalogue, by the server's rules, at `now` (now). Calls
+ * nobody; throws `unreadable_state` where only the server can answer.
+ */
+export function evaluate(question: {
+  state: Uint8Array
+  catalogue: Uint8Array
+  featureKey: string
+  units?: number
+  now?: Date | Timestamp
+}): Promise<Omit<Check, "source" | "as_of" | "staleness_ms">>
+
 /** Verifies a proof by itself, and against what is remembered of an earlier one. Calls nobody; throws `ledger_broken`. */
 export function verifyProof(proof: LedgerProof, options?: { remembered?: LedgerHead }): Promise<VerifiedProof>
 
 /** A call that failed. */
 export class QuotaStackError extends Error {
-  /** Stable: the server's, or `invalid_request`, `connection_failed`, `unreadable_answer`, `ledger_broken`. */
+  /** Stable: the server's, or `invalid_request`, `connection_failed`, `unreadable_answer`, `ledger_broken`, `unreadable_state`. */
   readonly code: string
   /** The HTTP status, if the server answered. */
   readonly status?: number

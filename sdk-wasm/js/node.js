@@ -5,4 +5,4 @@ import { loadWith } from "./client.js"
 
 loadWith(() => initSync({ module: readFileSync(new URL("./quotastack_wasm_bg.wasm", import.meta.url)) }))
 
-export { QuotaStack, QuotaStackError, verifyProof } from "./client.js"
+export { QuotaStack, QuotaStackError, evaluate, verifyProof } from "./client.js"

@@ -5,4 +5,4 @@ import { loadWith } from "./client.js"
 
 loadWith(() => initSync({ module }))
 
-export { QuotaStack, QuotaStackError, verifyProof } from "./client.js"
+export { QuotaStack, QuotaStackError, evaluate, verifyProof } from "./client.js"

@@ -7,7 +7,8 @@ use wasm_bindgen::JsValue;
 /// A failed call.
 #[derive(Serialize)]
 pub(crate) struct Failure {
-    /// The server's code, or `invalid_request`, `connection_failed`, `unreadable_answer`, `ledger_broken`.
+    /// The server's code, or `invalid_request`, `connection_failed`, `unreadable_answer`, `ledger_broken`,
+    /// `unreadable_state`.
     code: String,
     message: String,
     status: Option<u16>,
@@ -20,6 +21,13 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// One that no server has said.
+    #[cfg(feature = "evaluate")]
+    pub(crate) fn here(code: &str, message: String) -> Self {
+        let code = code.to_owned();
+        Self { code, message, status: None, request_id: None, retryable: false, seq: None, problem: None }
+    }
+
     pub(crate) fn into_js(self) -> JsValue {
         JsValue::from(serde_json::to_string(&self).expect("a failure is plain data"))
     }

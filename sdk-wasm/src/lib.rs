@@ -4,6 +4,8 @@
 //! The facade in `js/` gives it classes, names and types, and is the only caller. Retries, timeouts and idempotency
 //! keys are the Rust SDK's.
 
+#[cfg(feature = "evaluate")]
+mod evaluate;
 mod failure;
 #[cfg(feature = "verify")]
 mod ledger;
@@ -53,6 +55,14 @@ impl Core {
     pub async fn verify_ledger(&self, end_user_id: String, remembered: String) -> Result<String, JsValue> {
         ledger::verify_ledger(&self.client, &end_user_id, &remembered).await.map_err(Failure::into_js)
     }
+}
+
+/// Answers a check from the bytes of a state and of a catalogue, at a real instant as RFC 3339: the fields of a check's
+/// answer, less those that say how fresh it is, as JSON. Throws a failure as JSON.
+#[cfg(feature = "evaluate")]
+#[wasm_bindgen]
+pub fn evaluate(state: &[u8], catalogue: &[u8], feature_key: &str, units: i64, now: &str) -> Result<String, JsValue> {
+    evaluate::evaluate(state, catalogue, feature_key, units, now).map_err(Failure::into_js)
 }
 
 /// Verifies a proof, both as JSON; `remembered` may be `null`. Throws a failure as JSON.

@@ -1,5 +1,5 @@
 // Compiled, not run: the types hold for a program in strict mode, and refuse what the server would.
-import { QuotaStack, QuotaStackError, type Check, type NewVariant, type UsageReceipt } from "quotastack"
+import { QuotaStack, QuotaStackError, evaluate, type Check, type NewVariant, type UsageReceipt } from "quotastack"
 
 export async function answer(quotastack: QuotaStack, prompt: string, requestId: string): Promise<string | { error: string }> {
   const { allowed, balance } = await quotastack.checkEntitlement("user_123", "ai_request")
@@ -14,6 +14,11 @@ export async function answer(quotastack: QuotaStack, prompt: string, requestId: 
 
 export function reason(check: Check): string {
   return check.reason === "insufficient_credits" ? `${check.units_affordable ?? 0} left` : check.reason
+}
+
+export async function atTheEdge(state: Uint8Array, catalogue: Uint8Array): Promise<boolean> {
+  const { allowed, balance } = await evaluate({ state, catalogue, featureKey: "ai_request" })
+  return allowed && balance > 0
 }
 
 export function retry(error: unknown): boolean {

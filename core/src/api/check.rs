@@ -132,15 +132,28 @@ pub struct AnswerJson<'a> {
     value: Option<&'a RawValue>,
     overage_policy: Option<OveragePolicy>,
     subscription_status: Option<SubscriptionStatus>,
-    source: Source,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
     version: u64,
-    as_of: Timestamp,
-    staleness_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    staleness_ms: Option<u64>,
 }
 
 impl<'a> AnswerJson<'a> {
     /// The answer to a check of `feature_key`.
     pub fn new(feature_key: &'a FeatureKey, decision: &'a Decision, freshness: Freshness) -> Self {
+        Self {
+            source: Some(freshness.source),
+            as_of: Some(freshness.as_of),
+            staleness_ms: Some(freshness.staleness_ms),
+            ..Self::undated(feature_key, decision)
+        }
+    }
+
+    /// The same from somebody who does not know how fresh it is.
+    pub fn undated(feature_key: &'a FeatureKey, decision: &'a Decision) -> Self {
         let value = decision.value.as_deref().map(serde_json::from_str::<&RawValue>);
         Self {
             allowed: decision.allowed,
@@ -156,10 +169,10 @@ impl<'a> AnswerJson<'a> {
             value: value.transpose().expect("values of the catalogue are JSON"),
             overage_policy: decision.overage_policy,
             subscription_status: decision.subscription_status,
-            source: freshness.source,
+            source: None,
             version: decision.version,
-            as_of: freshness.as_of,
-            staleness_ms: freshness.staleness_ms,
+            as_of: None,
+            staleness_ms: None,
         }
     }
 

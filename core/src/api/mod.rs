@@ -2,6 +2,7 @@
 //!
 //! - [`problem`]: errors as RFC 9457 problem documents
 //! - [`check`], of entitlements
+//! - [`edge`]: checks from bytes, for WebAssembly
 //! - [`price`]: prices of features
 //! - [`usage`]: usage events, single and batch
 //! - [`ledger`], entries as the ledger lists them
@@ -10,6 +11,7 @@
 //! Source: openapi.yaml.
 
 pub mod check;
+pub mod edge;
 pub mod fields;
 pub mod ledger;
 pub mod object;

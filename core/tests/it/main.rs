@@ -9,6 +9,7 @@
 //! - `refold`: what a verifier finds in tampered histories
 //! - `second_opinion`: random histories against `reference`, a model written from the page alone; `translated` puts its
 //!   words into the ledger's
+//! - `parity`: server, ledger, sidecar and WebAssembly decide alike
 //! - `plans`: subscriptions over time
 //! - `properties`: random histories against the naive ledger of `model`
 
@@ -23,6 +24,7 @@ mod docs;
 mod edges;
 mod golden;
 mod model;
+mod parity;
 mod plans;
 mod properties;
 mod publish_table;

@@ -6,7 +6,7 @@ use std::{env, fs};
 use anyhow::bail;
 
 use super::{copy_files, tools};
-use crate::command::{program, run};
+use crate::command::{cargo, program, run};
 use crate::paths;
 
 const TYPESCRIPT: &str = "typescript@7.0.2";
@@ -25,6 +25,7 @@ pub(crate) fn test(tarball: &Path, url: &str, key: &str) -> anyhow::Result<()> {
         .args(["--test", "node.test.mjs"])
         .env("QUOTASTACK_URL", url)
         .env("QUOTASTACK_KEY", key))?;
+    run(program("node").current_dir(&node).args(["--test", "parity.test.mjs"]).env("PARITY_CASES", parity_cases()?))?;
     let worker = install(tarball, "workerd")?;
     run(program("node")
         .current_dir(&worker)
@@ -32,6 +33,17 @@ pub(crate) fn test(tarball: &Path, url: &str, key: &str) -> anyhow::Result<()> {
         .env("WORKERD", workerd()?)
         .env("QUOTASTACK_URL", url)
         .env("QUOTASTACK_KEY", key))
+}
+
+/// Cases with the server's answers, which a test of core writes.
+fn parity_cases() -> anyhow::Result<PathBuf> {
+    let cases = paths::target().join("wasm-tests/parity.json");
+    let test = "parity::the_cases_are_written_down";
+    run(cargo()
+        .args(["test", "--quiet", "--package", "quotastack-core", "--test", "it", "--", "--ignored", "--exact", test])
+        .args(["--nocapture"])
+        .env("PARITY_CASES", &cases))?;
+    Ok(cases)
 }
 
 /// A fresh folder with nothing but the tests and the installed package.

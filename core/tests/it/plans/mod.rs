@@ -11,7 +11,7 @@ mod entitled;
 mod machine;
 mod order;
 mod pairs;
-mod random;
+pub(crate) mod random;
 mod scenarios;
 mod told;
 
@@ -32,25 +32,25 @@ use quotastack_core::time::{Period, PeriodUnit, Timestamp};
 
 use crate::support::{Story, at, catalogue, credits, metered};
 
-pub(super) const DAYS_30: Period = Period { count: 30, unit: PeriodUnit::Day };
-pub(super) const MONTH: Period = Period { count: 1, unit: PeriodUnit::Month };
+pub(crate) const DAYS_30: Period = Period { count: 30, unit: PeriodUnit::Day };
+pub(crate) const MONTH: Period = Period { count: 1, unit: PeriodUnit::Month };
 
 /// The start of a day of the story, from 0.
-pub(super) fn day(number: i64) -> Timestamp {
+pub(crate) fn day(number: i64) -> Timestamp {
     at(number * 86_400)
 }
 
-pub(super) fn variant_id(number: u8) -> VariantId {
+pub(crate) fn variant_id(number: u8) -> VariantId {
     VariantId::from_uuid(uuid_v7(at(0), [number; 10], None))
 }
 
 /// A prepaid base of a plan of its own that gives `amount` per period.
-pub(super) fn base(number: u8, length: Period, amount: i64) -> Variant {
+pub(crate) fn base(number: u8, length: Period, amount: i64) -> Variant {
     let plan_id = PlanId::from_uuid(uuid_v7(at(0), [number; 10], None));
     Variant { grants: vec![monthly(amount)], ..Variant::new(plan_id, PlanKind::Base, length) }
 }
 
-pub(super) fn addon(number: u8, length: Period, amount: i64) -> Variant {
+pub(crate) fn addon(number: u8, length: Period, amount: i64) -> Variant {
     Variant { plan_kind: PlanKind::Addon, ..base(number, length, amount) }
 }
 

@@ -10,18 +10,20 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use quotastack_core::catalogue::Contract;
+use quotastack_core::entitlement::terms::Override;
 use quotastack_core::ledger::command::{Reserve, Void};
 use quotastack_core::ledger::entry::{Cause, EntryKind};
 use quotastack_core::ledger::event::EventKind;
+use quotastack_core::pricing::{Price, PriceModel};
 use quotastack_core::subscription::machine::Happening;
 use quotastack_core::subscription::order::{Action, ChangeCredits, Uncancel, When};
 
 use super::told::assert_in_order_and_complete;
 use super::*;
-use crate::support::{grant, reservation_id, reserve, twice_as_many, usage};
+use crate::support::{feature_key, grant, reservation_id, reserve, twice_as_many, usage};
 
 #[derive(Debug, Clone)]
-enum Op {
+pub(crate) enum Op {
     Hours(i64),
     /// To the next instant at which something is due, or right before it.
     Due {
@@ -51,6 +53,12 @@ enum Op {
     },
     Grant {
         amount: i64,
+    },
+    Own {
+        feature: &'static str,
+        enabled: Option<bool>,
+        cost: Option<i64>,
+        hours: Option<i64>,
     },
 }
 
@@ -84,23 +92,28 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+/// One step of a history in which these features are used.
+pub(crate) fn op(features: &'static [&'static str]) -> impl Strategy<Value = Op> {
+    let feature = || prop::sample::select(features);
+    let own = (feature(), any::<Option<bool>>(), prop::option::of(0i64..4), prop::option::of(1i64..900));
     prop_oneof![
         4 => (0i64..400).prop_map(Op::Hours),
         4 => any::<bool>().prop_map(|before| Op::Due { before }),
         4 => (1u8..=VARIANTS, prop_oneof![4 => Just(0), 1 => 1i64..40])
             .prop_map(|(number, ahead)| Op::Subscribe { number, ahead }),
         10 => (0usize..6, action()).prop_map(|(which, action)| Op::Ask { which, action }),
-        6 => (prop_oneof![Just("f"), Just("endless")], 1i64..400, prop_oneof![3 => Just(0), 1 => 1i64..200])
+        6 => (feature(), 1i64..400, prop_oneof![3 => Just(0), 1 => 1i64..200])
             .prop_map(|(feature, units, hours_ago)| Op::Use { feature, units, hours_ago }),
         2 => (1i64..300).prop_map(|units| Op::Reserve { units }),
         2 => any::<u8>().prop_map(|which| Op::Release { which }),
         1 => (0usize..20).prop_map(|which| Op::Void { which }),
         1 => (1i64..100).prop_map(|amount| Op::Grant { amount }),
+        1 => own.prop_map(|(feature, enabled, cost, hours)| Op::Own { feature, enabled, cost, hours }),
     ]
 }
 
-const VARIANTS: u8 = 6;
+const FEATURES: &[&str] = &["f", "endless"];
+pub(crate) const VARIANTS: u8 = 6;
 
 fn variants() -> [Variant; VARIANTS as usize] {
     let every = |count, unit, amount| GrantTemplate {
@@ -128,20 +141,22 @@ fn variants() -> [Variant; VARIANTS as usize] {
     [fallback(base(1, MONTH, 50)), pro, team, metered, strict, extra]
 }
 
-struct World {
-    story: Story,
-    now: Timestamp,
+pub(crate) struct World {
+    pub(crate) story: Story,
+    pub(crate) now: Timestamp,
     ids: Vec<SubscriptionId>,
     holds: u8,
     used: usize,
 }
 
 impl World {
-    fn new() -> Self {
-        Self { story: life(variants()), now: day(0), ids: Vec::new(), holds: 0, used: 0 }
+    /// With nobody in it yet.
+    pub(crate) fn new(catalogue: Catalogue) -> Self {
+        Self { story: Story::new(catalogue), now: day(0), ids: Vec::new(), holds: 0, used: 0 }
     }
 
-    fn apply(&mut self, op: &Op) {
+    /// Takes a step, and checks what must hold.
+    pub(crate) fn apply(&mut self, op: &Op) {
         let later = |hours: i64| hours * 3_600_000_000;
         match op {
             Op::Hours(hours) => self.now = self.now.saturating_add_micros(later(*hours)),
@@ -196,6 +211,18 @@ impl World {
             Op::Grant { amount } => {
                 let _refused = self.story.apply(now, grant(*amount));
             }
+            Op::Own { feature, enabled, cost, hours } => {
+                let terms = Override {
+                    feature_key: feature_key(feature),
+                    enabled: *enabled,
+                    value: None,
+                    price: cost.map(|cost| Price::plain(PriceModel::Flat { cost: credits(cost) })),
+                    overage_policy: None,
+                    overdraft_limit: None,
+                    expires_at: hours.map(|hours| now.saturating_add_micros(later(hours))),
+                };
+                let _refused = self.story.apply(now, Command::SetOverride(terms));
+            }
         }
         self.check();
     }
@@ -237,8 +264,8 @@ proptest! {
     #![proptest_config(twice_as_many())]
 
     #[test]
-    fn whatever_is_asked_what_must_hold_holds(ops in prop::collection::vec(op(), 1..40)) {
-        let mut world = World::new();
+    fn whatever_is_asked_what_must_hold_holds(ops in prop::collection::vec(op(FEATURES), 1..40)) {
+        let mut world = World::new(offering(variants()));
         for op in &ops {
             world.apply(op);
         }
@@ -278,8 +305,8 @@ fn random_histories_come_to_every_happening_and_every_kind_of_entry_of_plans() {
     let mut runner = TestRunner::deterministic();
     let (mut happenings, mut kinds) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..400 {
-        let ops = prop::collection::vec(op(), 40).new_tree(&mut runner).unwrap().current();
-        let mut world = World::new();
+        let ops = prop::collection::vec(op(FEATURES), 40).new_tree(&mut runner).unwrap().current();
+        let mut world = World::new(offering(variants()));
         ops.iter().for_each(|op| world.apply(op));
         happenings.extend(world.story.effects.events.iter().filter_map(|event| match &event.kind {
             EventKind::SubscriptionUpdated { happening, .. }

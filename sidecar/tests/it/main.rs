@@ -13,5 +13,6 @@ mod offline;
 mod outbox_crash;
 mod outbox_store;
 mod replica_store;
+mod sandbox_story;
 mod status;
 mod support;

@@ -77,7 +77,12 @@ impl Server {
 
     /// A caller of its REST API, with the live key.
     pub(crate) fn client(&self) -> Client {
-        Client::new(self.text("http")).with("authorization", &format!("Bearer {}", self.text("live_key")))
+        self.client_of("live")
+    }
+
+    /// A caller of its REST API, with the key of an environment.
+    pub(crate) fn client_of(&self, environment: &str) -> Client {
+        Client::new(self.text("http")).with("authorization", &format!("Bearer {}", self.key(environment)))
     }
 
     /// The key of an environment, `live` or `sandbox`.

@@ -1,5 +1,5 @@
 //! What random histories are made of: the streams of the reference model, and between their steps what that model does
-//! not know: plans, overrides, consume, and requests that come again under their own key.
+//! not know: subscriptions and what is asked of them, overrides, consume, and requests that come again under their own key.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,14 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::orders::{Order, Start, order, start};
 use crate::reference::stream::{FEATURES, Op, STEPS_MAX, Wait, streams};
 use crate::reference::{DAY, Feature, Micros};
 
 /// Accounts that share a lane.
 const HISTORIES_MAX: usize = 4;
 /// Deeds in a history beside the steps of its stream.
-const EXTRAS_MAX: usize = 12;
+const EXTRAS_MAX: usize = 20;
 
 /// Some accounts of one environment, and the sizes of the groups that their commands are sent in, round and round.
 #[derive(Debug, Clone)]
@@ -28,7 +29,8 @@ pub(crate) struct World {
 pub(crate) enum Deed {
     Op(Op),
     Consume { feature: usize, units: i64 },
-    Subscribe { variant: usize, quantity: u32 },
+    Subscribe { variant: usize, quantity: u32, start: Start },
+    Order { subscription: usize, order: Order },
     SetOverride { feature: usize, own: Own, lives: Option<Micros> },
     RemoveOverride { feature: usize },
     Advance,
@@ -65,14 +67,24 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
 
 /// Of the accounts in a world only the first one's features are used.
 fn history() -> impl Strategy<Value = (BTreeMap<String, Feature>, Vec<(Wait, Deed)>)> {
-    (streams(), vec((0..STEPS_MAX, extra()), 0..EXTRAS_MAX)).prop_map(|(stream, extras)| {
+    (streams(), vec((0..STEPS_MAX, wait(), extra()), 0..EXTRAS_MAX)).prop_map(|(stream, extras)| {
         let mut deeds: Vec<(Wait, Deed)> =
             stream.steps.into_iter().map(|step| (step.wait, Deed::Op(step.op))).collect();
-        for (place, deed) in extras {
-            deeds.insert(place % (deeds.len() + 1), (Wait::For(0), deed));
+        for (place, wait, deed) in extras {
+            deeds.insert(place % (deeds.len() + 1), (wait, deed));
         }
         (stream.features, deeds)
     })
+}
+
+/// Mostly none: the steps of the streams have waits of their own.
+fn wait() -> impl Strategy<Value = Wait> {
+    prop_oneof![
+        10 => Just(Wait::For(0)),
+        4 => Just(Wait::UntilNextDue),
+        2 => Just(Wait::JustBeforeNextDue),
+        1 => (1i64..40).prop_map(|days| Wait::For(days * DAY)),
+    ]
 }
 
 fn extra() -> impl Strategy<Value = Deed> {
@@ -86,7 +98,9 @@ fn extra() -> impl Strategy<Value = Deed> {
     let lives = option::weighted(0.5, (1i64..20).prop_map(|days| days * DAY));
     let again = prop_oneof![Just(Again::Rerun), Just(Again::Repeat), Just(Again::OtherBody)];
     prop_oneof![
-        3 => (0..super::setting::VARIANTS, 1u32..3).prop_map(|(variant, quantity)| Deed::Subscribe { variant, quantity }),
+        4 => (0..super::setting::VARIANTS, 1u32..3, start())
+            .prop_map(|(variant, quantity, start)| Deed::Subscribe { variant, quantity, start }),
+        9 => (0usize..6, order()).prop_map(|(subscription, order)| Deed::Order { subscription, order }),
         3 => (feature(), 0i64..16).prop_map(|(feature, units)| Deed::Consume { feature, units }),
         2 => (feature(), own, lives).prop_map(|(feature, own, lives)| Deed::SetOverride { feature, own, lives }),
         1 => feature().prop_map(|feature| Deed::RemoveOverride { feature }),

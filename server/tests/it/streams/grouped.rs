@@ -14,9 +14,11 @@ use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::block::Block;
 use quotastack_core::ledger::command::Command;
 use quotastack_core::ledger::entry::{Actor, Allocation, Entry};
+use quotastack_core::ledger::event::EventKind;
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::reservation::{Reservation, ReservationStatus};
 use quotastack_core::ledger::topup::Topup;
+use quotastack_core::subscription::machine::Happening;
 use quotastack_server::app::decide::{Decisions, Submission, decide};
 use quotastack_server::app::needs::Loaded;
 use quotastack_server::store::requests::StoredRequest;
@@ -99,6 +101,28 @@ fn histories_come_to_everything_that_is_not_loaded_with_an_account() {
         let times = seen.get(name).copied().unwrap_or_default();
         assert!(times >= 5, "{name}: {times} times: {seen:?}");
     }
+}
+
+/// Each history is one of those above.
+#[test]
+fn histories_come_to_all_that_can_happen_to_a_subscription() {
+    let mut runner =
+        TestRunner::new_with_rng(ProptestConfig::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for _ in 0..1_000 {
+        let world = worlds().new_tree(&mut runner).unwrap().current();
+        for history in histories_of(&world) {
+            seen.extend(history.alone.effects.events.iter().filter_map(|event| match &event.kind {
+                EventKind::SubscriptionUpdated { happening, .. }
+                | EventKind::SubscriptionCanceled { happening, .. }
+                | EventKind::SubscriptionExpired { happening, .. } => Some(format!("{happening:?}")),
+                _ => None,
+            }));
+        }
+    }
+    let all = Happening::ALL.map(|happening| format!("{happening:?}"));
+    let missing: Vec<_> = all.into_iter().filter(|happening| !seen.contains(happening)).collect();
+    assert_eq!(missing, Vec::<String>::new());
 }
 
 fn note(history: &History, place: usize, seen: &mut impl FnMut(&'static str)) {

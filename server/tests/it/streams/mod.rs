@@ -2,12 +2,13 @@
 //! stored rows as from an account that is alone in memory, of which nothing is ever unloaded. `PROPTEST_CASES` sets how
 //! many; seeds that failed are kept in `proptest-regressions`.
 //!
-//! - `deeds`, `setting`: what happens, and the catalogue it is about
+//! - `deeds`, `orders`, `setting`: what happens, what of it to subscriptions, and the catalogue it is about
 //! - `player`: deeds as commands
 //! - `grouped`: the pure part of a batch, without a database
 
 mod deeds;
 mod grouped;
+mod orders;
 mod player;
 mod setting;
 

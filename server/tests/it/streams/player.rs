@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quotastack_core::catalogue::{Catalogue, OveragePolicy};
 use quotastack_core::entitlement::terms::Override;
 use quotastack_core::ids::{
-    BlockId, EndUserId, IdempotencyKey, PaymentReference, ReservationId, TopupId, UsageId, VariantId, uuid_v7,
+    BlockId, EndUserId, IdempotencyKey, PaymentReference, ReservationId, SubscriptionId, TopupId, UsageId, VariantId,
+    uuid_v7,
 };
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::advance::read_at;
@@ -15,7 +16,7 @@ use quotastack_core::ledger::command::{
 use quotastack_core::ledger::entry::Actor;
 use quotastack_core::ledger::reservation::ReservationStatus;
 use quotastack_core::pricing::TierWindow;
-use quotastack_core::subscription::order::Subscribe;
+use quotastack_core::subscription::order::SubscriptionOrder;
 use quotastack_core::time::Timestamp;
 use quotastack_server::app::decide::Submission;
 use quotastack_server::app::idempotency::RequestIdentity;
@@ -135,9 +136,13 @@ impl Player {
                 let usage = self.usage(*feature, *units);
                 Command::Consume(usage)
             }
-            Deed::Subscribe { variant, quantity } => {
-                Command::Subscribe(Subscribe::now(self.variants[*variant], *quantity))
+            Deed::Subscribe { variant, quantity, start } => {
+                Command::Subscribe(start.subscribe(self.variants[*variant], *quantity, self.now))
             }
+            Deed::Order { subscription, order } => Command::Subscription(SubscriptionOrder {
+                id: self.subscription(*subscription)?,
+                action: order.action(&self.variants, self.now),
+            }),
             Deed::SetOverride { feature, own, lives } => {
                 let terms = Override {
                     feature_key: key(FEATURES[*feature]),
@@ -283,6 +288,14 @@ impl Player {
 
     fn block(&self, number: usize) -> Option<BlockId> {
         pick(&self.blocks(), number).map(|block| block.id)
+    }
+
+    /// Most often one that is live: of the others, the latest that is over.
+    fn subscription(&self, number: usize) -> Option<SubscriptionId> {
+        let over = self.account().ended.last();
+        let live = self.account().wallet.subscriptions.iter();
+        let all: Vec<_> = over.into_iter().chain(live).map(|own| own.id).collect();
+        pick(&all, number).copied()
     }
 
     /// Most often one that is open: the others only refuse.

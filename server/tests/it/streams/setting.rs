@@ -1,9 +1,10 @@
-//! The catalogue that random histories are about: the features of the stream, and three variants of plans.
+//! The catalogue that random histories are about: the features of the stream, and variants of plans of every kind.
 
 use std::collections::BTreeMap;
 
 use quotastack_core::catalogue::{
-    Access, Entitlement, Feature, GrantInterval, GrantTemplate, OveragePolicy, PlanKind, Variant,
+    Access, BillingMode, Contract, Entitlement, Feature, GrantInterval, GrantOn, GrantTemplate, OveragePolicy,
+    PlanKind, TrialEnd, Variant, VariantPrice,
 };
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{CapGroup, FeatureKey, PlanId};
@@ -15,7 +16,7 @@ use crate::reference as naive;
 use crate::translated::feature_of;
 
 /// How many variants there are.
-pub(crate) const VARIANTS: usize = 3;
+pub(crate) const VARIANTS: usize = 9;
 
 /// When histories start: in a future in which nothing has happened yet, and where a few days lead into another month.
 pub(crate) fn start() -> Timestamp {
@@ -67,7 +68,66 @@ pub(crate) fn variants() -> [Variant; VARIANTS] {
             entitlements: [(key("b"), Entitlement { price: Some(per_unit(3)), ..given(true) })].into(),
             ..variant(PlanKind::Addon, 5, PeriodUnit::Day)
         },
+        with_trial(),
+        by_intervals(),
+        postpaid(),
+        strict(),
+        Variant { fallback: true, grants: vec![template(4, &[])], ..variant(PlanKind::Base, 1, PeriodUnit::Month) },
+        Variant {
+            grants: vec![GrantTemplate { rollover_percent: 100, ..template(6, &["b", "c"]) }],
+            ..free(variant(PlanKind::Addon, 1, PeriodUnit::Week))
+        },
     ]
+}
+
+fn with_trial() -> Variant {
+    let rolling = GrantTemplate { rollover_percent: 50, rollover_cap: Some(credits(8)), ..template(30, &[]) };
+    Variant {
+        trial_days: 12,
+        grace_period_days: 3,
+        grants: vec![rolling, GrantTemplate { on: GrantOn::Trial, ..template(6, &[]) }],
+        ..variant(PlanKind::Base, 1, PeriodUnit::Month)
+    }
+}
+
+fn by_intervals() -> Variant {
+    let every = |count, unit, amount| GrantTemplate {
+        interval: GrantInterval::Every(Period { count, unit }),
+        ..template(amount, &[])
+    };
+    let weekly = GrantTemplate { rollover_percent: 100, ..every(1, PeriodUnit::Week, 5) };
+    let grants = vec![weekly, every(1, PeriodUnit::Day, 3), every(6, PeriodUnit::Hour, 2)];
+    let trial =
+        Variant { trial_days: 9, trial_end: Some(TrialEnd::Convert), ..variant(PlanKind::Base, 10, PeriodUnit::Day) };
+    Variant { grants, ..free(trial) }
+}
+
+fn postpaid() -> Variant {
+    Variant {
+        billing_mode: BillingMode::Postpaid,
+        trial_days: 6,
+        contract: Some(Contract { periods: 2, auto_renew: true }),
+        grants: vec![template(12, &[])],
+        ..variant(PlanKind::Base, 5, PeriodUnit::Day)
+    }
+}
+
+/// Where the grace begins, all blocks of the period come to the same end.
+fn strict() -> Variant {
+    let beyond =
+        GrantTemplate { expires_after: Some(Period { count: 12, unit: PeriodUnit::Day }), ..template(11, &[]) };
+    Variant {
+        renewal_due_days: 5,
+        grace_period_days: 2,
+        allow_usage_while_overdue: false,
+        contract: Some(Contract { periods: 2, auto_renew: false }),
+        grants: vec![beyond, GrantTemplate { rollover_percent: 100, ..template(13, &[]) }],
+        ..variant(PlanKind::Base, 10, PeriodUnit::Day)
+    }
+}
+
+fn free(variant: Variant) -> Variant {
+    Variant { price: Some(VariantPrice { amount: credits(0), currency: "USD".to_owned() }), ..variant }
 }
 
 /// Prices by tiers of a window, as an end user's own or a plan's.

@@ -11,6 +11,7 @@
 //! - `edges`: the ends of amounts and of time
 //! - `idempotency`: the same request again is the same change
 //! - `due`, `sandbox_clock`: what time does, written down by the worker and by a clock that is set
+//! - `without_workers`: what readers are told while nobody writes down what time does
 //! - `retention`: what of requests is kept for 30 days
 //! - `isolation`: what SQL itself holds
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
@@ -69,4 +70,5 @@ mod usage_list;
 mod usage_summary;
 mod variants;
 mod verify;
+mod without_workers;
 mod writer;

@@ -126,10 +126,10 @@ async fn stories(client: &Client) -> Vec<&'static str> {
     client.post("/v1/credits/grants", &promo).await.is(201);
     ask(&own, "pause", json!({"at": "now", "resume_at": "2100-02-10T00:00:00Z"})).await;
     // Every week and every day for ever; and every six hours.
-    let often = json!([{"amount": 7, "interval": "every", "every": {"count": 1, "unit": "week"}, "rollover_percent": 100},
-        {"amount": 3, "interval": "every", "every": {"count": 1, "unit": "day"}}]);
+    let often = json!([{"amount": 7, "interval": {"count": 1, "unit": "week"}, "rollover_percent": 100},
+        {"amount": 3, "interval": {"count": 1, "unit": "day"}}]);
     subscribe("often", &variant(&base, json!({"billing_mode": "postpaid", "grants": often})).await).await;
-    let hourly = json!([{"amount": 2, "interval": "every", "every": {"count": 6, "unit": "hour"}}]);
+    let hourly = json!([{"amount": 2, "interval": {"count": 6, "unit": "hour"}}]);
     subscribe(HOURLY, &variant(&base, json!({"billing_mode": "postpaid", "grants": hourly})).await).await;
     // A contract that ends, a change that waits, a cancellation that waits.
     let body = json!({"contract": {"periods": 2, "auto_renew": false}, "billing_mode": "postpaid"});

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
 use crate::ids::{FeatureKey, VariantId};
-use crate::pricing::{Price, PriceVersion, price_at};
+use crate::pricing::{Price, PriceVersion, version_at};
 use crate::time::{Period, Timestamp};
 
 pub use crate::catalogue::plan::{
@@ -117,7 +117,12 @@ pub struct Feature {
 impl Feature {
     /// The price in force at `at`.
     pub fn price_at(&self, at: Timestamp) -> Option<&Price> {
-        price_at(&self.prices, at)
+        self.price_version_at(at).map(|version| &version.price)
+    }
+
+    /// The version of the price in force at `at`.
+    pub fn price_version_at(&self, at: Timestamp) -> Option<&PriceVersion> {
+        version_at(&self.prices, at)
     }
 }
 

@@ -50,6 +50,8 @@ pub const PUBLISHED_SUBSCRIPTIONS_MAX: usize = 64;
 pub const PUBLISHED_ROLLOVERS_MAX: usize = 64;
 /// Overrides published of one account; an account with more is `partial`.
 pub const PUBLISHED_OVERRIDES_MAX: usize = 64;
+/// Blocks that an explanation of one answer names.
+pub const EXPLAINED_BLOCKS_MAX: usize = 100;
 /// Properties that summaries of one feature's usage can be grouped by.
 pub const SUMMARY_PROPERTIES_MAX: usize = 4;
 /// Bytes of a reason that a person gives.

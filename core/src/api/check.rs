@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::api::explain::ExplainJson;
 use crate::api::fields;
 use crate::api::problem::Problem;
 use crate::catalogue::OveragePolicy;
@@ -28,18 +29,21 @@ pub struct CheckQuery {
     pub feature_key: FeatureKey,
     /// How many units are intended.
     pub units: Units,
+    /// Whether the answer is to say why; the server's does.
+    pub explain: bool,
 }
 
 impl CheckQuery {
     /// Reads a query string.
     pub fn from_query(query: &str) -> Result<Self, Problem> {
         fields::utf8_query(query)?;
-        let (mut end_user_id, mut feature_key, mut units) = (None, None, None);
+        let (mut end_user_id, mut feature_key, mut units, mut explain) = (None, None, None, None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let place = match &*name {
                 "end_user_id" => &mut end_user_id,
                 "feature_key" => &mut feature_key,
                 "units" => &mut units,
+                "explain" => &mut explain,
                 _ => return Err(Problem::invalid(format!("query:{name}"), "there is no such parameter")),
             };
             if place.replace(value).is_some() {
@@ -48,10 +52,12 @@ impl CheckQuery {
         }
         let units = units.map(|units| units.parse::<i64>()).transpose();
         let units = units.map_err(|_| Problem::invalid("query:units", "must be an integer of 64 bits"))?;
+        let explain = explain.map_or(Ok(false), |explain| explain.parse());
         Ok(Self {
             end_user_id: fields::end_user_id(&needed(end_user_id, "query:end_user_id")?, "query:end_user_id")?,
             feature_key: fields::feature_key(&needed(feature_key, "query:feature_key")?, "query:feature_key")?,
             units: units.map_or(Ok(Units::ONE), |units| fields::units(units, "query:units"))?,
+            explain: explain.map_err(|_| Problem::invalid("query:explain", "must be true or false"))?,
         })
     }
 }
@@ -87,6 +93,7 @@ impl ChecksJson {
                     end_user_id: fields::end_user_id(&check.end_user_id, "/end_user_id")?,
                     feature_key: fields::feature_key(&check.feature_key, "/feature_key")?,
                     units: check.units.map_or(Ok(Units::ONE), |units| fields::units(units, "/units"))?,
+                    explain: false,
                 })
             };
             query().map_err(|problem: Problem| problem.under(&format!("/checks/{index}")))
@@ -139,6 +146,8 @@ pub struct AnswerJson<'a> {
     as_of: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     staleness_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<ExplainJson<'a>>,
 }
 
 impl<'a> AnswerJson<'a> {
@@ -173,7 +182,14 @@ impl<'a> AnswerJson<'a> {
             version: decision.version,
             as_of: None,
             staleness_ms: None,
+            explain: None,
         }
+    }
+
+    /// The same with its explanation.
+    #[must_use]
+    pub fn explained(self, explain: ExplainJson<'a>) -> Self {
+        Self { explain: Some(explain), ..self }
     }
 
     /// The JSON text.
@@ -199,7 +215,9 @@ mod tests {
     fn a_query_is_read_and_what_is_wrong_is_named() {
         let query = CheckQuery::from_query("end_user_id=Zo%C3%AB+1&feature_key=api_calls&units=3").unwrap();
         assert_eq!((query.end_user_id.as_str(), query.units.get()), ("Zoë 1", 3));
-        assert_eq!(CheckQuery::from_query("end_user_id=u&feature_key=f").unwrap().units, Units::ONE);
+        let plain = CheckQuery::from_query("end_user_id=u&feature_key=f").unwrap();
+        assert_eq!((plain.units, plain.explain), (Units::ONE, false));
+        assert!(CheckQuery::from_query("end_user_id=u&feature_key=f&explain=true").unwrap().explain);
         for (query, pointer) in [
             ("feature_key=f", "query:end_user_id"),
             ("end_user_id=u", "query:feature_key"),
@@ -208,6 +226,7 @@ mod tests {
             ("end_user_id=u&feature_key=f&units=-1", "query:units"),
             ("end_user_id=u&feature_key=f&units=99999999999999999999", "query:units"),
             ("end_user_id=u&feature_key=f&user=1", "query:user"),
+            ("end_user_id=u&feature_key=f&explain=1", "query:explain"),
             ("end_user_id=u&end_user_id=u&feature_key=f", "query:end_user_id"),
             ("end_user_id=%ff&feature_key=f", "query"),
         ] {

@@ -1,8 +1,7 @@
 //! The JSON that more than one of server, sidecar and SDKs read or write: checked and written in one way.
 //!
 //! - [`problem`]: errors as RFC 9457 problem documents
-//! - [`check`], of entitlements
-//! - [`edge`]: checks from bytes, for WebAssembly
+//! - [`check`], of entitlements; [`explain`]: why an answer is what it is; [`edge`]: checks from bytes, for WebAssembly
 //! - [`price`]: prices of features
 //! - [`usage`]: usage events, single and batch
 //! - [`ledger`], entries as the ledger lists them
@@ -12,6 +11,7 @@
 
 pub mod check;
 pub mod edge;
+pub mod explain;
 pub mod fields;
 pub mod ledger;
 pub mod object;

@@ -4,14 +4,16 @@
 
 use std::borrow::Cow;
 
-use crate::catalogue::{Catalogue, Feature, FeatureKind, Merge, PlanKind};
+use crate::catalogue::{Catalogue, FeatureKind};
 use crate::credits::{Credits, Units};
+use crate::entitlement::access::{Access, Ruling, rule};
 use crate::entitlement::decision::{Decision, Reason};
-use crate::entitlement::terms::{Named, Withheld, entitlements, override_of, terms};
+use crate::entitlement::terms::{Terms, Withheld, terms};
 use crate::ids::FeatureKey;
 use crate::ledger::advance::read_at;
+use crate::ledger::block::HasLot;
 use crate::ledger::command::Properties;
-use crate::ledger::quote::{Quote, quote};
+use crate::ledger::quote::{Quote, quote_under};
 use crate::ledger::refusal::Refusal;
 use crate::ledger::tranche::Tranche;
 use crate::ledger::wallet::Wallet;
@@ -39,9 +41,29 @@ pub fn wallet_at<'a>(state: &'a AccountState, catalogue: &Catalogue, now: Timest
     Cow::Owned(wallet)
 }
 
+/// What the answer to a check rests on. The rules that decide make it, so that it never says anything else.
+#[derive(Debug, Clone)]
+pub struct Grounds<'a> {
+    /// Who gives the feature, or does not. Its value is in the answer.
+    pub ruling: Ruling<'a>,
+    /// Its price and policy; metered features.
+    pub terms: Option<Terms<'a>>,
+}
+
 /// Answers a check.
 pub fn evaluate(state: &AccountState, catalogue: &Catalogue, request: CheckRequest<'_>, now: Timestamp) -> Decision {
     let wallet = wallet_at(state, catalogue, now);
+    decide(&wallet, state.version, catalogue, request, now).0
+}
+
+/// The answer to a check of a wallet with nothing due at `now`, and what it rests on (`None` = no such feature).
+pub fn decide<'a, L: HasLot>(
+    wallet: &'a Wallet<L>,
+    version: u64,
+    catalogue: &'a Catalogue,
+    request: CheckRequest<'_>,
+    now: Timestamp,
+) -> (Decision, Option<Grounds<'a>>) {
     // A command would count from here too: an account's time never goes back.
     let now = now.max(wallet.time);
     let base = wallet.base();
@@ -59,34 +81,31 @@ pub fn evaluate(state: &AccountState, catalogue: &Catalogue, request: CheckReque
         value: None,
         overage_policy: None,
         subscription_status: base.map(|subscription| subscription.status),
-        version: state.version,
+        version,
     };
     let Some(feature) = catalogue.features.get(request.feature_key) else {
-        return decision;
+        return (decision, None);
     };
-    decision.reason = match (feature.kind, access(&wallet, catalogue, request.feature_key, feature, now)) {
-        (_, Access::Withheld(Withheld::Paused)) => Reason::SubscriptionPaused,
-        (_, Access::Withheld(Withheld::PastDue)) => Reason::SubscriptionPastDue,
-        (_, Access::Off) if base.is_none() => Reason::NoSubscription,
-        (_, Access::Off) => Reason::FeatureNotInPlan,
-        (FeatureKind::Boolean, Access::On(_)) => Reason::Ok,
-        (FeatureKind::Config, Access::On(value)) => {
-            decision.value = value.map(Cow::into_owned);
-            Reason::Ok
-        }
-        (FeatureKind::Metered, Access::On(_)) => {
-            match quote(&*wallet, catalogue, request.feature_key, request.properties, now) {
-                Ok(quote) => can_pay(&mut decision, &wallet, &quote, request),
-                Err(_) => Reason::FeatureUnpriced,
-            }
-        }
+    let mut ruling = rule(wallet, catalogue, request.feature_key, feature, now);
+    let terms =
+        (feature.kind == FeatureKind::Metered).then(|| terms(wallet, catalogue, request.feature_key, feature, now));
+    decision.reason = match (ruling.access, &terms) {
+        (Access::Withheld(Withheld::Paused), _) => Reason::SubscriptionPaused,
+        (Access::Withheld(Withheld::PastDue), _) => Reason::SubscriptionPastDue,
+        (Access::Off, _) if base.is_none() => Reason::NoSubscription,
+        (Access::Off, _) => Reason::FeatureNotInPlan,
+        (Access::On, None) => Reason::Ok,
+        (Access::On, Some(terms)) => match quote_under(terms, wallet, request.feature_key, request.properties, now) {
+            Ok(quote) => can_pay(&mut decision, wallet, &quote, request),
+            Err(_) => Reason::FeatureUnpriced,
+        },
     };
-    if feature.kind == FeatureKind::Metered {
-        let terms = terms(&*wallet, catalogue, request.feature_key, feature, now);
-        decision.overage_policy = Some(terms.overage_policy);
+    if feature.kind == FeatureKind::Config {
+        decision.value = ruling.value.take().map(Cow::into_owned);
     }
+    decision.overage_policy = terms.map(|terms| terms.overage_policy.0);
     decision.allowed = matches!(decision.reason, Reason::Ok | Reason::WithinOverdraft);
-    decision
+    (decision, Some(Grounds { ruling, terms }))
 }
 
 /// Refuses who may not use a metered feature at all; what it costs is another question.
@@ -96,8 +115,8 @@ pub fn gate<L>(wallet: &Wallet<L>, catalogue: &Catalogue, feature_key: &FeatureK
     if feature.kind != FeatureKind::Metered {
         return Err(Refusal::NotMetered(feature_key.clone()));
     }
-    match access(wallet, catalogue, feature_key, feature, wallet.time) {
-        Access::On(_) => Ok(()),
+    match rule(wallet, catalogue, feature_key, feature, wallet.time).access {
+        Access::On => Ok(()),
         Access::Withheld(Withheld::Paused) => Err(Refusal::SubscriptionPaused(feature_key.clone())),
         Access::Withheld(Withheld::PastDue) => Err(Refusal::SubscriptionPastDue(feature_key.clone())),
         Access::Off if wallet.base().is_some() => Err(Refusal::FeatureNotInPlan(feature_key.clone())),
@@ -105,60 +124,7 @@ pub fn gate<L>(wallet: &Wallet<L>, catalogue: &Catalogue, feature_key: &FeatureK
     }
 }
 
-/// Whether an end user is given a feature.
-enum Access<'a> {
-    /// Yes, with this value.
-    On(Option<Cow<'a, str>>),
-    /// Only by a subscription that gives nothing now.
-    Withheld(Withheld),
-    /// No.
-    Off,
-}
-
-/// Whether the end user is given the feature, and with which value: by their override, else by their subscriptions
-/// (one that is on wins), else by the feature's default.
-fn access<'a, L>(
-    wallet: &'a Wallet<L>,
-    catalogue: &'a Catalogue,
-    feature_key: &FeatureKey,
-    feature: &'a Feature,
-    now: Timestamp,
-) -> Access<'a> {
-    let mut named = entitlements(wallet, catalogue, feature_key);
-    named.sort_by_key(|named| named.plan_kind != PlanKind::Base);
-    let own = override_of(wallet, feature_key, now);
-    let given = named.iter().any(|named| named.withheld.is_none() && named.entitlement.access.enabled);
-    let by_default = named.is_empty() && feature.default.enabled;
-    let withheld = || named.iter().find(|named| named.entitlement.access.enabled).and_then(|named| named.withheld);
-    match own.and_then(|own| own.enabled) {
-        Some(false) => return Access::Off,
-        None if !given && !by_default => return withheld().map_or(Access::Off, Access::Withheld),
-        Some(true) | None => {}
-    }
-    let own_value = own.and_then(|own| own.value.as_deref()).map(Cow::Borrowed);
-    let default = || if given { None } else { feature.default.value.as_deref().map(Cow::Borrowed) };
-    Access::On(own_value.or_else(|| merged(&named)).or_else(default))
-}
-
-/// The value that subscriptions give: the base's, else the first add-on's; other add-ons join it where they say so.
-fn merged<'a>(named: &[Named<'a>]) -> Option<Cow<'a, str>> {
-    let mut giving = named.iter().filter(|named| named.withheld.is_none() && named.entitlement.access.enabled);
-    let mut value = Cow::Borrowed(giving.next()?.entitlement.access.value.as_deref()?);
-    for other in giving {
-        let joins = other.entitlement.merge.zip(other.entitlement.access.value.as_deref());
-        let numbers = |text: &str| Some((value.parse::<i64>().ok()?, text.parse::<i64>().ok()?));
-        if let Some((merge, (one, other))) = joins.and_then(|(merge, text)| Some((merge, numbers(text)?))) {
-            let joined = match merge {
-                Merge::Sum => one.saturating_add(other),
-                Merge::Max => one.max(other),
-            };
-            value = Cow::Owned(joined.to_string());
-        }
-    }
-    Some(value)
-}
-
-fn can_pay(decision: &mut Decision, wallet: &Wallet<Tranche>, quote: &Quote, request: CheckRequest<'_>) -> Reason {
+fn can_pay<L: HasLot>(decision: &mut Decision, wallet: &Wallet<L>, quote: &Quote, request: CheckRequest<'_>) -> Reason {
     let spendable = wallet.spendable(request.feature_key);
     let credit = credit_line(wallet, quote, request.feature_key, spendable);
     decision.units_affordable = credit.and_then(|credit| quote.model.units_for(quote.place, credit));
@@ -179,8 +145,8 @@ fn can_pay(decision: &mut Decision, wallet: &Wallet<Tranche>, quote: &Quote, req
 }
 
 /// The most that an event may cost now, debt included; `None` = no limit.
-fn credit_line(
-    wallet: &Wallet<Tranche>,
+fn credit_line<L: HasLot>(
+    wallet: &Wallet<L>,
     quote: &Quote,
     feature_key: &FeatureKey,
     spendable: Credits,

@@ -10,7 +10,7 @@ use crate::credits::Credits;
 use crate::ids::FeatureKey;
 use crate::ledger::wallet::Wallet;
 use crate::pricing::Price;
-use crate::subscription::SubscriptionStatus;
+use crate::subscription::{Subscription, SubscriptionStatus};
 use crate::time::Timestamp;
 
 /// Where a price comes from.
@@ -44,15 +44,47 @@ pub struct Override {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What holds for an end user and a feature at an instant.
+/// Who says something of a feature, in order of precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// The end user's override.
+    EndUser(&'a Override),
+    /// The variant of a subscription of theirs.
+    Variant(&'a Subscription),
+    /// The feature itself.
+    Feature,
+}
+
+impl From<Source<'_>> for PriceSource {
+    fn from(source: Source<'_>) -> Self {
+        match source {
+            Source::EndUser(_) => Self::EndUser,
+            Source::Variant(_) => Self::Variant,
+            Source::Feature => Self::Feature,
+        }
+    }
+}
+
+/// A price in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetPrice<'a> {
+    /// The price.
+    pub price: &'a Price,
+    /// Who set it.
+    pub source: Source<'a>,
+    /// From when on the version of the feature's own price is in force.
+    pub effective_from: Option<Timestamp>,
+}
+
+/// What holds for an end user and a feature at an instant, each part with who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms<'a> {
     /// The price, if there is one.
-    pub price: Option<(&'a Price, PriceSource)>,
+    pub price: Option<SetPrice<'a>>,
     /// What happens on a shortfall.
-    pub overage_policy: OveragePolicy,
+    pub overage_policy: (OveragePolicy, Source<'a>),
     /// How far debt may go; `None` = no limit.
-    pub overdraft_limit: Option<Credits>,
+    pub overdraft_limit: (Option<Credits>, Source<'a>),
 }
 
 /// The end user's override of a feature that holds at `at`.
@@ -64,16 +96,26 @@ pub fn override_of<'a, L>(wallet: &'a Wallet<L>, feature_key: &FeatureKey, at: T
 /// What one subscription says of a feature.
 #[derive(Debug, Clone, Copy)]
 pub struct Named<'a> {
-    /// Whether it is the base or an add-on.
-    pub plan_kind: PlanKind,
-    /// What it says.
+    /// The subscription.
+    pub subscription: &'a Subscription,
+    /// What its variant says.
     pub entitlement: &'a Entitlement,
     /// Why it does not give it now; prices and policies hold all the same.
     pub withheld: Option<Withheld>,
+    /// Whether its value has joined that of another.
+    pub joins: bool,
+}
+
+impl Named<'_> {
+    /// Whether it gives the feature now.
+    pub const fn gives(&self) -> bool {
+        self.entitlement.access.enabled && self.withheld.is_none()
+    }
 }
 
 /// Why a subscription does not give what it names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Withheld {
     /// It, or its base, is paused.
     Paused,
@@ -83,7 +125,11 @@ pub enum Withheld {
 
 /// What the subscriptions that have begun say of a feature, in order of precedence: add-ons, the latest started first,
 /// then the base.
-pub fn entitlements<'a, L>(wallet: &Wallet<L>, catalogue: &'a Catalogue, feature_key: &FeatureKey) -> Vec<Named<'a>> {
+pub fn entitlements<'a, L>(
+    wallet: &'a Wallet<L>,
+    catalogue: &'a Catalogue,
+    feature_key: &FeatureKey,
+) -> Vec<Named<'a>> {
     let mut begun: Vec<_> = wallet.subscriptions.iter().filter(|own| own.is_running()).collect();
     begun.sort_by_key(|own| (own.plan_kind == PlanKind::Base, std::cmp::Reverse((own.created_at, own.id))));
     let base_is_paused = wallet.base().is_some_and(|base| base.status == SubscriptionStatus::Paused);
@@ -95,7 +141,8 @@ pub fn entitlements<'a, L>(wallet: &Wallet<L>, catalogue: &'a Catalogue, feature
             _ if base_is_paused => Some(Withheld::Paused),
             _ => None,
         };
-        Some(Named { plan_kind: own.plan_kind, entitlement: variant.entitlements.get(feature_key)?, withheld })
+        let entitlement = variant.entitlements.get(feature_key)?;
+        Some(Named { subscription: own, entitlement, withheld, joins: false })
     });
     named.collect()
 }
@@ -111,18 +158,43 @@ pub fn terms<'a, L>(
 ) -> Terms<'a> {
     let own = override_of(wallet, feature_key, effective_at);
     let given = entitlements(wallet, catalogue, feature_key);
-    let own_price = own.and_then(|own| own.price.as_ref()).map(|price| (price, PriceSource::EndUser));
-    let given_price = || given.iter().find_map(|given| Some((given.entitlement.price.as_ref()?, PriceSource::Variant)));
-    let feature_price = || feature.price_at(effective_at).map(|price| (price, PriceSource::Feature));
+    let feature_price = || {
+        let version = feature.price_version_at(effective_at)?;
+        Some(SetPrice { price: &version.price, source: Source::Feature, effective_from: Some(version.effective_from) })
+    };
+    let set_price = |(price, source)| SetPrice { price, source, effective_from: None };
+    let own_or_given = Parts { own, given: &given };
     Terms {
-        price: own_price.or_else(given_price).or_else(feature_price),
-        overage_policy: own
-            .and_then(|own| own.overage_policy)
-            .or_else(|| given.iter().find_map(|given| given.entitlement.overage_policy))
-            .unwrap_or(feature.overage_policy),
-        overdraft_limit: own
-            .and_then(|own| own.overdraft_limit)
-            .or_else(|| given.iter().find_map(|given| given.entitlement.overdraft_limit))
-            .or(feature.overdraft_limit),
+        price: own_or_given
+            .first(|own| own.price.as_ref(), |given| given.price.as_ref())
+            .map(set_price)
+            .or_else(feature_price),
+        overage_policy: own_or_given
+            .first(|own| own.overage_policy, |given| given.overage_policy)
+            .unwrap_or((feature.overage_policy, Source::Feature)),
+        overdraft_limit: own_or_given
+            .first(|own| own.overdraft_limit, |given| given.overdraft_limit)
+            .map_or((feature.overdraft_limit, Source::Feature), |(limit, source)| (Some(limit), source)),
+    }
+}
+
+/// Those who come before the feature itself.
+struct Parts<'a, 'b> {
+    own: Option<&'a Override>,
+    given: &'b [Named<'a>],
+}
+
+impl<'a> Parts<'a, '_> {
+    /// The first of them that says something of one part.
+    fn first<T>(
+        &self,
+        of_own: impl Fn(&'a Override) -> Option<T>,
+        of_given: impl Fn(&'a Entitlement) -> Option<T>,
+    ) -> Option<(T, Source<'a>)> {
+        let own = self.own.and_then(|own| Some((of_own(own)?, Source::EndUser(own))));
+        own.or_else(|| {
+            let said = |named: &Named<'a>| Some((of_given(named.entitlement)?, Source::Variant(named.subscription)));
+            self.given.iter().find_map(said)
+        })
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Catalogue, OveragePolicy};
 use crate::credits::{AmountOutOfRange, Credits, Units};
-use crate::entitlement::terms::{PriceSource, terms};
+use crate::entitlement::terms::{PriceSource, Terms, terms};
 use crate::ids::FeatureKey;
 use crate::ledger::command::Properties;
 use crate::ledger::counter::CounterKey;
@@ -58,10 +58,26 @@ pub fn quote<L>(
 ) -> Result<Quote, Refusal> {
     let unknown = || Refusal::FeatureUnknown(feature_key.clone());
     let feature = catalogue.features.get(feature_key).ok_or_else(unknown)?;
-    let terms = terms(wallet, catalogue, feature_key, feature, effective_at);
-    let (price, source) = terms.price.ok_or_else(|| Refusal::FeatureUnpriced(feature_key.clone()))?;
-    let rule = price.rule_for(properties);
-    let model = rule.map_or(&price.model, |(_, rule)| &rule.model);
+    quote_under(
+        &terms(wallet, catalogue, feature_key, feature, effective_at),
+        wallet,
+        feature_key,
+        properties,
+        effective_at,
+    )
+}
+
+/// The same under the terms that hold then.
+pub fn quote_under<L>(
+    terms: &Terms<'_>,
+    wallet: &Wallet<L>,
+    feature_key: &FeatureKey,
+    properties: &Properties,
+    effective_at: Timestamp,
+) -> Result<Quote, Refusal> {
+    let set = terms.price.ok_or_else(|| Refusal::FeatureUnpriced(feature_key.clone()))?;
+    let rule = set.price.rule_for(properties);
+    let model = rule.map_or(&set.price.model, |(_, rule)| &rule.model);
     let counter = model.window().and_then(|window| {
         let (from, until) = window_at(wallet, window, effective_at)?;
         let matches = rule.map(|(_, rule)| rule.matches.clone()).unwrap_or_default();
@@ -70,10 +86,10 @@ pub fn quote<L>(
     Ok(Quote {
         place: counter.as_ref().map_or(Units::default(), |key| wallet.counters.units_of(key)),
         model: model.clone(),
-        priced_by: PricedBy { source, rule: rule.map(|(index, _)| index) },
+        priced_by: PricedBy { source: PriceSource::from(set.source), rule: rule.map(|(index, _)| index) },
         counter,
-        overage_policy: terms.overage_policy,
-        overdraft_limit: terms.overdraft_limit,
+        overage_policy: terms.overage_policy.0,
+        overdraft_limit: terms.overdraft_limit.0,
     })
 }
 

@@ -133,6 +133,11 @@ impl<L: HasLot> Wallet<L> {
         self.payers(feature, effective_at).map(|taken| taken.amount).sum()
     }
 
+    /// The lots that a charge for `feature` can take from now, in the order in which it does, each with what it has.
+    pub fn payers_now(&self, feature: &FeatureKey) -> impl Iterator<Item = (&L, Credits)> {
+        self.payers(feature, self.time).map(|taken| (&self.lots[taken.lot], taken.amount))
+    }
+
     /// Takes up to `amount` for a charge that counts at `effective_at`: from the lots usable then, in burn order, also
     /// what they have lost to expiry since; then from the others usable now.
     pub fn burn(&mut self, feature: &FeatureKey, amount: Credits, effective_at: Timestamp) -> Vec<Taken> {

@@ -10,4 +10,4 @@ pub mod version;
 
 pub use model::{PriceModel, Tier, TierMode, TierWindow, Tiered};
 pub use price::{InvalidPrice, Price, PriceRule};
-pub use version::{PriceVersion, price_at};
+pub use version::{PriceVersion, version_at};

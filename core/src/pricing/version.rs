@@ -14,8 +14,8 @@ pub struct PriceVersion {
     pub price: Price,
 }
 
-/// The price in force at `at`, from versions in ascending order of `effective_from`.
-pub fn price_at(versions: &[PriceVersion], at: Timestamp) -> Option<&Price> {
+/// The version in force at `at`, from versions in ascending order of `effective_from`.
+pub fn version_at(versions: &[PriceVersion], at: Timestamp) -> Option<&PriceVersion> {
     let after = versions.partition_point(|version| version.effective_from <= at);
-    after.checked_sub(1).map(|index| &versions[index].price)
+    after.checked_sub(1).map(|index| &versions[index])
 }

@@ -6,6 +6,7 @@
 //! - `docs`: tables of the documents that repeat the code's
 //! - `golden`: bytes that may never change
 //! - `edges`: the ends of every range
+//! - `explained`: why an answer is what it is
 //! - `refold`: what a verifier finds in tampered histories
 //! - `second_opinion`: random histories against `reference`, a model written from the page alone; `translated` puts its
 //!   words into the ledger's
@@ -22,6 +23,7 @@ mod correction_table;
 mod decision_table;
 mod docs;
 mod edges;
+mod explained;
 mod golden;
 mod model;
 mod parity;

@@ -40,8 +40,12 @@ async fn it_checks_records_stops_and_goes_on() {
     let data_dir = tempfile::tempdir().unwrap();
     Seed::new().with_credit("user_123", 100).write(data_dir.path());
     let sidecar = start(data_dir.path()).await.unwrap();
-    let query =
-        CheckQuery { end_user_id: end_user("user_123"), feature_key: feature_key("api_calls"), units: units(61) };
+    let query = CheckQuery {
+        end_user_id: end_user("user_123"),
+        feature_key: feature_key("api_calls"),
+        units: units(61),
+        explain: false,
+    };
     assert!(sidecar.check_from_memory(&query).is_none(), "nothing is loaded before it is asked for");
     assert!(sidecar.check(&query).await.unwrap().decision.allowed);
     let first = sidecar.record_usage(event("k", 40)).await.unwrap();

@@ -5,8 +5,8 @@ use crate::config::{ClientBuilder, ConfigError};
 use crate::error::Error;
 use crate::requests::{Grant, Reserve, Summary, Usage, UsageFilter};
 use crate::{
-    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, LedgerProof, ReservationReceipt,
-    UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
+    Check, CommitReceipt, ConsumeReceipt, EndUserCredits, EntitlementList, GrantReceipt, LedgerProof,
+    ReservationReceipt, UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
 };
 
 /// A client of one environment. Cheap to clone; clones share their connections.
@@ -52,6 +52,29 @@ impl Client {
     /// A denial is an answer (`allowed: false`), not an error.
     pub async fn check_units(&self, end_user_id: &str, feature_key: &str, units: i64) -> Result<Check, Error> {
         let request = self.api.check_entitlement().end_user_id(end_user_id).feature_key(feature_key).units(units);
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// As [`Self::check_entitlement`], with `explain`: who decided, whose price and policy hold, which blocks pay.
+    ///
+    /// # Errors
+    /// Through a sidecar `upstream_unavailable` while it cannot reach the server, which alone knows why.
+    pub async fn explain_entitlement(&self, end_user_id: &str, feature_key: &str) -> Result<Check, Error> {
+        let request = self.api.check_entitlement().end_user_id(end_user_id).feature_key(feature_key).explain(true);
+        Ok(request.send().await?.into_inner())
+    }
+
+    /// The answer to a check of one unit for every feature, in order of their keys: the page after `cursor`, which is
+    /// the `next_cursor` of the one before.
+    ///
+    /// # Errors
+    /// An unknown end user gets answers too, not an error.
+    pub async fn list_entitlements(&self, end_user_id: &str, cursor: Option<&str>) -> Result<EntitlementList, Error> {
+        let request = self.api.list_entitlements().end_user_id(end_user_id);
+        let request = match cursor {
+            Some(cursor) => request.cursor(cursor),
+            None => request,
+        };
         Ok(request.send().await?.into_inner())
     }
 

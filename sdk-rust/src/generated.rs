@@ -497,6 +497,8 @@ pub mod types {
         #[doc = "What the units would cost; null without a price."]
         #[serde(deserialize_with = "::std::option::Option::deserialize")]
         pub estimated_cost: ::std::option::Option<i64>,
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub explain: ::std::option::Option<Explanation>,
         #[doc = "The feature asked for."]
         pub feature_key: ::std::string::String,
         #[doc = "The feature's policy; null when it is not metered."]
@@ -1492,6 +1494,137 @@ pub mod types {
         type Error = self::error::ConversionError;
         fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
+        }
+    }
+    #[doc = "A page of answers."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct EntitlementList {
+        #[doc = "One answer per feature."]
+        pub data: ::std::vec::Vec<Check>,
+        #[doc = "The `cursor` of the next page; null at the end."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub next_cursor: ::std::option::Option<::std::string::String>,
+    }
+    impl EntitlementList {
+        pub fn builder() -> builder::EntitlementList {
+            Default::default()
+        }
+    }
+    #[doc = "The overdraft limit that holds; null where the feature is not metered."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ExplainedLimit {
+        #[doc = "Whose it is."]
+        pub source: ::std::string::String,
+        #[doc = "The subscription whose variant sets it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub subscription_id: ::std::option::Option<::std::string::String>,
+        #[doc = "The limit; null = none."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub value: ::std::option::Option<i64>,
+    }
+    impl ExplainedLimit {
+        pub fn builder() -> builder::ExplainedLimit {
+            Default::default()
+        }
+    }
+    #[doc = "The overage policy that holds; null where the feature is not metered."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ExplainedPolicy {
+        #[doc = "Whose it is."]
+        pub source: ::std::string::String,
+        #[doc = "The subscription whose variant sets it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub subscription_id: ::std::option::Option<::std::string::String>,
+        #[doc = "The policy."]
+        pub value: ::std::string::String,
+    }
+    impl ExplainedPolicy {
+        pub fn builder() -> builder::ExplainedPolicy {
+            Default::default()
+        }
+    }
+    #[doc = "The price that holds; null without one."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ExplainedPrice {
+        #[doc = "Of the feature's own: since when this version is in force; null = since ever."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub effective_from: ::std::option::Option<::std::string::String>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<Price>,
+        #[doc = "Whose it is."]
+        pub source: ::std::string::String,
+        #[doc = "The subscription whose variant sets it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub subscription_id: ::std::option::Option<::std::string::String>,
+    }
+    impl ExplainedPrice {
+        pub fn builder() -> builder::ExplainedPrice {
+            Default::default()
+        }
+    }
+    #[doc = "Why an answer is what it is; only where it was asked for. Of an unknown feature all of it is empty."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct Explanation {
+        #[doc = "The blocks that pay for the feature now, in burn order; the first 100. Of a metered feature."]
+        pub blocks: ::std::vec::Vec<PayingBlock>,
+        #[doc = "Everybody who names the feature: the override, the base, add-ons (the latest started first), the feature itself."]
+        pub chain: ::std::vec::Vec<ExplanationStep>,
+        #[doc = "Whether there are more than these."]
+        pub more_blocks: bool,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub overage_policy: ::std::option::Option<ExplainedPolicy>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub overdraft_limit: ::std::option::Option<ExplainedLimit>,
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub price: ::std::option::Option<ExplainedPrice>,
+    }
+    impl Explanation {
+        pub fn builder() -> builder::Explanation {
+            Default::default()
+        }
+    }
+    #[doc = "What one of them says of a feature. What it does not say is null."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct ExplanationStep {
+        #[doc = "Whether it decides that the feature is on or off; one of them does."]
+        pub decides_access: bool,
+        #[doc = "On or off."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub enabled: ::std::option::Option<bool>,
+        #[doc = "When the override is over."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub expires_at: ::std::option::Option<::std::string::String>,
+        #[doc = "Whether the answer's value is its value, alone or joined."]
+        pub gives_value: bool,
+        #[doc = "How an add-on's value joins the one before it."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub merge: ::std::option::Option<::std::string::String>,
+        #[doc = "What it is to."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub plan_kind: ::std::option::Option<::std::string::String>,
+        #[doc = "Its variant."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub plan_variant_id: ::std::option::Option<::std::string::String>,
+        #[doc = "An override of the end user, a subscription's variant, or the feature's default."]
+        pub source: ::std::string::String,
+        #[doc = "Where it stands."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub status: ::std::option::Option<::std::string::String>,
+        #[doc = "The subscription."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub subscription_id: ::std::option::Option<::std::string::String>,
+        #[doc = "The JSON value of a `config` feature."]
+        pub value: ::serde_json::Value,
+        #[doc = "The version that it keeps."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub variant_version: ::std::option::Option<i32>,
+        #[doc = "Why it does not give the feature now: it or its base is paused, or it is past due and may not be used then."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub withheld: ::std::option::Option<::std::string::String>,
+    }
+    impl ExplanationStep {
+        pub fn builder() -> builder::ExplanationStep {
+            Default::default()
         }
     }
     #[doc = "How much longer."]
@@ -2662,6 +2795,26 @@ pub mod types {
         type Error = self::error::ConversionError;
         fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
             value.parse()
+        }
+    }
+    #[doc = "A block that pays for a feature."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    pub struct PayingBlock {
+        #[doc = "What a charge can take from it."]
+        pub available: i64,
+        #[doc = "When it ends; null = never."]
+        #[serde(deserialize_with = "::std::option::Option::deserialize")]
+        pub expires_at: ::std::option::Option<::std::string::String>,
+        #[doc = "`blk_...`"]
+        pub id: ::std::string::String,
+        #[doc = "Where the credit came from."]
+        pub kind: ::std::string::String,
+        #[doc = "0 burns first."]
+        pub priority: i32,
+    }
+    impl PayingBlock {
+        pub fn builder() -> builder::PayingBlock {
+            Default::default()
         }
     }
     #[doc = "A length of calendar time; null = without end."]
@@ -5580,6 +5733,7 @@ pub mod types {
             balance: ::std::result::Result<i64, ::std::string::String>,
             balance_after: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             estimated_cost: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+            explain: ::std::result::Result<::std::option::Option<super::Explanation>, ::std::string::String>,
             feature_key: ::std::result::Result<::std::string::String, ::std::string::String>,
             overage_policy: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             reason: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -5602,6 +5756,7 @@ pub mod types {
                     balance: Err("no value supplied for balance".to_string()),
                     balance_after: Err("no value supplied for balance_after".to_string()),
                     estimated_cost: Err("no value supplied for estimated_cost".to_string()),
+                    explain: Ok(Default::default()),
                     feature_key: Err("no value supplied for feature_key".to_string()),
                     overage_policy: Err("no value supplied for overage_policy".to_string()),
                     reason: Err("no value supplied for reason".to_string()),
@@ -5668,6 +5823,15 @@ pub mod types {
             {
                 self.estimated_cost =
                     value.try_into().map_err(|e| format!("error converting supplied value for estimated_cost: {e}"));
+                self
+            }
+            pub fn explain<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::Explanation>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.explain =
+                    value.try_into().map_err(|e| format!("error converting supplied value for explain: {e}"));
                 self
             }
             pub fn feature_key<T>(mut self, value: T) -> Self
@@ -5777,6 +5941,7 @@ pub mod types {
                     balance: value.balance?,
                     balance_after: value.balance_after?,
                     estimated_cost: value.estimated_cost?,
+                    explain: value.explain?,
                     feature_key: value.feature_key?,
                     overage_policy: value.overage_policy?,
                     reason: value.reason?,
@@ -5800,6 +5965,7 @@ pub mod types {
                     balance: Ok(value.balance),
                     balance_after: Ok(value.balance_after),
                     estimated_cost: Ok(value.estimated_cost),
+                    explain: Ok(value.explain),
                     feature_key: Ok(value.feature_key),
                     overage_policy: Ok(value.overage_policy),
                     reason: Ok(value.reason),
@@ -7431,6 +7597,517 @@ pub mod types {
                     overdraft_limit: Ok(value.overdraft_limit),
                     price: Ok(value.price),
                     value: Ok(value.value),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct EntitlementList {
+            data: ::std::result::Result<::std::vec::Vec<super::Check>, ::std::string::String>,
+            next_cursor: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for EntitlementList {
+            fn default() -> Self {
+                Self {
+                    data: Err("no value supplied for data".to_string()),
+                    next_cursor: Err("no value supplied for next_cursor".to_string()),
+                }
+            }
+        }
+        impl EntitlementList {
+            pub fn data<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::Check>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.data = value.try_into().map_err(|e| format!("error converting supplied value for data: {e}"));
+                self
+            }
+            pub fn next_cursor<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.next_cursor =
+                    value.try_into().map_err(|e| format!("error converting supplied value for next_cursor: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<EntitlementList> for super::EntitlementList {
+            type Error = super::error::ConversionError;
+            fn try_from(value: EntitlementList) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { data: value.data?, next_cursor: value.next_cursor? })
+            }
+        }
+        impl ::std::convert::From<super::EntitlementList> for EntitlementList {
+            fn from(value: super::EntitlementList) -> Self {
+                Self { data: Ok(value.data), next_cursor: Ok(value.next_cursor) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ExplainedLimit {
+            source: ::std::result::Result<::std::string::String, ::std::string::String>,
+            subscription_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            value: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
+        }
+        impl ::std::default::Default for ExplainedLimit {
+            fn default() -> Self {
+                Self {
+                    source: Err("no value supplied for source".to_string()),
+                    subscription_id: Err("no value supplied for subscription_id".to_string()),
+                    value: Err("no value supplied for value".to_string()),
+                }
+            }
+        }
+        impl ExplainedLimit {
+            pub fn source<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.source = value.try_into().map_err(|e| format!("error converting supplied value for source: {e}"));
+                self
+            }
+            pub fn subscription_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.subscription_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for subscription_id: {e}"));
+                self
+            }
+            pub fn value<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i64>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.value = value.try_into().map_err(|e| format!("error converting supplied value for value: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ExplainedLimit> for super::ExplainedLimit {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ExplainedLimit) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { source: value.source?, subscription_id: value.subscription_id?, value: value.value? })
+            }
+        }
+        impl ::std::convert::From<super::ExplainedLimit> for ExplainedLimit {
+            fn from(value: super::ExplainedLimit) -> Self {
+                Self { source: Ok(value.source), subscription_id: Ok(value.subscription_id), value: Ok(value.value) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ExplainedPolicy {
+            source: ::std::result::Result<::std::string::String, ::std::string::String>,
+            subscription_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            value: ::std::result::Result<::std::string::String, ::std::string::String>,
+        }
+        impl ::std::default::Default for ExplainedPolicy {
+            fn default() -> Self {
+                Self {
+                    source: Err("no value supplied for source".to_string()),
+                    subscription_id: Err("no value supplied for subscription_id".to_string()),
+                    value: Err("no value supplied for value".to_string()),
+                }
+            }
+        }
+        impl ExplainedPolicy {
+            pub fn source<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.source = value.try_into().map_err(|e| format!("error converting supplied value for source: {e}"));
+                self
+            }
+            pub fn subscription_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.subscription_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for subscription_id: {e}"));
+                self
+            }
+            pub fn value<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.value = value.try_into().map_err(|e| format!("error converting supplied value for value: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ExplainedPolicy> for super::ExplainedPolicy {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ExplainedPolicy) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { source: value.source?, subscription_id: value.subscription_id?, value: value.value? })
+            }
+        }
+        impl ::std::convert::From<super::ExplainedPolicy> for ExplainedPolicy {
+            fn from(value: super::ExplainedPolicy) -> Self {
+                Self { source: Ok(value.source), subscription_id: Ok(value.subscription_id), value: Ok(value.value) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ExplainedPrice {
+            effective_from: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::Price>, ::std::string::String>,
+            source: ::std::result::Result<::std::string::String, ::std::string::String>,
+            subscription_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for ExplainedPrice {
+            fn default() -> Self {
+                Self {
+                    effective_from: Err("no value supplied for effective_from".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                    source: Err("no value supplied for source".to_string()),
+                    subscription_id: Err("no value supplied for subscription_id".to_string()),
+                }
+            }
+        }
+        impl ExplainedPrice {
+            pub fn effective_from<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.effective_from =
+                    value.try_into().map_err(|e| format!("error converting supplied value for effective_from: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::Price>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+            pub fn source<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.source = value.try_into().map_err(|e| format!("error converting supplied value for source: {e}"));
+                self
+            }
+            pub fn subscription_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.subscription_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for subscription_id: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ExplainedPrice> for super::ExplainedPrice {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ExplainedPrice) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    effective_from: value.effective_from?,
+                    price: value.price?,
+                    source: value.source?,
+                    subscription_id: value.subscription_id?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::ExplainedPrice> for ExplainedPrice {
+            fn from(value: super::ExplainedPrice) -> Self {
+                Self {
+                    effective_from: Ok(value.effective_from),
+                    price: Ok(value.price),
+                    source: Ok(value.source),
+                    subscription_id: Ok(value.subscription_id),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct Explanation {
+            blocks: ::std::result::Result<::std::vec::Vec<super::PayingBlock>, ::std::string::String>,
+            chain: ::std::result::Result<::std::vec::Vec<super::ExplanationStep>, ::std::string::String>,
+            more_blocks: ::std::result::Result<bool, ::std::string::String>,
+            overage_policy: ::std::result::Result<::std::option::Option<super::ExplainedPolicy>, ::std::string::String>,
+            overdraft_limit: ::std::result::Result<::std::option::Option<super::ExplainedLimit>, ::std::string::String>,
+            price: ::std::result::Result<::std::option::Option<super::ExplainedPrice>, ::std::string::String>,
+        }
+        impl ::std::default::Default for Explanation {
+            fn default() -> Self {
+                Self {
+                    blocks: Err("no value supplied for blocks".to_string()),
+                    chain: Err("no value supplied for chain".to_string()),
+                    more_blocks: Err("no value supplied for more_blocks".to_string()),
+                    overage_policy: Err("no value supplied for overage_policy".to_string()),
+                    overdraft_limit: Err("no value supplied for overdraft_limit".to_string()),
+                    price: Err("no value supplied for price".to_string()),
+                }
+            }
+        }
+        impl Explanation {
+            pub fn blocks<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::PayingBlock>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.blocks = value.try_into().map_err(|e| format!("error converting supplied value for blocks: {e}"));
+                self
+            }
+            pub fn chain<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::vec::Vec<super::ExplanationStep>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.chain = value.try_into().map_err(|e| format!("error converting supplied value for chain: {e}"));
+                self
+            }
+            pub fn more_blocks<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.more_blocks =
+                    value.try_into().map_err(|e| format!("error converting supplied value for more_blocks: {e}"));
+                self
+            }
+            pub fn overage_policy<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::ExplainedPolicy>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overage_policy =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overage_policy: {e}"));
+                self
+            }
+            pub fn overdraft_limit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::ExplainedLimit>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.overdraft_limit =
+                    value.try_into().map_err(|e| format!("error converting supplied value for overdraft_limit: {e}"));
+                self
+            }
+            pub fn price<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<super::ExplainedPrice>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.price = value.try_into().map_err(|e| format!("error converting supplied value for price: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<Explanation> for super::Explanation {
+            type Error = super::error::ConversionError;
+            fn try_from(value: Explanation) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    blocks: value.blocks?,
+                    chain: value.chain?,
+                    more_blocks: value.more_blocks?,
+                    overage_policy: value.overage_policy?,
+                    overdraft_limit: value.overdraft_limit?,
+                    price: value.price?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::Explanation> for Explanation {
+            fn from(value: super::Explanation) -> Self {
+                Self {
+                    blocks: Ok(value.blocks),
+                    chain: Ok(value.chain),
+                    more_blocks: Ok(value.more_blocks),
+                    overage_policy: Ok(value.overage_policy),
+                    overdraft_limit: Ok(value.overdraft_limit),
+                    price: Ok(value.price),
+                }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct ExplanationStep {
+            decides_access: ::std::result::Result<bool, ::std::string::String>,
+            enabled: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            gives_value: ::std::result::Result<bool, ::std::string::String>,
+            merge: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            plan_kind: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            plan_variant_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            source: ::std::result::Result<::std::string::String, ::std::string::String>,
+            status: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            subscription_id: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            value: ::std::result::Result<::serde_json::Value, ::std::string::String>,
+            variant_version: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            withheld: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+        }
+        impl ::std::default::Default for ExplanationStep {
+            fn default() -> Self {
+                Self {
+                    decides_access: Err("no value supplied for decides_access".to_string()),
+                    enabled: Err("no value supplied for enabled".to_string()),
+                    expires_at: Err("no value supplied for expires_at".to_string()),
+                    gives_value: Err("no value supplied for gives_value".to_string()),
+                    merge: Err("no value supplied for merge".to_string()),
+                    plan_kind: Err("no value supplied for plan_kind".to_string()),
+                    plan_variant_id: Err("no value supplied for plan_variant_id".to_string()),
+                    source: Err("no value supplied for source".to_string()),
+                    status: Err("no value supplied for status".to_string()),
+                    subscription_id: Err("no value supplied for subscription_id".to_string()),
+                    value: Err("no value supplied for value".to_string()),
+                    variant_version: Err("no value supplied for variant_version".to_string()),
+                    withheld: Err("no value supplied for withheld".to_string()),
+                }
+            }
+        }
+        impl ExplanationStep {
+            pub fn decides_access<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.decides_access =
+                    value.try_into().map_err(|e| format!("error converting supplied value for decides_access: {e}"));
+                self
+            }
+            pub fn enabled<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<bool>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.enabled =
+                    value.try_into().map_err(|e| format!("error converting supplied value for enabled: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn gives_value<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<bool>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.gives_value =
+                    value.try_into().map_err(|e| format!("error converting supplied value for gives_value: {e}"));
+                self
+            }
+            pub fn merge<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.merge = value.try_into().map_err(|e| format!("error converting supplied value for merge: {e}"));
+                self
+            }
+            pub fn plan_kind<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.plan_kind =
+                    value.try_into().map_err(|e| format!("error converting supplied value for plan_kind: {e}"));
+                self
+            }
+            pub fn plan_variant_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.plan_variant_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for plan_variant_id: {e}"));
+                self
+            }
+            pub fn source<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.source = value.try_into().map_err(|e| format!("error converting supplied value for source: {e}"));
+                self
+            }
+            pub fn status<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.status = value.try_into().map_err(|e| format!("error converting supplied value for status: {e}"));
+                self
+            }
+            pub fn subscription_id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.subscription_id =
+                    value.try_into().map_err(|e| format!("error converting supplied value for subscription_id: {e}"));
+                self
+            }
+            pub fn value<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::serde_json::Value>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.value = value.try_into().map_err(|e| format!("error converting supplied value for value: {e}"));
+                self
+            }
+            pub fn variant_version<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.variant_version =
+                    value.try_into().map_err(|e| format!("error converting supplied value for variant_version: {e}"));
+                self
+            }
+            pub fn withheld<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.withheld =
+                    value.try_into().map_err(|e| format!("error converting supplied value for withheld: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<ExplanationStep> for super::ExplanationStep {
+            type Error = super::error::ConversionError;
+            fn try_from(value: ExplanationStep) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    decides_access: value.decides_access?,
+                    enabled: value.enabled?,
+                    expires_at: value.expires_at?,
+                    gives_value: value.gives_value?,
+                    merge: value.merge?,
+                    plan_kind: value.plan_kind?,
+                    plan_variant_id: value.plan_variant_id?,
+                    source: value.source?,
+                    status: value.status?,
+                    subscription_id: value.subscription_id?,
+                    value: value.value?,
+                    variant_version: value.variant_version?,
+                    withheld: value.withheld?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::ExplanationStep> for ExplanationStep {
+            fn from(value: super::ExplanationStep) -> Self {
+                Self {
+                    decides_access: Ok(value.decides_access),
+                    enabled: Ok(value.enabled),
+                    expires_at: Ok(value.expires_at),
+                    gives_value: Ok(value.gives_value),
+                    merge: Ok(value.merge),
+                    plan_kind: Ok(value.plan_kind),
+                    plan_variant_id: Ok(value.plan_variant_id),
+                    source: Ok(value.source),
+                    status: Ok(value.status),
+                    subscription_id: Ok(value.subscription_id),
+                    value: Ok(value.value),
+                    variant_version: Ok(value.variant_version),
+                    withheld: Ok(value.withheld),
                 }
             }
         }
@@ -9799,6 +10476,93 @@ pub mod types {
         impl ::std::convert::From<super::PauseSubscription> for PauseSubscription {
             fn from(value: super::PauseSubscription) -> Self {
                 Self { at: Ok(value.at), resume_at: Ok(value.resume_at) }
+            }
+        }
+        #[derive(Clone, Debug)]
+        pub struct PayingBlock {
+            available: ::std::result::Result<i64, ::std::string::String>,
+            expires_at: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
+            id: ::std::result::Result<::std::string::String, ::std::string::String>,
+            kind: ::std::result::Result<::std::string::String, ::std::string::String>,
+            priority: ::std::result::Result<i32, ::std::string::String>,
+        }
+        impl ::std::default::Default for PayingBlock {
+            fn default() -> Self {
+                Self {
+                    available: Err("no value supplied for available".to_string()),
+                    expires_at: Err("no value supplied for expires_at".to_string()),
+                    id: Err("no value supplied for id".to_string()),
+                    kind: Err("no value supplied for kind".to_string()),
+                    priority: Err("no value supplied for priority".to_string()),
+                }
+            }
+        }
+        impl PayingBlock {
+            pub fn available<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i64>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.available =
+                    value.try_into().map_err(|e| format!("error converting supplied value for available: {e}"));
+                self
+            }
+            pub fn expires_at<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<::std::string::String>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.expires_at =
+                    value.try_into().map_err(|e| format!("error converting supplied value for expires_at: {e}"));
+                self
+            }
+            pub fn id<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.id = value.try_into().map_err(|e| format!("error converting supplied value for id: {e}"));
+                self
+            }
+            pub fn kind<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::string::String>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.kind = value.try_into().map_err(|e| format!("error converting supplied value for kind: {e}"));
+                self
+            }
+            pub fn priority<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.priority =
+                    value.try_into().map_err(|e| format!("error converting supplied value for priority: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<PayingBlock> for super::PayingBlock {
+            type Error = super::error::ConversionError;
+            fn try_from(value: PayingBlock) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self {
+                    available: value.available?,
+                    expires_at: value.expires_at?,
+                    id: value.id?,
+                    kind: value.kind?,
+                    priority: value.priority?,
+                })
+            }
+        }
+        impl ::std::convert::From<super::PayingBlock> for PayingBlock {
+            fn from(value: super::PayingBlock) -> Self {
+                Self {
+                    available: Ok(value.available),
+                    expires_at: Ok(value.expires_at),
+                    id: Ok(value.id),
+                    kind: Ok(value.kind),
+                    priority: Ok(value.priority),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -15051,6 +15815,10 @@ impl Client {
     pub fn get_end_user_credits(&self) -> builder::GetEndUserCredits<'_> {
         builder::GetEndUserCredits::new(self)
     }
+    #[doc = "What an end user may do\n\nFor every feature of the environment, in order of their keys, the answer to a check of 1 unit; also for features\nthat the end user is denied, and for an end user nobody has seen before. All answers of a page are of one\ninstant, and none sees the cost of another.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/entitlements`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `cursor`: The `next_cursor` of the page before.\n- `explain`: Whether answers say why (`explain`): who decided, whose price and policy hold, which blocks pay. The server says it; a sidecar passes the request on.\n- `limit`: Items per page.\n```ignore\nlet response = client.list_entitlements()\n    .end_user_id(end_user_id)\n    .cursor(cursor)\n    .explain(explain)\n    .limit(limit)\n    .send()\n    .await;\n```"]
+    pub fn list_entitlements(&self) -> builder::ListEntitlements<'_> {
+        builder::ListEntitlements::new(self)
+    }
     #[doc = "An end user's ledger entries\n\nAppend-only, in order of `seq`, which counts from 1 without gaps. `next_cursor` is the `after_seq` of the next\npage. Each entry's `hash` covers it and the entry before. A page looks at a bounded number of entries: with\nfilters it may hold fewer than `limit`, even none, while `next_cursor` leads on.\n\n\nSends a `GET` request to `/v1/end_users/{end_user_id}/ledger`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `after_seq`: Entries after this one.\n- `feature_key`: Only entries about usage and reservations of this feature.\n- `from`: Only entries recorded then or later.\n- `kind`: Only entries of these kinds, separated by commas.\n- `limit`: Items per page.\n- `reservation_id`: Only entries about this reservation.\n- `subscription_id`: Only entries about this subscription.\n- `to`: Only entries recorded before.\n- `topup_id`: Only entries about this top-up.\n- `usage_id`: Only entries about this usage event.\n```ignore\nlet response = client.list_ledger_entries()\n    .end_user_id(end_user_id)\n    .after_seq(after_seq)\n    .feature_key(feature_key)\n    .from(from)\n    .kind(kind)\n    .limit(limit)\n    .reservation_id(reservation_id)\n    .subscription_id(subscription_id)\n    .to(to)\n    .topup_id(topup_id)\n    .usage_id(usage_id)\n    .send()\n    .await;\n```"]
     pub fn list_ledger_entries(&self) -> builder::ListLedgerEntries<'_> {
         builder::ListLedgerEntries::new(self)
@@ -15075,7 +15843,7 @@ impl Client {
     pub fn remove_override(&self) -> builder::RemoveOverride<'_> {
         builder::RemoveOverride::new(self)
     }
-    #[doc = "Check one feature\n\nWhether the end user may use the feature now, and what it would cost. Reserves and records nothing. An end\nuser nobody has seen before is a normal answer, not an error; so is an unknown feature (`feature_unknown`).\n\n\nSends a `GET` request to `/v1/entitlements/check`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `feature_key`: The feature.\n- `units`: How many units are intended.\n```ignore\nlet response = client.check_entitlement()\n    .end_user_id(end_user_id)\n    .feature_key(feature_key)\n    .units(units)\n    .send()\n    .await;\n```"]
+    #[doc = "Check one feature\n\nWhether the end user may use the feature now, and what it would cost. Reserves and records nothing. An end\nuser nobody has seen before is a normal answer, not an error; so is an unknown feature (`feature_unknown`).\n\n\nSends a `GET` request to `/v1/entitlements/check`\n\nArguments:\n- `end_user_id`: Your own id of the end user.\n- `explain`: Whether answers say why (`explain`): who decided, whose price and policy hold, which blocks pay. The server says it; a sidecar passes the request on.\n- `feature_key`: The feature.\n- `units`: How many units are intended.\n```ignore\nlet response = client.check_entitlement()\n    .end_user_id(end_user_id)\n    .explain(explain)\n    .feature_key(feature_key)\n    .units(units)\n    .send()\n    .await;\n```"]
     pub fn check_entitlement(&self) -> builder::CheckEntitlement<'_> {
         builder::CheckEntitlement::new(self)
     }
@@ -15712,6 +16480,96 @@ pub mod builder {
             }
         }
     }
+    #[doc = "Builder for [`Client::list_entitlements`]\n\n[`Client::list_entitlements`]: super::Client::list_entitlements"]
+    #[derive(Debug, Clone)]
+    pub struct ListEntitlements<'a> {
+        client: &'a super::Client,
+        end_user_id: Result<::std::string::String, String>,
+        cursor: Result<Option<::std::string::String>, String>,
+        explain: Result<Option<bool>, String>,
+        limit: Result<Option<i32>, String>,
+    }
+    impl<'a> ListEntitlements<'a> {
+        pub fn new(client: &'a super::Client) -> Self {
+            Self {
+                client: client,
+                end_user_id: Err("end_user_id was not initialized".to_string()),
+                cursor: Ok(None),
+                explain: Ok(None),
+                limit: Ok(None),
+            }
+        }
+        pub fn end_user_id<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.end_user_id = value
+                .try_into()
+                .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn cursor<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<::std::string::String>,
+        {
+            self.cursor = value
+                .try_into()
+                .map(Some)
+                .map_err(|_| "conversion to `:: std :: string :: String` for cursor failed".to_string());
+            self
+        }
+        pub fn explain<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<bool>,
+        {
+            self.explain =
+                value.try_into().map(Some).map_err(|_| "conversion to `bool` for explain failed".to_string());
+            self
+        }
+        pub fn limit<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<i32>,
+        {
+            self.limit = value.try_into().map(Some).map_err(|_| "conversion to `i32` for limit failed".to_string());
+            self
+        }
+        #[doc = "Sends a `GET` request to `/v1/end_users/{end_user_id}/entitlements`"]
+        pub async fn send(self) -> Result<ResponseValue<types::EntitlementList>, Error<types::Problem>> {
+            let Self { client, end_user_id, cursor, explain, limit } = self;
+            let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let cursor = cursor.map_err(Error::InvalidRequest)?;
+            let explain = explain.map_err(Error::InvalidRequest)?;
+            let limit = limit.map_err(Error::InvalidRequest)?;
+            let url =
+                format!("{}/v1/end_users/{}/entitlements", client.baseurl, encode_path(&end_user_id.to_string()),);
+            let mut header_map = ::reqwest::header::HeaderMap::with_capacity(1usize);
+            header_map.append(
+                ::reqwest::header::HeaderName::from_static("api-version"),
+                ::reqwest::header::HeaderValue::from_static(super::Client::api_version()),
+            );
+            #[allow(unused_mut)]
+            let mut request = client
+                .client
+                .get(url)
+                .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
+                .query(&progenitor_client::QueryParam::new("cursor", &cursor))
+                .query(&progenitor_client::QueryParam::new("explain", &explain))
+                .query(&progenitor_client::QueryParam::new("limit", &limit))
+                .headers(header_map)
+                .build()?;
+            let info = OperationInfo { operation_id: "list_entitlements" };
+            client.pre(&mut request, &info).await?;
+            let result = client.exec(request, &info).await;
+            client.post(&result, &info).await?;
+            let response = result?;
+            match response.status().as_u16() {
+                200u16 => ResponseValue::from_response(response).await,
+                400u16..=499u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                500u16..=599u16 => Err(Error::ErrorResponse(ResponseValue::from_response(response).await?)),
+                _ => Err(Error::UnexpectedResponse(response)),
+            }
+        }
+    }
     #[doc = "Builder for [`Client::list_ledger_entries`]\n\n[`Client::list_ledger_entries`]: super::Client::list_ledger_entries"]
     #[derive(Debug, Clone)]
     pub struct ListLedgerEntries<'a> {
@@ -16305,6 +17163,7 @@ pub mod builder {
     pub struct CheckEntitlement<'a> {
         client: &'a super::Client,
         end_user_id: Result<::std::string::String, String>,
+        explain: Result<Option<bool>, String>,
         feature_key: Result<::std::string::String, String>,
         units: Result<Option<i64>, String>,
     }
@@ -16313,6 +17172,7 @@ pub mod builder {
             Self {
                 client: client,
                 end_user_id: Err("end_user_id was not initialized".to_string()),
+                explain: Ok(None),
                 feature_key: Err("feature_key was not initialized".to_string()),
                 units: Ok(None),
             }
@@ -16324,6 +17184,14 @@ pub mod builder {
             self.end_user_id = value
                 .try_into()
                 .map_err(|_| "conversion to `:: std :: string :: String` for end_user_id failed".to_string());
+            self
+        }
+        pub fn explain<V>(mut self, value: V) -> Self
+        where
+            V: std::convert::TryInto<bool>,
+        {
+            self.explain =
+                value.try_into().map(Some).map_err(|_| "conversion to `bool` for explain failed".to_string());
             self
         }
         pub fn feature_key<V>(mut self, value: V) -> Self
@@ -16344,8 +17212,9 @@ pub mod builder {
         }
         #[doc = "Sends a `GET` request to `/v1/entitlements/check`"]
         pub async fn send(self) -> Result<ResponseValue<types::Check>, Error<types::Problem>> {
-            let Self { client, end_user_id, feature_key, units } = self;
+            let Self { client, end_user_id, explain, feature_key, units } = self;
             let end_user_id = end_user_id.map_err(Error::InvalidRequest)?;
+            let explain = explain.map_err(Error::InvalidRequest)?;
             let feature_key = feature_key.map_err(Error::InvalidRequest)?;
             let units = units.map_err(Error::InvalidRequest)?;
             let url = format!("{}/v1/entitlements/check", client.baseurl,);
@@ -16360,6 +17229,7 @@ pub mod builder {
                 .get(url)
                 .header(::reqwest::header::ACCEPT, ::reqwest::header::HeaderValue::from_static("application/json"))
                 .query(&progenitor_client::QueryParam::new("end_user_id", &end_user_id))
+                .query(&progenitor_client::QueryParam::new("explain", &explain))
                 .query(&progenitor_client::QueryParam::new("feature_key", &feature_key))
                 .query(&progenitor_client::QueryParam::new("units", &units))
                 .headers(header_map)

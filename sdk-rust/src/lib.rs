@@ -32,8 +32,9 @@ mod subscriptions;
 mod transport;
 
 pub use api::types::{
-    Block, Check, CommitReceipt, ConsumeReceipt, EndUserCredits, GrantReceipt, LedgerProof, Problem, Reservation,
-    ReservationReceipt, Subscription, UsageEventList, UsageReceipt, UsageSummary, VoidReceipt,
+    Block, Check, CommitReceipt, ConsumeReceipt, EndUserCredits, EntitlementList, Explanation, GrantReceipt,
+    LedgerProof, Problem, Reservation, ReservationReceipt, Subscription, UsageEventList, UsageReceipt, UsageSummary,
+    VoidReceipt,
 };
 pub use client::Client;
 pub use config::{ClientBuilder, ConfigError};

@@ -80,12 +80,16 @@ export class QuotaStack {
     }
   }
 
-  checkEntitlement(endUserId, featureKey, { units } = {}) {
-    return this.#call("check_entitlement", { end_user_id: endUserId, feature_key: featureKey, units })
+  checkEntitlement(endUserId, featureKey, { units, explain } = {}) {
+    return this.#call("check_entitlement", { end_user_id: endUserId, feature_key: featureKey, units, explain })
   }
 
   checkEntitlements(checks) {
     return this.#call("check_entitlements", { body: { checks } })
+  }
+
+  listEntitlements(endUserId, { explain, limit, cursor } = {}) {
+    return this.#call("list_entitlements", { end_user_id: endUserId, explain, limit, cursor })
   }
 
   recordUsage(endUserId, usage) {

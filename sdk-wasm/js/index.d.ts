@@ -64,6 +64,52 @@ export interface Check {
   version: number
   as_of: Timestamp
   staleness_ms: number
+  /** Where it was asked for. */
+  explain?: Explanation
+}
+
+/** Why an answer is what it is. */
+export interface Explanation {
+  /** Everybody who names the feature: the override, the base, add-ons, the feature itself. */
+  chain: ExplanationStep[]
+  /** Null without a price. `effective_from` is of the feature's own; null = since ever. */
+  price: (Explained & { price: CurrentPrice; effective_from: Timestamp | null }) | null
+  /** Null where the feature is not metered. */
+  overage_policy: (Explained & { value: Open<OveragePolicy> }) | null
+  overdraft_limit: (Explained & { value: number | null }) | null
+  /** The blocks that pay for the feature now, in burn order; the first 100. */
+  blocks: {
+    id: string
+    kind: Open<"plan" | "topup" | "promo" | "adjustment" | "rollover">
+    priority: number
+    available: number
+    expires_at: Timestamp | null
+  }[]
+  more_blocks: boolean
+}
+
+/** Whose word holds: of a `variant` the subscription says. */
+export interface Explained {
+  source: Open<"end_user" | "variant" | "feature">
+  subscription_id: string | null
+}
+
+/** What one of them says of a feature. */
+export interface ExplanationStep extends Explained {
+  plan_kind: Open<"base" | "addon"> | null
+  plan_variant_id: string | null
+  variant_version: number | null
+  status: Open<SubscriptionStatus> | null
+  /** Why the subscription does not give the feature now. */
+  withheld: Open<"paused" | "past_due"> | null
+  enabled: boolean | null
+  value: Json
+  merge: Open<"sum" | "max"> | null
+  /** Of an override. */
+  expires_at: Timestamp | null
+  decides_access: boolean
+  /** Alone or joined. */
+  gives_value: boolean
 }
 
 export interface CheckRequest {
@@ -769,9 +815,15 @@ export class QuotaStack {
   constructor(options: QuotaStackOptions)
 
   /** Whether the end user may use the feature now. A denial is an answer, not an error. */
-  checkEntitlement(endUserId: string, featureKey: string, options?: { units?: number }): Promise<Check>
+  checkEntitlement(
+    endUserId: string,
+    featureKey: string,
+    options?: { units?: number; explain?: boolean },
+  ): Promise<Check>
   /** Up to 100 checks, answered in order. */
   checkEntitlements(checks: CheckRequest[]): Promise<{ results: Check[] }>
+  /** The answer to a check of 1 unit for every feature, in order of their keys. */
+  listEntitlements(endUserId: string, options?: PageOptions & { explain?: boolean }): Promise<Page<Check>>
 
   /** Records usage. */
   recordUsage(endUserId: string, usage: Usage): Promise<UsageReceipt>

@@ -29,6 +29,7 @@ struct Arguments {
     from: Option<String>,
     to: Option<String>,
     units: Option<i64>,
+    explain: Option<bool>,
     include: Option<types::GetEndUserCreditsInclude>,
     as_of: Option<String>,
     as_of_seq: Option<i64>,
@@ -62,8 +63,9 @@ macro_rules! send {
 pub(crate) async fn call(api: &Client, operation: &str, arguments: &str) -> Result<String, Failure> {
     let given: Arguments = serde_json::from_str(arguments)?;
     match operation {
-        "check_entitlement" => send!(api.check_entitlement, given, [end_user_id, feature_key, units]),
+        "check_entitlement" => send!(api.check_entitlement, given, [end_user_id, feature_key, units, explain]),
         "check_entitlements" => send!(api.check_entitlements, given, [], types::CheckEntitlements),
+        "list_entitlements" => send!(api.list_entitlements, given, [end_user_id, explain, limit, cursor]),
         "record_usage" => send!(api.record_usage, given, [idempotency_key], types::RecordUsage),
         "record_usage_batch" => send!(api.record_usage_batch, given, [idempotency_key], types::RecordUsageBatch),
         "create_grant" => send!(api.create_grant, given, [idempotency_key], types::CreateGrant),

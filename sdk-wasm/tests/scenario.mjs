@@ -69,6 +69,13 @@ async function credits(quotastack, user, { feature_key, plan_variant_id }) {
     { end_user_id: user, feature_key, units: 1000 },
   ])
   same(checks.map(({ allowed }) => allowed), [true, false], "the batch of checks")
+  const { data: entitlements } = await quotastack.listEntitlements(user, { limit: 100, explain: true })
+  const listed = entitlements.find((answer) => answer.feature_key === feature_key)
+  const { explain } = await quotastack.checkEntitlement(user, feature_key, { explain: true })
+  same(explain, listed.explain, "why, for one and for all")
+  const decides = explain.chain.filter((step) => step.decides_access).map((step) => step.subscription_id)
+  same(decides, [subscription.id], "who decides")
+  same(explain.blocks.map(({ available }) => available), [100], "the blocks that pay")
 
   const usage = { feature_key, units: 2, idempotency_key: "first" }
   const receipt = await quotastack.recordUsage(user, usage)

@@ -15,7 +15,8 @@
 //!   [`migration`]: moving subscribers to the newest one; [`sandbox`]: that clock
 //! - [`due`]: writing down what time has done to accounts that nobody touches
 //! - [`retention`]: forgetting requests that are older than 30 days
-//! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks
+//! - [`ledger`]: reading accounts, entries, blocks, subscriptions, and checks; [`entitlements`]: all that an end user
+//!   may do, and why
 //! - [`preview`]: what commands would come to
 //! - [`past`]: accounts as of earlier; [`proof`]: segments of their chains
 //! - [`named`]: what is found by an id of its own: usage, reservations, top-ups, blocks
@@ -29,6 +30,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod decide;
 pub mod due;
+pub mod entitlements;
 pub mod environment;
 pub mod environments;
 pub mod error;

@@ -39,6 +39,7 @@ pub fn router(state: ApiState) -> Router {
                 .put(packages::replace_topup_package)
                 .delete(packages::archive_topup_package),
         )
+        .route("/v1/end_users/{end_user_id}/entitlements", get(entitlements::list_entitlements))
         .route("/v1/end_users/{end_user_id}/overrides", get(overrides::list_overrides))
         .route(
             "/v1/end_users/{end_user_id}/overrides/{feature_key}",

@@ -8,6 +8,7 @@
 //! - `lists`: page by page, everything once
 //! - `refusals`, `keys`: what is not valid and who may not, and that nothing changed
 //! - `corrections`, `reservations`, `prices`: rules of the ledger that one request shows
+//! - `entitlements`: all that an end user may do, and why
 //! - `edges`: the ends of amounts and of time
 //! - `idempotency`: the same request again is the same change
 //! - `due`, `sandbox_clock`: what time does, written down by the worker and by a clock that is set
@@ -40,6 +41,7 @@ mod coverage;
 mod crash;
 mod due;
 mod edges;
+mod entitlements;
 mod faults;
 mod histories;
 mod idempotency;

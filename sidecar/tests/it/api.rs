@@ -227,6 +227,12 @@ fn what_the_sidecar_does_not_answer_needs_the_server() {
     let answer = sidecar.client().get("/v1/plans");
     assert_eq!(answer.problem(), (503, "upstream_unavailable".to_owned()));
     assert_eq!(answer.headers["retry-after"], "1");
+    for path in [
+        "/v1/end_users/user_123/entitlements",
+        "/v1/entitlements/check?end_user_id=user_123&feature_key=api_calls&explain=true",
+    ] {
+        assert_eq!(sidecar.client().get(path).problem(), (503, "upstream_unavailable".to_owned()), "{path}");
+    }
 }
 
 #[test]

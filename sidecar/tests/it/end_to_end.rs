@@ -72,6 +72,28 @@ fn a_caller_reads_its_own_writes_through_the_sidecar() {
 }
 
 #[test]
+fn why_and_what_in_all_are_the_servers_answers_through_the_sidecar() {
+    let server = Server::start();
+    server.create_feature("api_calls", "allow_until_stale");
+    server.create_feature("more_calls", "allow_until_stale");
+    server.grant("user_123", 100);
+    let data_dir = tempfile::tempdir().unwrap();
+    let sidecar = server.sidecar(data_dir.path()).start();
+    let client = sidecar.client().with("authorization", &format!("Bearer {}", server.key("live")));
+    let receipt = usage(&client, "user_123", 30);
+    let check = "/v1/entitlements/check?end_user_id=user_123&feature_key=api_calls";
+    let explained = client.get(&format!("{check}&explain=true")).ok();
+    assert_eq!((&explained["source"], &explained["balance"]), (&json!("server"), &receipt["balance"]));
+    assert_eq!(explained["explain"]["blocks"][0]["available"], 70);
+    let plain = client.get(&format!("{check}&explain=false")).ok();
+    assert_eq!((&plain["source"], plain.get("explain")), (&json!("replica"), None));
+    let list = client.get("/v1/end_users/user_123/entitlements?explain=true").ok();
+    let keys: Vec<_> = list["data"].as_array().unwrap().iter().map(|answer| &answer["feature_key"]).collect();
+    assert_eq!(keys, ["api_calls", "more_calls"]);
+    assert_eq!(list["data"][0]["explain"], explained["explain"]);
+}
+
+#[test]
 fn a_sidecar_resumes_where_it_was() {
     let server = Server::start();
     server.create_feature("api_calls", "allow_until_stale");

@@ -1,6 +1,5 @@
 //! What an end user may do, in all and why: list_entitlements, and checks with `explain`.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
@@ -9,7 +8,8 @@ use crate::support::server::TestServer;
 /// A shop with a metered, a boolean and a config feature, and one that no plan names.
 struct Shop {
     server: TestServer,
-    plan: String,
+    base: String,
+    addon: String,
 }
 
 impl Shop {
@@ -26,20 +26,29 @@ impl Shop {
         ] {
             client.post("/v1/features", &feature).await.is(201);
         }
-        let plan = client.post("/v1/plans", &json!({"name": "Pro", "kind": "base"})).await.is(201);
-        Self { plan: plan["id"].as_str().unwrap().to_owned(), server }
+        let plan = async |kind: &str| {
+            let plan = client.post("/v1/plans", &json!({"name": kind, "kind": kind})).await.is(201);
+            plan["id"].as_str().unwrap().to_owned()
+        };
+        let (base, addon) = (plan("base").await, plan("addon").await);
+        Self { base, addon, server }
     }
 
     fn client(&self) -> &Client {
         &self.server.sandbox
     }
 
-    /// A variant of 30 days with these entitlements and what `more` says.
+    /// A variant of the base with these entitlements and what `more` says.
     async fn variant(&self, entitlements: Value, more: Value) -> String {
+        self.variant_of(&self.base, entitlements, more).await
+    }
+
+    /// A variant of 30 days.
+    async fn variant_of(&self, plan: &str, entitlements: Value, more: Value) -> String {
         let mut body =
             json!({"name": "v", "billing_period": {"count": 30, "unit": "day"}, "entitlements": entitlements});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let variant = self.client().post(&format!("/v1/plans/{}/variants", self.plan), &body).await.is(201);
+        let variant = self.client().post(&format!("/v1/plans/{plan}/variants"), &body).await.is(201);
         variant["id"].as_str().unwrap().to_owned()
     }
 
@@ -50,8 +59,7 @@ impl Shop {
 
     async fn override_of(&self, feature: &str, terms: Value) {
         let path = format!("/v1/end_users/u/overrides/{feature}");
-        let headers = [("content-type", "application/json")];
-        self.client().send(Method::PUT, &path, &headers, Some(terms.to_string().into_bytes())).await.is(200);
+        self.client().put(&path, &terms).await.is(200);
     }
 
     async fn grant(&self, amount: i64, more: Value) -> Value {
@@ -184,6 +192,12 @@ async fn a_plan_gives_and_an_override_wins_until_it_is_over() {
     assert_eq!(steps(&explain), [own_value, plan_gives(false), off()]);
     assert_eq!(explain["chain"][0]["expires_at"], "2100-01-03T00:00:00Z");
 
+    // An edit is of no account to who is subscribed.
+    let edit = json!({"name": "v", "billing_period": {"count": 30, "unit": "day"}, "entitlements": []});
+    let edited = shop.client().put(&format!("/v1/variants/{variant}"), &edit).await.is(200);
+    assert_eq!(edited["version"], 2);
+    assert_eq!(shop.explained("export").await.1["chain"][0]["variant_version"], 1);
+
     shop.override_of("export", json!({"enabled": false})).await;
     let (export, explain) = shop.explained("export").await;
     assert_eq!(export["reason"], "feature_not_in_plan");
@@ -198,6 +212,37 @@ async fn a_plan_gives_and_an_override_wins_until_it_is_over() {
     shop.clock("2100-01-03T00:00:00Z").await;
     let (seats, explain) = shop.explained("seats").await;
     assert_eq!((&seats["value"], steps(&explain)), (&json!(5), vec![plan_gives(true), off()]));
+}
+
+#[tokio::test]
+async fn add_ons_join_the_bases_value_as_they_say_and_sleep_with_it() {
+    let shop = Shop::open().await;
+    let seats = |value: i64, merge: Value| json!([{"feature_key": "seats", "value": value, "merge": merge}]);
+    let own = shop.subscribe(&shop.variant(seats(5, Value::Null), json!({})).await).await;
+    let mut ids = vec![own["id"].clone()];
+    for (day, value, merge) in [(2, 3, json!("sum")), (3, 6, json!("max")), (4, 99, Value::Null)] {
+        shop.clock(&format!("2100-01-0{day}T00:00:00Z")).await;
+        let variant = shop.variant_of(&shop.addon, seats(value, merge), json!({})).await;
+        ids.insert(1, shop.subscribe(&variant).await["id"].clone());
+    }
+    let (answer, explain) = shop.explained("seats").await;
+    assert_eq!(answer["value"], 9, "the greater of 5 and 6, and 3 more");
+    let step = |value: i64, decides, gives| ("variant", json!(true), json!(value), decides, gives);
+    let off = || ("feature", json!(false), Value::Null, false, false);
+    let expected = [step(5, true, true), step(99, false, false), step(6, false, true), step(3, false, true), off()];
+    assert_eq!(steps(&explain), expected);
+    let chain = explain["chain"].as_array().unwrap();
+    let of = |name: &str| chain[..4].iter().map(|step| step[name].clone()).collect::<Vec<_>>();
+    assert_eq!(of("subscription_id"), ids);
+    assert_eq!(of("plan_kind"), ["base", "addon", "addon", "addon"]);
+    assert_eq!(of("merge"), [Value::Null, Value::Null, json!("max"), json!("sum")]);
+
+    let path = format!("/v1/subscriptions/{}/pause", own["id"].as_str().unwrap());
+    shop.client().post(&path, &json!({})).await.is(200);
+    let (answer, explain) = shop.explained("seats").await;
+    assert_eq!((&answer["reason"], &answer["value"]), (&json!("subscription_paused"), &Value::Null));
+    let chain = explain["chain"].as_array().unwrap();
+    assert!(chain[..4].iter().all(|step| step["withheld"] == "paused" && step["gives_value"] == false));
 }
 
 #[tokio::test]

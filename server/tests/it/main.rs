@@ -15,6 +15,7 @@
 //! - `without_workers`: what readers are told while nobody writes down what time does
 //! - `retention`: what of requests is kept for 30 days
 //! - `isolation`: what SQL itself holds
+//! - `subscriptions`, `scenarios`: plans over time, by the sandbox clock
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
 //! - `usage_list`, `usage_summary`: reading usage and the ledger
 //! - `crash`: the server and Postgres killed at every point around a commit
@@ -60,6 +61,7 @@ mod refusals;
 mod reservations;
 mod retention;
 mod sandbox_clock;
+mod scenarios;
 mod stale;
 mod streams;
 mod subscription_sdk;

@@ -2,7 +2,8 @@
 //!
 //! - `machine`: the table of states, as it is and as the page shows it
 //! - `pairs`: every state and every command, asked of the ledger
-//! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `entitled`: who may what meanwhile
+//! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `stories`: with credit that was bought;
+//!   `entitled`: who may what meanwhile
 //! - `order`: what burns first where only the order of granting tells
 //! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`)
 
@@ -13,6 +14,7 @@ mod order;
 mod pairs;
 pub(crate) mod random;
 mod scenarios;
+mod stories;
 mod told;
 
 use quotastack_core::catalogue::{

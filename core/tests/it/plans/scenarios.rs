@@ -1,12 +1,12 @@
 //! The scenarios of docs/subscriptions.md with their numbers, one story each.
 
 use quotastack_core::ledger::block::BlockKind;
-use quotastack_core::ledger::command::{Command, Grant, Reserve};
+use quotastack_core::ledger::command::{Command, Grant, Refund, Reserve, Void};
 use quotastack_core::subscription::SubscriptionStatus;
 use quotastack_core::subscription::order::{Action, ChangeCredits, When};
 
 use super::*;
-use crate::support::{grant, reservation_id, reserve, usage};
+use crate::support::{grant, reservation_id, reserve, topup, usage};
 
 #[test]
 fn s1_a_change_takes_back_what_is_not_earned_and_what_is_spent_already_is_owed() {
@@ -156,4 +156,18 @@ fn s10_a_pause_keeps_the_plans_credit_and_nothing_else() {
     let plan = story.account.wallet.lots.iter().find(|block| block.lot.kind == BlockKind::Plan).unwrap();
     assert_eq!(plan.lot.expires_at, Some(day(70)));
     assert_eq!(story.account.wallet.base().unwrap().current_period.end, day(70));
+}
+
+#[test]
+fn s11_a_void_pays_back_what_a_claw_back_made_owed() {
+    let mut story = life([]);
+    let (bought, spent) = (topup("pay", 100), usage("spent", "f", 30));
+    let refund = Refund { topup_id: bought.id, amount: None, claw_back_spent: true, reason: None };
+    let void = Void { usage_id: spent.id, reason: None };
+    story.apply(day(0), Command::TopUp(bought)).unwrap();
+    story.apply(day(1), spent).unwrap();
+    story.apply(day(2), Command::Refund(refund)).unwrap();
+    assert_eq!(story.read(day(2)), (-30, 30), "70 went back, 30 are owed");
+    story.apply(day(3), Command::Void(void)).unwrap();
+    assert_eq!(story.read(day(3)), (0, 0));
 }

@@ -7,6 +7,7 @@
 //! - `process`: the program itself as processes
 //! - `relay`: a network that loses connections and answers
 //! - `scratch`: temporary directories that the user of Postgres can enter
+//! - `shop`: end users who subscribe, use, buy and read, under the sandbox clock
 //! - `usage`: random histories of usage, and what the ledger says of them
 //! - `wait`: poll a condition until a deadline
 //! - `workload`: every kind of write, and plain sums of what must come of them
@@ -19,6 +20,7 @@ pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod scratch;
 pub(crate) mod server;
+pub(crate) mod shop;
 pub(crate) mod usage;
 pub(crate) mod wait;
 pub(crate) mod workload;

@@ -49,6 +49,16 @@ pub struct Contract {
     pub periods: u32,
     /// Whether another term follows.
     pub auto_renew: bool,
+    /// How many days before its end a term is announced to end, at most half of the term; 0 = not at all.
+    #[serde(default = "default_notice_days")]
+    pub notice_days: u16,
+}
+
+impl Contract {
+    /// Terms of so many periods that are announced to end 30 days before.
+    pub const fn new(periods: u32, auto_renew: bool) -> Self {
+        Self { periods, auto_renew, notice_days: default_notice_days() }
+    }
 }
 
 /// What a period costs, for people and for whether anything has to be paid: payment is not ours.
@@ -195,6 +205,10 @@ pub struct Variant {
 
 const fn default_days() -> u16 {
     3
+}
+
+const fn default_notice_days() -> u16 {
+    30
 }
 
 const fn default_true() -> bool {

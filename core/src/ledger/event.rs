@@ -139,6 +139,14 @@ pub enum EventKind {
         /// What happened.
         happening: Happening,
     },
+    /// The term of a subscription's contract will end: at `contract_end`.
+    #[serde(rename = "subscription.contract_ending")]
+    ContractEnding {
+        /// Its state.
+        subscription: Box<Subscription>,
+        /// Whether another term follows.
+        renews: bool,
+    },
     /// Debts of usage went onto the invoice of a period.
     #[serde(rename = "subscription.debt_billed")]
     DebtBilled {

@@ -22,6 +22,9 @@ impl Book<'_> {
             Step::ClawedBack(paid) | Step::Settled(paid) => self.note_settled(wallet, paid, at),
             Step::Moved { before, after, happening } => self.note_moved(before, after, happening, at),
             Step::Turned(subscription) => self.effects.subscriptions.push(*subscription),
+            Step::TermEnding { subscription, renews } => {
+                self.announce(at, EventKind::ContractEnding { subscription, renews });
+            }
             Step::Rescheduled { subscription_id, lots, how } => {
                 let allocations = lots.iter().map(|lot| Allocation::of(wallet.lots[*lot].id, Credits::ZERO)).collect();
                 let cause = Cause::Subscription(subscription_id);

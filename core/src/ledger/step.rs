@@ -26,8 +26,15 @@ pub enum Step {
         /// What happened to it; `None` = it was made.
         happening: Option<Happening>,
     },
-    /// Intervals of a subscription's grants turned; nothing else of it changed.
+    /// Something in a subscription moved on that nobody is told.
     Turned(Box<Subscription>),
+    /// The term of a subscription's contract will end.
+    TermEnding {
+        /// Its state.
+        subscription: Box<Subscription>,
+        /// Whether another term follows.
+        renews: bool,
+    },
     /// The end of lots of a subscription has moved.
     Rescheduled {
         /// The subscription.

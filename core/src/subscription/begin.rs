@@ -9,8 +9,9 @@ use crate::ledger::step::Step;
 use crate::subscription::given::FallbackPeriods;
 use crate::subscription::machine::{Happening, next};
 use crate::subscription::order::{EndCredits, Import, ImportGrants};
-use crate::subscription::period::{Share, contract_end, days_after};
+use crate::subscription::period::{Share, days_after};
 use crate::subscription::state::{Paused, Subscription, SubscriptionStatus, Target};
+use crate::subscription::term::TermFrom;
 use crate::time::{Interval, Series};
 
 impl<L: HasLot> Motion<'_, L> {
@@ -107,7 +108,7 @@ impl<L: HasLot> Motion<'_, L> {
             (own.current_period, own.series) = Series::begin(at, variant.billing_period);
         }
         if !has_trial {
-            own.contract_end = contract_end(variant, own.series, own.series.next.saturating_sub(1));
+            own.begin_term(variant, TermFrom::ThisPeriod);
         }
         self.give(own, variant, share, |_| true);
         happening

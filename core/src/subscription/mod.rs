@@ -3,8 +3,8 @@
 //! What there is: [`state`] (a subscription), [`allowance`] (what it gives in the interval that runs), [`given`] (what
 //! an end user is given only once).
 //!
-//! What happens: [`machine`] is the one table of states and happenings. `occur` (time), `begin`, `period`, `change`,
-//! `pause`, `cancel` and `end` carry it out over a [`Motion`](crate::ledger::motion), the same for the ledger and for
+//! What happens: [`machine`] is the one table of states and happenings. `occur` (time), `begin`, `period`, `term`,
+//! `change`, `pause`, `cancel` and `end` carry it out over a [`Motion`](crate::ledger::motion), the same for the ledger and for
 //! readers. [`order`] is what callers can ask, `act` checks it and asks it of the motion.
 
 mod act;
@@ -22,6 +22,7 @@ mod pause;
 mod period;
 mod renew;
 pub mod state;
+mod term;
 
 pub(crate) use act::act;
 pub(crate) use create::subscribe;

@@ -40,6 +40,7 @@ impl<L: HasLot> Motion<'_, L> {
             }
             Occurrence::Resume => self.resume(id, Happening::ResumeFallsDue),
             Occurrence::PeriodEnd => self.end_period(id),
+            Occurrence::ContractNotice => self.announce_term_end(id),
             Occurrence::Start => self.start_scheduled(id),
             Occurrence::IntervalEnd => self.turn_intervals(id, false),
         }

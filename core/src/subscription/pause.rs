@@ -59,7 +59,7 @@ impl<L: HasLot> Motion<'_, L> {
         for allowance in &mut own.allowances {
             allowance.move_by(micros);
         }
-        for at in [&mut own.cancel_at, &mut own.contract_end].into_iter().flatten() {
+        for at in [&mut own.cancel_at, &mut own.contract_end, &mut own.contract_notice].into_iter().flatten() {
             *at = at.saturating_add_micros(micros);
         }
     }

@@ -12,8 +12,8 @@ use crate::ledger::step::Step;
 use crate::subscription::allowance::{Allowance, Turns, portion, times};
 use crate::subscription::given::FallbackPeriods;
 use crate::subscription::machine::Happening;
-use crate::subscription::order::EndCredits;
 use crate::subscription::state::{Overdue, Subscription, SubscriptionStatus, Target};
+use crate::subscription::term::TermFrom;
 use crate::time::{Interval, MICROS_PER_DAY, Series, Timestamp};
 
 /// Which part of their interval's amount the templates give.
@@ -144,7 +144,7 @@ impl<'a, L: HasLot> Motion<'a, L> {
             own.previous_period = Some(Interval { end: own.current_period.end.min(self.at), ..own.current_period });
         }
         (own.current_period, own.series) = Series::begin(self.at, variant.billing_period);
-        own.contract_end = contract_end(variant, own.series, 0);
+        own.begin_term(variant, TermFrom::ThisPeriod);
     }
 
     /// A prepaid period has ended and nobody paid for the next one.
@@ -161,19 +161,6 @@ impl<'a, L: HasLot> Motion<'a, L> {
             self.reschedule(id, Reschedule::EndsAt(grace_ends), ends_with_period);
         }
         self.keep(own, Happening::PeriodUnpaid);
-    }
-
-    /// The contract's term ends: another one follows, or nothing.
-    pub(super) fn end_term(&mut self, id: SubscriptionId) {
-        let own = self.subscription(id);
-        let contract = self.variant(own.target()).and_then(|variant| Some((variant, variant.contract?)));
-        let Some((variant, _)) = contract.filter(|(_, contract)| contract.auto_renew) else {
-            return self.end(id, Happening::ContractEnds, EndCredits::Keep);
-        };
-        let mut own = self.moving(id, Happening::ContractRenews);
-        // The term that follows begins with the next period.
-        own.contract_end = contract_end(variant, own.series, own.series.next).filter(|end| *end > self.at);
-        self.keep(own, Happening::ContractRenews);
     }
 
     /// Intervals of templates' own that are over turn; only `lazy` ones, or only the others.
@@ -234,7 +221,7 @@ impl<'a, L: HasLot> Motion<'a, L> {
     }
 
     /// Keeps a subscription whose state is the same; nothing is announced.
-    fn replace(&mut self, own: Subscription) {
+    pub(super) fn replace(&mut self, own: Subscription) {
         let mut subscriptions = self.wallet.subscriptions.iter_mut();
         let place = subscriptions.find(|other| other.id == own.id).expect("the subscription was just read");
         *place = own.clone();
@@ -277,7 +264,7 @@ impl Subscription {
         (self.variant_id, self.variant_version) = (target.variant_id, target.variant_version);
         (self.plan_id, self.quantity, self.is_fallback) = (variant.plan_id, target.quantity, variant.fallback);
         if is_other {
-            self.contract_end = contract_end(variant, self.series, self.series.next.saturating_sub(1));
+            self.begin_term(variant, TermFrom::ThisPeriod);
         }
     }
 }
@@ -285,13 +272,6 @@ impl Subscription {
 /// `days` after `at`.
 pub(super) const fn days_after(at: Timestamp, days: u16) -> Timestamp {
     at.saturating_add_micros(days as i64 * MICROS_PER_DAY)
-}
-
-/// The end of a term whose first period has this index in the series.
-pub(super) fn contract_end(variant: &Variant, series: Series, first: u32) -> Option<Timestamp> {
-    let contract = variant.contract?;
-    let last = first.saturating_add(contract.periods.max(1) - 1);
-    Some(variant.billing_period.end(series.anchor, last)).filter(|end| *end < Timestamp::MAX)
 }
 
 /// The interval of a template that runs at `at`; `None` for what is given once.

@@ -132,6 +132,8 @@ pub struct Subscription {
     pub overdue: Option<Overdue>,
     /// When the contract's term ends.
     pub contract_end: Option<Timestamp>,
+    /// When that is announced; `None` = it was, or it is not.
+    pub contract_notice: Option<Timestamp>,
     /// What it will be from the end of the period on.
     pub pending_change: Option<Target>,
     /// What its recurring templates give in the intervals that run.
@@ -161,6 +163,8 @@ pub enum Occurrence {
     Resume,
     /// The period ends.
     PeriodEnd,
+    /// The end of the contract's term is announced.
+    ContractNotice,
     /// It starts.
     Start,
     /// An interval of a grant template ends.
@@ -194,6 +198,7 @@ impl Subscription {
             paused: None,
             overdue: None,
             contract_end: None,
+            contract_notice: None,
             pending_change: None,
             allowances: Vec::new(),
             owed: Credits::ZERO,
@@ -241,6 +246,7 @@ impl Subscription {
             (when(is(SubscriptionStatus::Active), self.pause_at), Occurrence::Pause),
             (when(is(SubscriptionStatus::Paused), self.paused.and_then(|pause| pause.resume_at)), Occurrence::Resume),
             (when(has_period, period_end), Occurrence::PeriodEnd),
+            (when(has_period && !self.is_canceled_by_term_end(), self.contract_notice), Occurrence::ContractNotice),
             (when(is(SubscriptionStatus::Scheduled), Some(self.current_period.start)), Occurrence::Start),
             (when(runs, interval_end), Occurrence::IntervalEnd),
         ];

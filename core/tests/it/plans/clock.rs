@@ -207,8 +207,7 @@ fn a_void_of_usage_that_an_invoice_has_brings_no_credit() {
 
 #[test]
 fn a_contract_ends_with_its_term_or_renews_for_another() {
-    let bound =
-        |auto_renew| Variant { contract: Some(Contract { periods: 2, auto_renew }), ..free(base(1, DAYS_30, 10)) };
+    let bound = |auto_renew| Variant { contract: Some(Contract::new(2, auto_renew)), ..free(base(1, DAYS_30, 10)) };
     let mut story = life([bound(false), fallback(base(2, DAYS_30, 5))]);
     let id = story.subscribe(day(0), 1);
     assert_eq!([59, 60].map(|number| story.balance(day(number))), [10, 5]);

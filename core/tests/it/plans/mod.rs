@@ -3,11 +3,12 @@
 //! - `machine`: the table of states, as it is and as the page shows it
 //! - `pairs`: every state and every command, asked of the ledger
 //! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `stories`: with credit that was bought;
-//!   `entitled`: who may what meanwhile
+//!   `contracts`: notices; `entitled`: who may what meanwhile
 //! - `order`: what burns first where only the order of granting tells
 //! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`)
 
 mod clock;
+mod contracts;
 mod entitled;
 mod machine;
 mod order;

@@ -4,7 +4,7 @@
 //! is at most one live base, no interval was granted twice, and what a reader made of the state published before is
 //! what the ledger has written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -132,11 +132,11 @@ fn variants() -> [Variant; VARIANTS as usize] {
     let mut metered = postpaid(base(4, Period { count: 10, unit: PeriodUnit::Day }, 100));
     metered.grants.push(every(6, PeriodUnit::Hour, 5));
     metered.trial_days = 3;
-    metered.contract = Some(Contract { periods: 2, auto_renew: true });
+    metered.contract = Some(Contract::new(2, true));
     let mut strict = rolling(base(5, DAYS_30, 500), 100, None);
     strict.grants[0].accumulation_cap = Some(credits(700));
     strict.allow_usage_while_overdue = false;
-    strict.contract = Some(Contract { periods: 1, auto_renew: false });
+    strict.contract = Some(Contract::new(1, false));
     let extra = rolling(free(addon(6, Period { count: 1, unit: PeriodUnit::Week }, 30)), 100, None);
     [fallback(base(1, MONTH, 50)), pro, team, metered, strict, extra]
 }
@@ -247,6 +247,7 @@ impl World {
             !addons || wallet.base().is_some_and(|base| base.plan_kind == PlanKind::Base),
             "no add-on without base"
         );
+        self.check_contracts();
         let mut granted = BTreeSet::new();
         for entry in self.story.effects.entries.iter().filter(|entry| entry.body.kind == EntryKind::Grant) {
             let Cause::Subscription(id) = entry.body.cause else { continue };
@@ -257,6 +258,33 @@ impl World {
             }
         }
         assert_in_order_and_complete(&self.story.effects.events, &wallet.subscriptions);
+    }
+
+    /// Each term that ended was announced before, and none is announced more often than it is set to be.
+    fn check_contracts(&self) {
+        let mut terms: BTreeMap<SubscriptionId, [i32; 3]> = BTreeMap::new();
+        for event in &self.story.effects.events {
+            match &event.kind {
+                EventKind::ContractEnding { subscription, .. } => terms.entry(subscription.id).or_default()[1] += 1,
+                EventKind::SubscriptionCreated { subscription } => {
+                    terms.entry(subscription.id).or_default()[0] += i32::from(subscription.contract_notice.is_some());
+                }
+                EventKind::SubscriptionUpdated { subscription, before, happening } => {
+                    let [set, _, ended] = terms.entry(subscription.id).or_default();
+                    let is_set = subscription.contract_notice.is_some_and(|at| before.contract_notice != Some(at));
+                    let resumes = matches!(happening, Happening::Resume | Happening::ResumeFallsDue);
+                    *set += i32::from(is_set && !resumes);
+                    *ended += i32::from(*happening == Happening::ContractRenews);
+                }
+                EventKind::SubscriptionExpired { subscription, happening: Happening::ContractEnds, .. } => {
+                    terms.entry(subscription.id).or_default()[2] += 1;
+                }
+                _ => {}
+            }
+        }
+        for (id, [set, announced, ended]) in terms {
+            assert!(ended <= announced && announced <= set, "{id}: {set} {announced} {ended}");
+        }
     }
 }
 

@@ -4437,6 +4437,8 @@ pub mod types {
     pub struct VariantContract {
         #[doc = "Whether another term follows."]
         pub auto_renew: bool,
+        #[doc = "How many days before its end a term is announced to end."]
+        pub notice_days: i32,
         #[doc = "Billing periods of a term."]
         pub periods: i32,
     }
@@ -4539,6 +4541,9 @@ pub mod types {
         #[doc = "Whether another term follows."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub auto_renew: ::std::option::Option<bool>,
+        #[doc = "How many days before its end a term is announced to end, never in its first half; 0 = not."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub notice_days: ::std::option::Option<i32>,
         #[doc = "Billing periods of a term."]
         pub periods: i32,
     }
@@ -15014,12 +15019,14 @@ pub mod types {
         #[derive(Clone, Debug)]
         pub struct VariantContract {
             auto_renew: ::std::result::Result<bool, ::std::string::String>,
+            notice_days: ::std::result::Result<i32, ::std::string::String>,
             periods: ::std::result::Result<i32, ::std::string::String>,
         }
         impl ::std::default::Default for VariantContract {
             fn default() -> Self {
                 Self {
                     auto_renew: Err("no value supplied for auto_renew".to_string()),
+                    notice_days: Err("no value supplied for notice_days".to_string()),
                     periods: Err("no value supplied for periods".to_string()),
                 }
             }
@@ -15032,6 +15039,15 @@ pub mod types {
             {
                 self.auto_renew =
                     value.try_into().map_err(|e| format!("error converting supplied value for auto_renew: {e}"));
+                self
+            }
+            pub fn notice_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.notice_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for notice_days: {e}"));
                 self
             }
             pub fn periods<T>(mut self, value: T) -> Self
@@ -15047,12 +15063,16 @@ pub mod types {
         impl ::std::convert::TryFrom<VariantContract> for super::VariantContract {
             type Error = super::error::ConversionError;
             fn try_from(value: VariantContract) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { auto_renew: value.auto_renew?, periods: value.periods? })
+                Ok(Self { auto_renew: value.auto_renew?, notice_days: value.notice_days?, periods: value.periods? })
             }
         }
         impl ::std::convert::From<super::VariantContract> for VariantContract {
             fn from(value: super::VariantContract) -> Self {
-                Self { auto_renew: Ok(value.auto_renew), periods: Ok(value.periods) }
+                Self {
+                    auto_renew: Ok(value.auto_renew),
+                    notice_days: Ok(value.notice_days),
+                    periods: Ok(value.periods),
+                }
             }
         }
         #[derive(Clone, Debug)]
@@ -15263,11 +15283,16 @@ pub mod types {
         #[derive(Clone, Debug)]
         pub struct VariantInputContract {
             auto_renew: ::std::result::Result<::std::option::Option<bool>, ::std::string::String>,
+            notice_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             periods: ::std::result::Result<i32, ::std::string::String>,
         }
         impl ::std::default::Default for VariantInputContract {
             fn default() -> Self {
-                Self { auto_renew: Ok(Default::default()), periods: Err("no value supplied for periods".to_string()) }
+                Self {
+                    auto_renew: Ok(Default::default()),
+                    notice_days: Ok(Default::default()),
+                    periods: Err("no value supplied for periods".to_string()),
+                }
             }
         }
         impl VariantInputContract {
@@ -15278,6 +15303,15 @@ pub mod types {
             {
                 self.auto_renew =
                     value.try_into().map_err(|e| format!("error converting supplied value for auto_renew: {e}"));
+                self
+            }
+            pub fn notice_days<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.notice_days =
+                    value.try_into().map_err(|e| format!("error converting supplied value for notice_days: {e}"));
                 self
             }
             pub fn periods<T>(mut self, value: T) -> Self
@@ -15293,12 +15327,16 @@ pub mod types {
         impl ::std::convert::TryFrom<VariantInputContract> for super::VariantInputContract {
             type Error = super::error::ConversionError;
             fn try_from(value: VariantInputContract) -> ::std::result::Result<Self, super::error::ConversionError> {
-                Ok(Self { auto_renew: value.auto_renew?, periods: value.periods? })
+                Ok(Self { auto_renew: value.auto_renew?, notice_days: value.notice_days?, periods: value.periods? })
             }
         }
         impl ::std::convert::From<super::VariantInputContract> for VariantInputContract {
             fn from(value: super::VariantInputContract) -> Self {
-                Self { auto_renew: Ok(value.auto_renew), periods: Ok(value.periods) }
+                Self {
+                    auto_renew: Ok(value.auto_renew),
+                    notice_days: Ok(value.notice_days),
+                    periods: Ok(value.periods),
+                }
             }
         }
         #[derive(Clone, Debug)]

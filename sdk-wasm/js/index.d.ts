@@ -618,7 +618,7 @@ export interface NewVariant {
   /** What a period costs; 0 = free, null = not known here. */
   price?: VariantPrice | null
   /** For how long a subscriber is bound. */
-  contract?: { periods: number; auto_renew?: boolean } | null
+  contract?: { periods: number; auto_renew?: boolean; notice_days?: number } | null
   /** Postpaid: whether debt of usage stays with the end user when a period closes. */
   carry_debt?: boolean
   /** Whether end users fall back to it when their base subscription ends; one per environment. */
@@ -661,7 +661,7 @@ export interface Variant {
   grace_period_days: number
   allow_usage_while_overdue: boolean
   price: VariantPrice | null
-  contract: { periods: number; auto_renew: boolean } | null
+  contract: { periods: number; auto_renew: boolean; notice_days: number } | null
   carry_debt: boolean
   fallback: boolean
   archived: boolean

@@ -67,6 +67,7 @@ struct ContractJson {
     periods: i64,
     #[serde(default)]
     auto_renew: bool,
+    notice_days: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,7 +204,8 @@ fn checked_contract(contract: &ContractJson) -> Result<Contract, Problem> {
     let periods = u32::try_from(contract.periods).ok();
     let periods = periods.filter(|_| (1..=CONTRACT_PERIODS_MAX).contains(&contract.periods));
     let periods = periods.ok_or_else(|| Problem::invalid("/contract/periods", "must be 1 to 1000"))?;
-    Ok(Contract { periods, auto_renew: contract.auto_renew })
+    let plain = Contract::new(periods, contract.auto_renew);
+    Ok(Contract { notice_days: days(contract.notice_days, plain.notice_days, "/contract/notice_days")?, ..plain })
 }
 
 fn days(given: Option<i64>, default: u16, pointer: &str) -> Result<u16, Problem> {

@@ -1,9 +1,38 @@
 //! What is sold, as stories over the API, with the sandbox clock moved from day to day and exact numbers.
 
 use quotastack_core::ledger::entry::EntryKind;
+use quotastack_core::time::Timestamp;
 use serde_json::json;
 
+use crate::due::events;
 use crate::support::shop::Shop;
+
+#[tokio::test]
+async fn who_is_on_the_free_plan_meets_the_paywall_and_goes_on_with_packs() {
+    let shop = Shop::open().await;
+    let free =
+        json!({"fallback": true, "price": {"amount": 0, "currency": "USD"}, "entitlements": [{"feature_key": "f"}]});
+    let variant = shop.variant(50, free.clone()).await;
+    let own = shop.subscribe(&variant).await;
+    shop.clock("2100-01-04T00:00:00Z").await;
+    shop.spend(50, "all of it").await;
+    let check = shop.client().get("/v1/entitlements/check?end_user_id=u&feature_key=f").await.is(200);
+    assert_eq!((&check["allowed"], &check["reason"]), (&json!(false), &json!("insufficient_credits")));
+    let more = json!({"end_user_id": "u", "feature_key": "f", "units": 1});
+    shop.client().post("/v1/consume", &more).await.refused(402, "insufficient_credits");
+    let customer = shop.customer("u");
+    customer.buy(100, "pay_1").await;
+    shop.spend(30, "of the pack").await;
+    shop.clock("2100-01-30T23:59:59.999999Z").await;
+    assert_eq!((customer.remaining("plan").await, customer.remaining("topup").await), (0, 70));
+    shop.clock("2100-01-31T00:00:00Z").await;
+    assert_eq!((customer.remaining("plan").await, customer.remaining("topup").await), (50, 70));
+    shop.spend(60, "of both").await;
+    assert_eq!((customer.remaining("plan").await, customer.remaining("topup").await), (0, 60));
+    shop.clock("2100-03-02T00:00:00Z").await;
+    assert_eq!((shop.status(&own).await.as_str(), shop.balance().await), ("active", 50 + 60));
+    shop.close().await;
+}
 
 #[tokio::test]
 async fn an_api_plan_rolls_over_up_to_its_cap_for_fourteen_months_and_keeps_its_day() {
@@ -186,4 +215,77 @@ async fn usage_stamped_exactly_at_a_period_end_is_of_the_new_period() {
         json!({"end_user_id": "u", "feature_key": "f", "units": 1, "effective_at": "2100-01-30T23:59:59.999999Z"});
     shop.client().post("/v1/usage", &more).await.refused(402, "insufficient_credits");
     shop.close().await;
+}
+
+#[tokio::test]
+async fn a_trial_that_nobody_converts_becomes_the_free_plan() {
+    let shop = Shop::open().await;
+    shop.variant(5, json!({"fallback": true})).await;
+    let grants = json!([
+        {"amount": 100, "interval": "billing_period"},
+        {"amount": 7, "interval": "billing_period", "on": "trial"},
+    ]);
+    let own = shop.subscribe(&shop.variant(1, json!({"trial_days": 14, "grants": grants})).await).await;
+    shop.clock("2100-01-14T23:59:59.999999Z").await;
+    assert_eq!((shop.status(&own).await.as_str(), shop.balance().await), ("trialing", 7));
+    shop.clock("2100-01-15T00:00:00Z").await;
+    assert_eq!((shop.status(&own).await.as_str(), shop.balance().await), ("expired", 5));
+    let live = shop.client().get("/v1/subscriptions?end_user_id=u").await.is(200);
+    assert_eq!((&live["data"][0]["status"], live["data"].as_array().unwrap().len()), (&json!("active"), 2));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_contract_is_announced_to_end_and_ends_or_renews() {
+    let shop = Shop::open().await;
+    shop.variant(5, json!({"fallback": true})).await;
+    let bound = |auto_renew| {
+        let contract = json!({"periods": 2, "auto_renew": auto_renew, "notice_days": 10});
+        json!({"price": {"amount": 0, "currency": "USD"}, "contract": contract})
+    };
+    let (ends, renews) = (shop.variant(10, bound(false)).await, shop.variant(10, bound(true)).await);
+    let (one, other) = (shop.customer("ends"), shop.customer("renews"));
+    let (ending, renewing) = (one.subscribe(&ends).await, other.subscribe(&renews).await);
+    shop.clock("2100-03-01T23:59:59.999999Z").await;
+    assert_eq!((one.balance().await, other.balance().await), (10, 10));
+    shop.clock("2100-03-02T00:00:00Z").await;
+    assert_eq!((shop.status(&ending).await.as_str(), one.balance().await), ("expired", 5));
+    assert_eq!((shop.status(&renewing).await.as_str(), other.balance().await), ("active", 10));
+    shop.clock("2100-05-01T00:00:00Z").await;
+    assert_eq!(shop.status(&renewing).await, "active");
+    let announced = events(&mut shop.server.owner().await, "subscription.contract_ending").await;
+    let mut instants: Vec<_> =
+        announced.iter().map(|(.., at)| Timestamp::from_micros(*at).unwrap().to_string()).collect();
+    instants.sort();
+    assert_eq!(instants, ["2100-02-20T00:00:00Z", "2100-02-20T00:00:00Z", "2100-04-21T00:00:00Z"]);
+    one.entries().await;
+    other.entries().await;
+}
+
+#[tokio::test]
+async fn an_addon_that_is_removed_in_the_middle_of_its_period_takes_its_credit_along_or_leaves_it() {
+    let shop = Shop::open().await;
+    let free = json!({"price": {"amount": 0, "currency": "USD"}});
+    let (base, addon) = (shop.variant(100, free.clone()).await, shop.addon(10, free).await);
+    let (one, other) = (shop.customer("void"), shop.customer("keep"));
+    for customer in [&one, &other] {
+        customer.subscribe(&base).await;
+    }
+    shop.clock("2100-01-11T00:00:00Z").await;
+    let (voided, kept) = (one.subscribe(&addon).await, other.subscribe(&addon).await);
+    assert_eq!((one.balance().await, other.balance().await), (110, 110));
+    shop.clock("2100-01-16T00:00:00Z").await;
+    shop.ask(&voided, "cancel", json!({"at": "now", "credits": "void"})).await;
+    shop.ask(&kept, "cancel", json!({"at": "now", "credits": "keep"})).await;
+    assert_eq!((one.balance().await, other.balance().await), (100, 110));
+    shop.clock("2100-02-09T23:59:59.999999Z").await;
+    assert_eq!(
+        (one.balance().await, other.balance().await),
+        (100, 110),
+        "the base has turned, the add-on's block lives on"
+    );
+    shop.clock("2100-02-10T00:00:00Z").await;
+    assert_eq!((one.balance().await, other.balance().await), (100, 100), "and nothing new comes");
+    one.entries().await;
+    other.entries().await;
 }

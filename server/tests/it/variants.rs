@@ -166,6 +166,7 @@ async fn what_contradicts_itself_is_refused_where_it_is_said() {
         (&shop.base, json!({"price": {"amount": 1}}), "", 422),
         (&shop.base, json!({"contract": {"periods": 0}}), "/contract/periods", 422),
         (&shop.base, json!({"contract": {"periods": 1_001}}), "/contract/periods", 422),
+        (&shop.base, json!({"contract": {"periods": 1, "notice_days": 366}}), "/contract/notice_days", 422),
         (&shop.base, json!({"contract": {"periods": 1, "months": 1}}), "", 422),
         (&shop.base, json!({"carry_debt": true}), "/carry_debt", 422),
         (&shop.addon, json!({"fallback": true}), "/fallback", 422),

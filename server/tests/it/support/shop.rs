@@ -30,12 +30,22 @@ impl Shop {
         &self.server.sandbox
     }
 
-    /// A variant of 30 days that grants `amount` a period, with what `more` says.
+    /// A variant of the shop's plan of 30 days that grants `amount` a period, with what `more` says.
     pub(crate) async fn variant(&self, amount: i64, more: Value) -> String {
+        self.variant_of(&self.plan, amount, more).await
+    }
+
+    /// The same of an add-on plan of its own.
+    pub(crate) async fn addon(&self, amount: i64, more: Value) -> String {
+        let plan = self.client().post("/v1/plans", &json!({"name": "More", "kind": "addon"})).await.is(201);
+        self.variant_of(plan["id"].as_str().unwrap(), amount, more).await
+    }
+
+    async fn variant_of(&self, plan: &str, amount: i64, more: Value) -> String {
         let grant = json!({"amount": amount, "interval": "billing_period"});
         let mut body = json!({"name": "v", "billing_period": {"count": 30, "unit": "day"}, "grants": [grant]});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let variant = self.client().post(&format!("/v1/plans/{}/variants", self.plan), &body).await.is(201);
+        let variant = self.client().post(&format!("/v1/plans/{plan}/variants"), &body).await.is(201);
         for (name, value) in
             more.as_object().unwrap().iter().filter(|(name, _)| !["grants", "entitlements"].contains(&name.as_str()))
         {

@@ -39,7 +39,14 @@ fn without_allowances(own: &Subscription) -> Subscription {
 pub(super) fn assert_in_order_and_complete(events: &[Event], live: &[Subscription]) {
     let mut states: BTreeMap<SubscriptionId, Subscription> = BTreeMap::new();
     assert!(events.is_sorted_by_key(|event| event.at), "events are in the order of their instants");
-    for told in events.iter().filter_map(Told::of) {
+    for event in events {
+        if let EventKind::ContractEnding { subscription, .. } = &event.kind {
+            let known = states.insert(subscription.id, (**subscription).clone()).expect("it was announced before");
+            assert!(known.contract_notice.is_some_and(|at| at <= event.at), "{}: once, and not too early", known.id);
+            let known = Subscription { contract_notice: None, ..known };
+            assert_eq!(without_allowances(&known), without_allowances(subscription), "nothing else has changed");
+        }
+        let Some(told) = Told::of(event) else { continue };
         let id = told.after.id;
         let known = states.insert(id, told.after.clone());
         let (Some(before), Some(happening)) = (told.before, told.happening) else {

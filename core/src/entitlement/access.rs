@@ -88,12 +88,15 @@ fn value<'a>(
     Some((Cow::Borrowed(feature.default.value.as_deref()?), Source::Feature))
 }
 
-/// The value that subscriptions give: the base's, else the first add-on's; other add-ons join it where they say so.
+/// The value that subscriptions give: the base's, else the first add-on's; other add-ons join it where they say so: first
+/// all that add to it, then the greatest, so that their order makes no difference.
 fn merged<'a>(named: &mut [Named<'a>]) -> Option<(Cow<'a, str>, Source<'a>)> {
     let mut giving = named.iter_mut().filter(|named| named.gives());
     let first = giving.next()?;
     let mut value = Cow::Borrowed(first.entitlement.access.value.as_deref()?);
-    for other in giving {
+    let mut others: Vec<_> = giving.collect();
+    others.sort_by_key(|other| other.entitlement.merge == Some(Merge::Max));
+    for other in others {
         let joins = other.entitlement.merge.zip(other.entitlement.access.value.as_deref());
         let numbers = |text: &str| Some((value.parse::<i64>().ok()?, text.parse::<i64>().ok()?));
         if let Some((merge, (one, added))) = joins.and_then(|(merge, text)| Some((merge, numbers(text)?))) {

@@ -148,7 +148,7 @@ fn variant(number: u8) -> impl Strategy<Value = Variant> {
                 renewal_due_days: due.0,
                 grace_period_days: due.1,
                 allow_usage_while_overdue: due.2,
-                contract: contract.map(|(periods, auto_renew)| Contract { periods, auto_renew }),
+                contract: contract.map(|(periods, auto_renew)| Contract { periods, auto_renew, notice_days: 30 }),
                 grants,
                 entitlements,
                 ..plan

@@ -106,7 +106,7 @@ fn postpaid() -> Variant {
     Variant {
         billing_mode: BillingMode::Postpaid,
         trial_days: 6,
-        contract: Some(Contract { periods: 2, auto_renew: true }),
+        contract: Some(Contract { notice_days: 30, periods: 2, auto_renew: true }),
         grants: vec![template(12, &[])],
         ..variant(PlanKind::Base, 5, PeriodUnit::Day)
     }
@@ -120,7 +120,7 @@ fn strict() -> Variant {
         renewal_due_days: 5,
         grace_period_days: 2,
         allow_usage_while_overdue: false,
-        contract: Some(Contract { periods: 2, auto_renew: false }),
+        contract: Some(Contract { notice_days: 30, periods: 2, auto_renew: false }),
         grants: vec![beyond, GrantTemplate { rollover_percent: 100, ..template(13, &[]) }],
         ..variant(PlanKind::Base, 10, PeriodUnit::Day)
     }

@@ -71,7 +71,7 @@ fn histories_come_to_everything_that_is_not_loaded_with_an_account() {
     let mut runner =
         TestRunner::new_with_rng(ProptestConfig::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
-    for _ in 0..128 {
+    for _ in 0..256 {
         let world = worlds().new_tree(&mut runner).unwrap().current();
         let histories = histories_of(&world);
         for group in in_groups(&histories, &world.sizes) {

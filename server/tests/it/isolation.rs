@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use quotastack_core::wire::Mode;
 use quotastack_server::store::types::EnvironmentId;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::support::client::Client;
+use crate::support::peer::hello;
 use crate::support::server::TestServer;
 
 /// What belongs to no tenant: the migrations that were run, and the one row that names this database's history.
@@ -105,6 +107,7 @@ async fn filled() -> (TestServer, PgConnection, [EnvironmentId; 2]) {
             app.lease_due_lane(&lane, Uuid::nil(), Duration::from_secs(1)).await.unwrap();
         }
         while app.roll_up_round().await.unwrap() {}
+        app.begin_link(*environment, &hello(client.key().unwrap(), Mode::All, None)).await;
         app.stop().await;
     }
     let mut owner = server.owner().await;

@@ -17,6 +17,7 @@ use crate::app::environments::{Environments, OpenEnvironment};
 use crate::app::error::AppError;
 use crate::app::follow::{self, FeedPage};
 use crate::app::idempotency::RequestIdentity;
+use crate::app::usage_rollups::PageSize;
 use crate::app::writer::Written;
 use crate::store::accounts::BlockNotes;
 use crate::store::migrate::SCHEMA_VERSION;
@@ -43,6 +44,7 @@ pub struct App {
     pub(super) store: Store,
     authenticator: Authenticator,
     environments: Arc<Environments>,
+    pub(super) rollup_page: PageSize,
     poller: tokio::task::JoinHandle<()>,
 }
 
@@ -76,7 +78,8 @@ impl App {
         let store = Store::connect(&config.database_url, config.connections_max)?;
         let environments = Arc::new(Environments::default());
         let poller = tokio::spawn(follow::poll(store.clone(), Arc::clone(&environments)));
-        Ok(Arc::new(Self { store, authenticator: Authenticator::default(), environments, poller }))
+        let rollup_page = PageSize::default();
+        Ok(Arc::new(Self { store, authenticator: Authenticator::default(), environments, rollup_page, poller }))
     }
 
     /// Whether requests can be served now.

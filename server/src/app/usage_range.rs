@@ -20,11 +20,11 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// What of it is covered by sums at `bucket` or finer.
+    /// The buckets of at most `bucket` that cover it, as far as there are any, in order.
     pub fn pieces(&self, bucket: Grain) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        split(self.from, self.to, Some(bucket), &mut pieces, &mut Vec::new());
-        pieces
+        let mut runs = Vec::new();
+        split(self.from, self.to, Some(bucket), &mut runs, &mut Vec::new());
+        runs.into_iter().flat_map(Run::pieces).collect()
     }
 
     /// What of it is not: less than an hour each.
@@ -38,6 +38,22 @@ impl Segment {
     pub fn hours(&self) -> Option<(Timestamp, Timestamp)> {
         let (from, to) = (ceil(self.from, Grain::Hour), floor(self.to, Grain::Hour));
         (from < to).then_some((from, to))
+    }
+}
+
+/// Whole buckets of one grain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    grain: Grain,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Run {
+    fn pieces(self) -> impl Iterator<Item = Piece> {
+        let Self { grain, from, to } = self;
+        let starts = std::iter::successors(Some(from), move |start| Some(next(*start, grain)));
+        starts.take_while(move |start| *start < to).map(move |start| Piece { grain, start })
     }
 }
 
@@ -88,12 +104,12 @@ fn ceil(at: Timestamp, grain: Grain) -> Timestamp {
     if start == at { at } else { next(start, grain) }
 }
 
-/// Covers `[from, to)` with the coarsest pieces up to `grain`; what has no grain is an end.
+/// Covers `[from, to)` with the coarsest buckets up to `grain`; what has no grain is an end.
 fn split(
     from: Timestamp,
     to: Timestamp,
     grain: Option<Grain>,
-    pieces: &mut Vec<Piece>,
+    runs: &mut Vec<Run>,
     ends: &mut Vec<(Timestamp, Timestamp)>,
 ) {
     if from >= to {
@@ -110,11 +126,11 @@ fn split(
     };
     let (first, last) = (ceil(from, grain), floor(to, grain));
     if first < last {
-        split(from, first, finer, pieces, ends);
-        pieces.push(Piece { grain, from: first, to: last });
-        split(last, to, finer, pieces, ends);
+        split(from, first, finer, runs, ends);
+        runs.push(Run { grain, from: first, to: last });
+        split(last, to, finer, runs, ends);
     } else {
-        split(from, to, finer, pieces, ends);
+        split(from, to, finer, runs, ends);
     }
 }
 
@@ -126,22 +142,21 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn piece(grain: Grain, from: &str, to: &str) -> Piece {
-        Piece { grain, from: at(from), to: at(to) }
-    }
-
     #[test]
     fn a_range_is_covered_by_the_coarsest_sums() {
         let range =
             Segment { from: at("2026-01-30T22:59:59.999999Z"), to: at("2026-04-02T02:30:00Z"), is_whole: false };
+        let piece = |grain, start| Piece { grain, start: at(start) };
         assert_eq!(
             range.pieces(Grain::Month),
             [
-                piece(Grain::Hour, "2026-01-30T23:00:00Z", "2026-01-31T00:00:00Z"),
-                piece(Grain::Day, "2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z"),
-                piece(Grain::Month, "2026-02-01T00:00:00Z", "2026-04-01T00:00:00Z"),
-                piece(Grain::Day, "2026-04-01T00:00:00Z", "2026-04-02T00:00:00Z"),
-                piece(Grain::Hour, "2026-04-02T00:00:00Z", "2026-04-02T02:00:00Z"),
+                piece(Grain::Hour, "2026-01-30T23:00:00Z"),
+                piece(Grain::Day, "2026-01-31T00:00:00Z"),
+                piece(Grain::Month, "2026-02-01T00:00:00Z"),
+                piece(Grain::Month, "2026-03-01T00:00:00Z"),
+                piece(Grain::Day, "2026-04-01T00:00:00Z"),
+                piece(Grain::Hour, "2026-04-02T00:00:00Z"),
+                piece(Grain::Hour, "2026-04-02T01:00:00Z"),
             ]
         );
         assert_eq!(
@@ -152,8 +167,11 @@ mod tests {
             ]
         );
         let hours = range.pieces(Grain::Hour);
-        assert_eq!(hours, [piece(Grain::Hour, "2026-01-30T23:00:00Z", "2026-04-02T02:00:00Z")]);
-        assert_eq!(range.hours(), Some((hours[0].from, hours[0].to)));
+        assert!(hours.iter().all(|hour| hour.grain == Grain::Hour));
+        assert!(hours.windows(2).all(|pair| next(pair[0].start, Grain::Hour) == pair[1].start));
+        let (first, last) = (hours[0].start, hours[hours.len() - 1].start);
+        assert_eq!((first, last), (at("2026-01-30T23:00:00Z"), at("2026-04-02T01:00:00Z")));
+        assert_eq!(range.hours(), Some((first, next(last, Grain::Hour))));
     }
 
     #[test]

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (12, "plans over time", include_str!("../../migrations/0012_plans_over_time.sql")),
     (13, "variant versions", include_str!("../../migrations/0013_variant_versions.sql")),
     (15, "sidecars", include_str!("../../migrations/0015_sidecars.sql")),
+    (16, "rollups in time", include_str!("../../migrations/0016_rollups_in_time.sql")),
 ];
 
 /// The version of the schema that this server reads and writes: the last migration's.

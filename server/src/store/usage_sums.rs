@@ -97,18 +97,16 @@ pub struct Sum {
     pub cost: i128,
 }
 
-/// A part of a range whose sums are kept at one grain.
+/// A bucket whose sums are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// How fine.
+    /// How long it is.
     pub grain: Grain,
-    /// From this start of a bucket of that grain,
-    pub from: Timestamp,
-    /// before this one.
-    pub to: Timestamp,
+    /// Its first instant.
+    pub start: Timestamp,
 }
 
-/// Sums over rollup rows `r`.
+/// Sums over rollup rows `r`: a look into the index for each piece, since it is in the order of time.
 macro_rules! sums_of_rollups {
     ($account:literal) => {
         concat!(
@@ -117,9 +115,9 @@ macro_rules! sums_of_rollups {
                  (case $3 when 'feature' then r.feature_key when 'end_user' then r.account_id::text else r.value end)
                    collate \"C\" as key,
                  sum(r.events)::bigint as events, sum(r.units)::text as units, sum(r.cost)::text as cost
-               from unnest($8::text[], $9::timestamptz[], $10::timestamptz[]) as p (grain, since, until)
-               join usage_rollups r on r.lane_id = $1 and r.property = $11 and r.grain = p.grain
-                 and r.bucket_start >= p.since and r.bucket_start < p.until and ",
+               from unnest($8::text[], $9::timestamptz[]) as p (grain, start)
+               join usage_rollups r on r.lane_id = $1 and r.property = $10 and r.grain = p.grain
+                 and r.bucket_start = p.start and ",
             $account,
             "where $4::text is null or r.feature_key = $4
                group by 1, 2) as sums
@@ -181,9 +179,9 @@ impl Tx {
     ) -> sqlx::Result<Vec<Sum>> {
         let of_accounts = query.grouping == Grouping::EndUser && query.account_id.is_none();
         let sql = if of_accounts {
-            sums_of_rollups!("r.account_id <> $12 ")
+            sums_of_rollups!("r.account_id <> $11 ")
         } else {
-            sums_of_rollups!("r.account_id = $12 ")
+            sums_of_rollups!("r.account_id = $11 ")
         };
         let rows = sqlx::query(sql)
             .bind(lane_id.0)
@@ -194,8 +192,7 @@ impl Tx {
             .bind(&query.after.1)
             .bind(query.limit)
             .bind(pieces.iter().map(|piece| piece.grain.name()).collect::<Vec<_>>())
-            .bind(pieces.iter().map(|piece| Ts(piece.from)).collect::<Vec<_>>())
-            .bind(pieces.iter().map(|piece| Ts(piece.to)).collect::<Vec<_>>())
+            .bind(pieces.iter().map(|piece| Ts(piece.start)).collect::<Vec<_>>())
             .bind(query.grouping.property())
             .bind(query.account_id.map_or(WHOLE_LANE, AccountId::uuid))
             .fetch_all(self.connection())

@@ -289,6 +289,33 @@ async fn a_page_is_added_once_and_by_one_server_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_page_that_takes_too_long_is_added_in_parts() {
+    const PLACES: i64 = 10;
+    let server = TestServer::start().await;
+    create_features(&server.live).await;
+    for place in 0..PLACES {
+        let event = |number| json!({"end_user_id": "u", "feature_key": "f", "units": 1, "idempotency_key": format!("{place}-{number}")});
+        let batch = json!({ "events": (0..100).map(event).collect::<Vec<_>>() });
+        server.live.post("/v1/usage/batch", &batch).await.is(200);
+    }
+    // As if nothing of more than half of it could be done in time.
+    let too_long = "
+        create function too_long() returns trigger language plpgsql as $$
+          begin raise exception using errcode = 'query_canceled', message = 'canceling statement due to statement timeout'; end
+        $$;
+        create trigger too_long before update on usage_rollup_heads for each row
+          when (new.rolled_to - old.rolled_to > 5) execute function too_long()";
+    sqlx::raw_sql(too_long).execute(&mut server.owner().await).await.unwrap();
+    let (app, _) = server.app(&server.live).await;
+    roll_up_all(&server, &app).await;
+    let sql = "select sum(events)::bigint from usage_rollups where grain = 'month' and property = ''
+               and account_id <> '00000000-0000-0000-0000-000000000000'";
+    let events: i64 = sqlx::query_scalar(sql).fetch_one(&mut server.owner().await).await.unwrap();
+    assert_eq!(events, 100 * PLACES);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn whole_hours_are_read_from_sums_and_the_ends_from_events() {
     let server = TestServer::start().await;
     let client = &server.sandbox;

@@ -2,16 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quotastack_core::ids::EndUserId;
 use quotastack_core::sync::publisher::Rings;
 use quotastack_core::sync::ring::{BatchLimits, Filter, Since};
 use quotastack_server::app::App;
 use quotastack_server::app::auth::Principal;
+use quotastack_server::app::verify::{Progress, verify};
+use quotastack_server::store::tx::Store;
+use quotastack_server::workers::{Workers, WorkersConfig};
 use serde_json::json;
 use sqlx::Row;
 use tokio::task::JoinSet;
 
+use crate::due::{START, set_clock_and_die};
+use crate::support::client::Client;
 use crate::support::server::TestServer;
 use crate::support::wait::until;
 use crate::writer::{create_feature, usage, used};
@@ -127,4 +133,72 @@ async fn what_one_server_changes_the_other_knows_at_once() {
     assert_eq!(one.post_keyed("/v1/credits/grants", "k", &ends).await.is(201), block);
     other.post("/v1/sandbox/clock", &json!({"advance_seconds": 86_400})).await.is(200);
     assert_eq!(one.get("/v1/end_users/u/credits").await.is(200)["balance"], 0);
+}
+
+/// `users` subscriptions whose periods all end a month after [`START`] and follow each other by themselves.
+async fn subscribe_all(client: &Client, users: u64) {
+    client.post("/v1/sandbox/clock", &json!({ "now": START })).await.is(200);
+    let plan = client.post("/v1/plans", &json!({"name": "Pro"})).await.is(201);
+    let variant = json!({"name": "m", "billing_mode": "postpaid", "billing_period": {"count": 1, "unit": "month"},
+        "grants": [{"amount": 50, "interval": "billing_period"}]});
+    let variants = format!("/v1/plans/{}/variants", plan["id"].as_str().unwrap());
+    let variant = client.post(&variants, &variant).await.is(201)["id"].clone();
+    for chunk in (0..users).collect::<Vec<_>>().chunks(16) {
+        let mut orders = JoinSet::new();
+        for user in chunk {
+            let (client, order) =
+                (client.clone(), json!({"end_user_id": format!("u{user}"), "plan_variant_id": variant}));
+            orders.spawn(async move { client.post("/v1/subscriptions", &order).await.is(201) });
+        }
+        orders.join_all().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_that_are_due_at_one_instant_are_each_advanced_once_by_two_servers() {
+    const USERS: u64 = 300;
+    const END: &str = "2100-02-01T00:00:00Z";
+    let server = TestServer::start().await;
+    subscribe_all(&server.sandbox, USERS).await;
+    let (one, principal) = server.app(&server.sandbox).await;
+    let (two, _) = server.app(&server.sandbox).await;
+    let mut owner = server.owner().await;
+    set_clock_and_die(&mut owner, principal.environment_id, END).await;
+    let due = "select count(*) from due where next_due <= $1::text::timestamptz";
+    let count: i64 = sqlx::query_scalar(due).bind(END).fetch_one(&mut owner).await.unwrap();
+    assert_eq!(count.unsigned_abs(), USERS);
+
+    let config = WorkersConfig { due_interval: Duration::from_millis(10) };
+    let workers = [Workers::start(&one, config), Workers::start(&two, config)];
+    until("nothing is due any more", async || {
+        let left: i64 = sqlx::query_scalar(due).bind(END).fetch_one(&mut owner).await.unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
+    for workers in workers {
+        workers.stop().await;
+    }
+
+    for (what, sql) in [
+        (
+            "grants",
+            "select account_id, count(*) from entries where kind = 'grant' and effective_at = $1::text::timestamptz group by 1",
+        ),
+        (
+            "updates",
+            "select account_id, count(*) from events
+                     where type = 'subscription.updated' and occurred_at = $1::text::timestamptz group by 1",
+        ),
+    ] {
+        let rows = sqlx::query(sql).bind(END).fetch_all(&mut owner).await.unwrap();
+        let counts: Vec<i64> = rows.iter().map(|row| row.get("count")).collect();
+        assert_eq!(counts, vec![1; usize::try_from(USERS).unwrap()], "{what}");
+    }
+    let findings =
+        verify(&Store::connect(&server.db.url, 3).unwrap(), 2, &Arc::new(Progress::default())).await.unwrap();
+    assert!(findings.is_empty(), "{findings:?}");
+    let credits = server.sandbox.get("/v1/end_users/u7/credits").await.is(200);
+    assert_eq!(credits["balance"], 50, "the old block has ended");
+    one.stop().await;
+    two.stop().await;
 }

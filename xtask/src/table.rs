@@ -25,6 +25,12 @@ pub(crate) fn micros(nanos: u64) -> String {
     format!("{}.{} µs", tenths / 10, tenths % 10)
 }
 
+/// Nanoseconds as seconds with two decimals.
+pub(crate) fn seconds(nanos: u64) -> String {
+    let hundredths = nanos.div_ceil(10_000_000);
+    format!("{}.{:02} s", hundredths / 100, hundredths % 100)
+}
+
 /// A ratio in per mille as a factor with two decimals: 1234 is `1.23x`.
 pub(crate) fn factor(permille: u64) -> String {
     format!("{}.{:02}x", permille / 1_000, permille % 1_000 / 10)
@@ -49,6 +55,8 @@ mod tests {
     fn numbers_have_their_units() {
         assert_eq!(micros(12_345), "12.4 µs");
         assert_eq!(micros(0), "0.0 µs");
+        assert_eq!(seconds(12_345_678_901), "12.35 s");
+        assert_eq!(seconds(70_000_000), "0.07 s");
         assert_eq!(factor(1_234), "1.23x");
         assert_eq!(factor(12_005), "12.00x");
         assert_eq!(percent(354), "35.4 %");

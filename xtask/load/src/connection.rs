@@ -68,6 +68,12 @@ impl Connection {
         self.send(request, StatusCode::OK).await
     }
 
+    /// Sends a GET with a key and reads the whole answer, which must be a 200.
+    pub(crate) async fn read(&mut self, path: &str, key: &str) -> anyhow::Result<Bytes> {
+        let request = Request::get(path).header("host", &self.host).header("authorization", format!("Bearer {key}"));
+        self.send(request.body(Full::default())?, StatusCode::OK).await
+    }
+
     /// Sends a JSON body with a key and reads the whole answer, which must be a 201.
     pub(crate) async fn create(&mut self, path: &str, key: &str, body: String) -> anyhow::Result<Bytes> {
         self.post(path, key, body, StatusCode::CREATED).await

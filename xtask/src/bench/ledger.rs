@@ -52,7 +52,7 @@ pub(crate) struct Ledger<'a> {
 impl<'a> Ledger<'a> {
     /// Gives every account credit, on both sides.
     pub(crate) fn prepare(binaries: &'a Binaries, stack: &'a Stack, amounts: Amounts) -> anyhow::Result<Self> {
-        load::seed(binaries, stack, amounts.end_users)?;
+        load::seed(binaries, &stack.server, amounts.end_users)?;
         let bare = Bare::create(binaries, stack, amounts.end_users)?;
         Ok(Self { binaries, stack, bare, amounts })
     }

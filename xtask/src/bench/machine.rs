@@ -14,6 +14,14 @@ pub(crate) struct Machine {
     pub(crate) dirty: bool,
 }
 
+impl Machine {
+    /// In a line.
+    pub(crate) fn text(&self) -> String {
+        let dirty = if self.dirty { " with changes" } else { "" };
+        format!("{} cores, {}; commit {}{dirty}", self.cores, self.cpu, self.commit)
+    }
+}
+
 pub(crate) fn describe() -> Machine {
     let git = |args: &[&str]| output(program("git").args(args)).map(|text| text.trim().to_owned()).unwrap_or_default();
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -1,13 +1,10 @@
 //! Medians of rounds, on the terminal and as JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use anyhow::Context;
 use serde_json::json;
 
+use super::kept;
 use super::machine::{self, Machine};
 use super::rounds::Round;
-use crate::paths;
 use crate::table::{factor, micros, percent, table};
 
 /// Prints the medians and keeps every round.
@@ -21,27 +18,12 @@ pub(crate) fn report(rounds: &[Round]) -> anyhow::Result<()> {
     );
     println!("\nSingle usage over REST, beside pgbench with the same four statements (medians)\n\n{}", single(rounds));
     println!("\nFrom a committed grant to the sidecar's changed answer (medians)\n\n{}", lag(rounds));
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let dir = paths::target().join("bench");
-    std::fs::create_dir_all(&dir)?;
-    let file = dir.join(format!("{seconds}.json"));
-    let document = json!({ "taken_at_unix": seconds, "machine": machine, "rounds": rounds });
-    std::fs::write(&file, serde_json::to_string_pretty(&document)?)
-        .with_context(|| format!("writing {}", file.display()))?;
-    println!("\nEvery round: {}", file.display());
-    Ok(())
+    kept::keep("", &machine, &json!({ "rounds": rounds }))
 }
 
 fn describe(machine: &Machine, rounds: &[Round]) -> String {
     let loads: Vec<&str> = rounds.iter().map(|round| round.load_average_before.as_str()).collect();
-    let dirty = if machine.dirty { " with changes" } else { "" };
-    format!(
-        "{} cores, {}; commit {}{dirty}; load average before each round: {}",
-        machine.cores,
-        machine.cpu,
-        machine.commit,
-        loads.join(", ")
-    )
+    format!("{}; load average before each round: {}", machine.text(), loads.join(", "))
 }
 
 fn checks(rounds: &[Round]) -> String {

@@ -8,16 +8,8 @@ use super::ledger::{Amounts, BatchRow, Ledger, SingleRow};
 use super::{machine, report};
 use crate::load::{self, BareReady, Checks, Latencies};
 use crate::stack::{self, Binaries, END_USER, Stack};
-use crate::tools;
 
 const CONNECTIONS: [usize; 3] = [1, 8, 32];
-
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// One short round: whether it works, not what it says.
-    #[arg(long)]
-    quick: bool,
-}
 
 /// How long and how often.
 struct Effort {
@@ -50,17 +42,16 @@ pub(crate) struct Round {
     pub(crate) single: Vec<SingleRow>,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    tools::postgres::ensure()?;
-    let binaries = Binaries::release()?;
-    let effort = if args.quick {
+/// Three rounds, or a short one.
+pub(super) fn run(binaries: &Binaries, quick: bool) -> anyhow::Result<()> {
+    let effort = if quick {
         let duration = Duration::from_millis(500);
         Effort { rounds: 1, duration, grants: 50, amounts: Amounts { end_users: 500, batches: 5, duration } }
     } else {
         let duration = Duration::from_secs(3);
         Effort { rounds: 3, duration, grants: 200, amounts: Amounts { end_users: 10_000, batches: 100, duration } }
     };
-    let rounds = measure(&binaries, &effort)?;
+    let rounds = measure(binaries, &effort)?;
     report::report(&rounds)
 }
 

@@ -40,7 +40,7 @@ impl Stack {
     /// Starts both on free ports.
     pub(crate) async fn start(binaries: &Binaries) -> anyhow::Result<Self> {
         let dir = directory()?;
-        let (server_service, server) = start_server(binaries, dir.path()).await?;
+        let (server_service, server) = start_server(binaries, dir.path(), &[]).await?;
         match start_sidecar(binaries, dir.path(), &server).await {
             Ok((sidecar_service, sidecar)) => Ok(Self { server_service, sidecar_service, server, sidecar, dir }),
             Err(error) => {
@@ -75,7 +75,7 @@ impl Stack {
 }
 
 /// Short, because a Unix socket's path is, and open to the user that Postgres runs as when we are root.
-fn directory() -> anyhow::Result<TempDir> {
+pub(super) fn directory() -> anyhow::Result<TempDir> {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new()
         .prefix("quotastack-")
@@ -84,10 +84,15 @@ fn directory() -> anyhow::Result<TempDir> {
         .context("creating a temporary directory")
 }
 
-async fn start_server(binaries: &Binaries, dir: &Path) -> anyhow::Result<(Service, ServerReady)> {
+/// Starts a server with its private Postgres, and these arguments more.
+pub(super) async fn start_server(
+    binaries: &Binaries,
+    dir: &Path,
+    args: &[&str],
+) -> anyhow::Result<(Service, ServerReady)> {
     let mut command = program(binaries.path("quotastack-server"));
     command.arg("dev").arg("--data-dir").arg(dir.join("server-data"));
-    command.args(["--http", "127.0.0.1:0", "--quic", "127.0.0.1:0"]);
+    command.args(["--http", "127.0.0.1:0", "--quic", "127.0.0.1:0"]).args(args);
     // The demo's data are its own, whatever the machine's environment says.
     command.env_remove("DATABASE_URL");
     Service::start("server", command, dir).await

@@ -1,40 +1,14 @@
-//! What `xtask-load` measures, as values. It runs as a process of its own, built like what it measures.
+//! What the rounds of the benchmarks measure.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::command::{output, program};
-use crate::stack::{Binaries, FEATURE, Service, Stack};
-
-/// Latencies of answers.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Latencies {
-    pub(crate) count: u64,
-    pub(crate) p50_ns: u64,
-    pub(crate) p99_ns: u64,
-    pub(crate) max_ns: u64,
-}
-
-/// Checks in a closed loop.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Checks {
-    #[serde(flatten)]
-    pub(crate) latencies: Latencies,
-    pub(crate) requests_per_second: u64,
-}
-
-/// Events in how long.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Rate {
-    pub(crate) events: u64,
-    pub(crate) elapsed_ns: u64,
-    pub(crate) events_per_second: u64,
-}
+use super::values::{Checks, Latencies, Rate, measure};
+use crate::command::program;
+use crate::stack::{Binaries, FEATURE, ServerReady, Service, Stack};
 
 /// The lanes of a database for bare inserts, with an account of number `n` in lane `n` modulo their count.
 #[derive(Clone, Debug, Deserialize)]
@@ -82,9 +56,9 @@ pub(crate) fn lag(
 }
 
 /// Credit for a crowd of end users, who can then record usage.
-pub(crate) fn seed(binaries: &Binaries, stack: &Stack, end_users: u64) -> anyhow::Result<Rate> {
-    let mut command = recorder(binaries, stack, "seed", end_users);
-    measure(command.args(["--server", &stack.server.http]))
+pub(crate) fn seed(binaries: &Binaries, server: &ServerReady, end_users: u64) -> anyhow::Result<Rate> {
+    let mut command = recorder(binaries, server, "seed", end_users);
+    measure(command.args(["--server", &server.http]))
 }
 
 /// Single usage events over REST, in a closed loop.
@@ -95,7 +69,7 @@ pub(crate) fn usage(
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Checks> {
-    let mut command = recorder(binaries, stack, "usage", end_users);
+    let mut command = recorder(binaries, &stack.server, "usage", end_users);
     command.args(["--server", &stack.server.http, "--feature-key", FEATURE]);
     command.args(["--connections", &connections.to_string(), "--duration-ms", &duration.as_millis().to_string()]);
     measure(&mut command)
@@ -103,21 +77,21 @@ pub(crate) fn usage(
 
 /// Batches of usage over REST.
 pub(crate) fn batches(binaries: &Binaries, stack: &Stack, end_users: u64, batches: u64) -> anyhow::Result<Rate> {
-    let mut command = recorder(binaries, stack, "batches", end_users);
+    let mut command = recorder(binaries, &stack.server, "batches", end_users);
     command.args(["--server", &stack.server.http, "--feature-key", FEATURE, "--batches", &batches.to_string()]);
     measure(&mut command)
 }
 
 /// Batches of usage over QUIC.
 pub(crate) fn link(binaries: &Binaries, stack: &Stack, end_users: u64, batches: u64) -> anyhow::Result<Rate> {
-    let mut command = recorder(binaries, stack, "link", end_users);
+    let mut command = recorder(binaries, &stack.server, "link", end_users);
     command.args(["--server", &stack.server.quic, "--feature-key", FEATURE, "--batches", &batches.to_string()]);
     measure(command.arg("--ca-file").arg(&stack.server.ca_file))
 }
 
-fn recorder(binaries: &Binaries, stack: &Stack, what: &str, end_users: u64) -> Command {
+fn recorder(binaries: &Binaries, server: &ServerReady, what: &str, end_users: u64) -> Command {
     let mut command = program(binaries.path("xtask-load"));
-    command.args([what, "--end-users", &end_users.to_string()]).env("QUOTASTACK_API_KEY", &stack.server.live_key);
+    command.args([what, "--end-users", &end_users.to_string()]).env("QUOTASTACK_API_KEY", &server.live_key);
     command
 }
 
@@ -160,9 +134,4 @@ pub(crate) async fn serve(binaries: &Binaries, dir: &Path) -> anyhow::Result<(Se
     let mut command = program(binaries.path("xtask-load"));
     command.arg("serve").arg("--uds").arg(dir.join("bare.sock"));
     Service::start("bare", command, dir).await
-}
-
-fn measure<Measured: DeserializeOwned>(command: &mut Command) -> anyhow::Result<Measured> {
-    let line = output(command)?;
-    serde_json::from_str(&line).with_context(|| format!("xtask-load answered {line}"))
 }

@@ -64,7 +64,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Asked> {
         let started = Instant::now();
         let added_up = args.question.add_up(&mut database).await?;
         let plain_ns = nanos(started.elapsed());
-        anyhow::ensure!(!added_up.is_empty() || args.question.end_user_id.is_some(), "there are no events in the range");
+        anyhow::ensure!(
+            !added_up.is_empty() || args.question.end_user_id.is_some(),
+            "there are no events in the range"
+        );
         compare(&told, &added_up)?;
         Ok(Asked { latencies, lines: told.len(), pages, plain_ns })
     })

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -18,12 +18,15 @@ use crate::store::tx::Store;
 const JOBS_DEFAULT: u16 = 4;
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is printed where there is no terminal to show it on.
+const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// `ledger ...`
 #[derive(Debug, Subcommand)]
 pub(super) enum LedgerCommand {
-    /// Rebuild every account from its entries and compare: balances, blocks, holds, debts, hashes. Only reads; a server
-    /// may run beside it. Exits with 1 if an account is not what its entries say.
+    /// Rebuild every account from its entries and compare: balances, blocks, holds, debts, hashes. Hold usage events,
+    /// voids, reservations and top-ups against their entries, and sums of usage against what they add up. Only reads; a
+    /// server may run beside it. Exits with 1 if anything is not what the entries say.
     Verify(VerifyArgs),
 }
 
@@ -35,7 +38,8 @@ pub struct CannotVerify;
 /// What to verify with.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// How many pages of accounts are verified at a time, each over a connection of its own.
+    /// How many pages of up to 200 accounts are verified at a time (or voids and sums of lanes), each over a connection of
+    /// its own. An account is not split.
     #[arg(long, env = "QUOTASTACK_VERIFY_JOBS", default_value_t = JOBS_DEFAULT, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// Print JSON lines: one per finding, then a summary.
@@ -50,10 +54,11 @@ pub(super) async fn run(command: LedgerCommand) -> anyhow::Result<()> {
     let store = Store::connect(args.database.database_url.expose_secret(), u32::from(args.jobs) + 1);
     let store = store.context("--database-url is not a Postgres URL")?;
     let (progress, started) = (Arc::new(Progress::default()), Instant::now());
-    let shown = std::io::stderr().is_terminal().then(|| tokio::spawn(show(Arc::clone(&progress), started)));
+    let is_terminal = std::io::stderr().is_terminal();
+    let shown = tokio::spawn(show(Arc::clone(&progress), started, is_terminal));
     let verified = verify(&store, usize::from(args.jobs), &progress).await;
-    if let Some(shown) = shown {
-        shown.abort();
+    shown.abort();
+    if is_terminal {
         eprintln!();
     }
     store.close().await;
@@ -69,12 +74,12 @@ pub(super) async fn run(command: LedgerCommand) -> anyhow::Result<()> {
     } else {
         println!("{accounts} accounts, {entries} entries: {} findings", findings.len());
     }
-    anyhow::ensure!(findings.is_empty(), "{} accounts are not what their entries say", findings.len());
+    anyhow::ensure!(findings.is_empty(), "{} things are not what the entries say", findings.len());
     Ok(())
 }
 
 fn print(finding: &Finding, as_json: bool) -> anyhow::Result<()> {
-    let Finding { tenant_id, environment, end_user_id, account_id, seq, fault } = finding;
+    let Finding { tenant_id, environment, end_user_id, account_id, seq, fault, expected, found } = finding;
     if as_json {
         return print_line(&json!({
             "event": "finding",
@@ -84,22 +89,81 @@ fn print(finding: &Finding, as_json: bool) -> anyhow::Result<()> {
             "account_id": account_id,
             "seq": seq,
             "fault": fault,
+            "expected": expected,
+            "found": found,
         }));
     }
-    println!("{tenant_id} {environment:?} {end_user_id} ({account_id}) at entry {seq}: {fault}");
+    let whose = match (end_user_id, account_id) {
+        (Some(end_user), Some(account)) => format!("{end_user} ({account})"),
+        (None, Some(account)) => format!("({account})"),
+        (_, None) => "all end users of a lane".to_owned(),
+    };
+    let place = seq.map_or(String::new(), |seq| format!(" at entry {seq}"));
+    let figures = match (expected, found) {
+        (Some(expected), Some(found)) => format!(": expected {expected}, found {found}"),
+        _ => String::new(),
+    };
+    println!("{tenant_id} {environment:?} {whose}{place}: {fault}{figures}");
     Ok(())
 }
 
-/// Shows how far it is, how fast it goes, and how long it will take, until it is stopped.
-async fn show(progress: Arc<Progress>, started: Instant) {
+/// Shows how far it is, how fast it goes, and how long it will take, until it is stopped: on a terminal in one line that
+/// changes, elsewhere line by line, less often.
+async fn show(progress: Arc<Progress>, started: Instant, is_terminal: bool) {
     loop {
-        tokio::time::sleep(PROGRESS_INTERVAL).await;
-        let [entries, total, accounts, accounts_total] =
-            [&progress.entries, &progress.entries_total, &progress.accounts, &progress.accounts_total]
-                .map(|count| count.load(Ordering::Relaxed));
-        let seconds = started.elapsed().as_secs().max(1);
-        let rate = (entries / seconds).max(1);
-        let left = total.saturating_sub(entries) / rate;
-        eprint!("\r{accounts} of {accounts_total} accounts, {entries} of {total} entries, {rate}/s, {left} s left  ");
+        tokio::time::sleep(if is_terminal { PROGRESS_INTERVAL } else { PROGRESS_LINE_INTERVAL }).await;
+        let line = progress_line(&progress, started.elapsed());
+        if is_terminal {
+            eprint!("\r{line}\x1b[K");
+        } else {
+            eprintln!("{line}");
+        }
+    }
+}
+
+fn progress_line(progress: &Progress, elapsed: Duration) -> String {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (entries, entries_total) = (count(&progress.entries), count(&progress.entries_total));
+    let rate = entries / elapsed.as_secs().max(1);
+    // What was written since it began is read too.
+    let left = match entries_total.saturating_sub(entries) {
+        0 => "sums of usage left".to_owned(),
+        _ if rate == 0 => "time left unknown".to_owned(),
+        entries_left => format!("{} s left", entries_left.div_ceil(rate)),
+    };
+    format!(
+        "{} of {} accounts, {entries} of {entries_total} entries, {} of {} lanes' sums, {rate} entries/s, {left}",
+        count(&progress.accounts),
+        count(&progress.accounts_total),
+        count(&progress.lanes),
+        count(&progress.lanes_total),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_progress_line_tells_what_is_done_how_fast_and_what_is_left() {
+        let progress = Progress::default();
+        for (counter, value) in [
+            (&progress.accounts_total, 40),
+            (&progress.entries_total, 1_000),
+            (&progress.lanes_total, 16),
+            (&progress.accounts, 9),
+            (&progress.entries, 250),
+            (&progress.lanes, 2),
+        ] {
+            counter.store(value, Ordering::Relaxed);
+        }
+        assert_eq!(
+            progress_line(&progress, Duration::from_secs(5)),
+            "9 of 40 accounts, 250 of 1000 entries, 2 of 16 lanes' sums, 50 entries/s, 15 s left"
+        );
+        progress.entries.store(1_001, Ordering::Relaxed);
+        assert!(progress_line(&progress, Duration::from_secs(5)).ends_with("200 entries/s, sums of usage left"));
+        progress.entries.store(0, Ordering::Relaxed);
+        assert!(progress_line(&progress, Duration::ZERO).ends_with("0 entries/s, time left unknown"));
     }
 }

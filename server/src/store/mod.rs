@@ -13,7 +13,8 @@
 //! - [`subscribers`]: who has an earlier version of a variant
 //! - [`sidecars`]: which ones were linked, and how they were
 //! - [`retention`]: how old requests go
-//! - [`entries`], [`feed`], [`usage_sums`], [`verify`]: what readers read
+//! - [`entries`], [`feed`], [`usage_sums`], [`verify`]: what readers read; [`verify_records`], [`verify_sums`]:
+//!   what a verifier asks beside accounts
 //! - [`usage_rollups`]: what adds usage up for them
 //! - [`checkpoints`]: what those who look back leave for the next ones
 //! - [`types`]: how values cross
@@ -45,4 +46,6 @@ pub mod usage;
 pub mod usage_rollups;
 pub mod usage_sums;
 pub mod verify;
+pub mod verify_records;
+pub mod verify_sums;
 pub mod voids;

@@ -235,7 +235,7 @@ async fn lose_a_page(server: &TestServer, app: &App, id: EnvironmentId) {
     }
 }
 
-async fn roll_up_all(server: &TestServer, app: &App) {
+pub(crate) async fn roll_up_all(server: &TestServer, app: &App) {
     let mut owner = server.owner().await;
     until("all usage is added up", async || {
         app.roll_up_round().await.unwrap();

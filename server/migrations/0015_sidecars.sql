@@ -21,4 +21,19 @@ alter table sidecars force row level security;
 drop policy if exists own_environment on sidecars;
 create policy own_environment on sidecars to quotastack_app
   using (environment_id = current_environment_id()) with check (environment_id = current_environment_id());
-grant select, insert, update, delete on sidecars to quotastack_app;
+grant select, insert, update on sidecars to quotastack_app;
+
+-- Forgets the sidecars of an environment that were last heard of more than 30 days ago, by the database's own clock.
+drop policy if exists definer_forgets on sidecars;
+create policy definer_forgets on sidecars to quotastack_definer using (true);
+grant select (environment_id, seen_at), delete on sidecars to quotastack_definer;
+create or replace function forget_sidecars(of_environment bigint) returns void
+  language sql volatile security definer set search_path = public, pg_temp
+  as $$
+    delete from sidecars where environment_id = of_environment and seen_at < clock_timestamp() - interval '30 days'
+  $$;
+grant create on schema public to quotastack_definer;
+alter function forget_sidecars(bigint) owner to quotastack_definer;
+revoke create on schema public from quotastack_definer;
+revoke all on function forget_sidecars(bigint) from public;
+grant execute on function forget_sidecars(bigint) to quotastack_app;

@@ -1,7 +1,7 @@
 //! The fleet: which sidecars an environment has, and how they are. Source: docs/sync.md, "The fleet".
 
 use quotastack_core::ids::SidecarId;
-use quotastack_core::time::{MICROS_PER_DAY, Timestamp};
+use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{Hello, Mode, Report};
 use uuid::Uuid;
 
@@ -11,8 +11,6 @@ use crate::app::root::App;
 use crate::store::sidecars::{NewLink, SidecarRow};
 use crate::store::types::EnvironmentId;
 
-/// How long a sidecar that is gone stays listed.
-const KEPT_DAYS: i64 = 30;
 /// Characters of what a sidecar says it is.
 const SOFTWARE_CHARS_MAX: usize = 100;
 
@@ -35,10 +33,9 @@ impl App {
         let link = NewLink { session: Uuid::from_bytes(clock::random()), sidecar_id, run_id, software, mode };
         let link = FleetLink { environment, link };
         let begun = async {
-            let now = clock::now();
             let mut tx = self.store.begin(environment).await?;
-            tx.forget_sidecars(environment, now.saturating_add_micros(-KEPT_DAYS * MICROS_PER_DAY)).await?;
-            tx.begin_link(environment, &link.link, now).await?;
+            tx.forget_sidecars(environment).await?;
+            tx.begin_link(environment, &link.link, clock::now()).await?;
             tx.commit().await
         };
         if let Err(error) = begun.await {

@@ -94,13 +94,9 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets sidecars that were last heard of before `before`.
-    pub async fn forget_sidecars(&mut self, environment: EnvironmentId, before: Timestamp) -> sqlx::Result<()> {
-        sqlx::query("delete from sidecars where environment_id = $1 and seen_at < $2")
-            .bind(environment.0)
-            .bind(Ts(before))
-            .execute(self.connection())
-            .await?;
+    /// Forgets sidecars that were last heard of more than 30 days ago.
+    pub async fn forget_sidecars(&mut self, environment: EnvironmentId) -> sqlx::Result<()> {
+        sqlx::query("select forget_sidecars($1)").bind(environment.0).execute(self.connection()).await?;
         Ok(())
     }
 

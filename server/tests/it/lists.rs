@@ -61,7 +61,7 @@ async fn features_plans_and_variants_come_in_order_each_once() {
     assert_eq!(
         variants[0]["entitlements"][0],
         json!({"feature_key": "f1", "enabled": true, "value": {"deep": [1, null]}, "price": null, "overage_policy": null,
-            "overdraft_limit": null})
+            "overdraft_limit": null, "merge": null})
     );
     for (path, things) in [("plans", &plans), ("variants", &variants)] {
         for thing in things {

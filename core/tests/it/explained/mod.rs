@@ -64,18 +64,18 @@ fn access_of(chain: &[Value]) -> Result<Option<&'static str>, TestCaseError> {
     })
 }
 
-/// The value that the steps make which are said to give it.
+/// The value that the steps make which are said to give it: the first one's, with all that add to it, then the greatest.
 fn value_of(chain: &[Value]) -> Value {
     let mut giving = chain.iter().filter(|step| step["gives_value"] == true);
-    let mut value = giving.next().map_or(Value::Null, |step| step["value"].clone());
-    for other in giving {
-        let (one, other_value) = (value.as_i64().unwrap(), other["value"].as_i64().unwrap());
-        value = json!(match other["merge"].as_str().unwrap() {
-            "sum" => one + other_value,
-            _ => one.max(other_value),
-        });
+    let Some(first) = giving.next() else { return Value::Null };
+    let joining: Vec<(&str, i64)> =
+        giving.map(|step| (step["merge"].as_str().unwrap(), step["value"].as_i64().unwrap())).collect();
+    if joining.is_empty() {
+        return first["value"].clone();
     }
-    value
+    let of = |merge: &'static str| joining.iter().filter(move |(how, _)| *how == merge).map(|(_, value)| *value);
+    let sum = first["value"].as_i64().unwrap() + of("sum").sum::<i64>();
+    json!(of("max").fold(sum, i64::max))
 }
 
 /// What the one who is named as the source of a part says of it.

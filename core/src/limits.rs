@@ -34,6 +34,11 @@ pub const GRANT_TEMPLATES_MAX: usize = 20;
 pub const ENTITLEMENTS_MAX: usize = 500;
 /// How far back `effective_at` of usage may lie, in microseconds (35 days).
 pub const LATE_WINDOW_MICROS: i64 = 35 * 86_400 * crate::time::MICROS_PER_SECOND;
+/// Stretches of postpaid periods without a gap whose summaries were sent that an account remembers: usage of an older one
+/// can be undone too, and no summary says so.
+pub const SENT_STRETCHES_MAX: usize = 100;
+/// How long after the end of a postpaid period its summary may be sent, in minutes (72 hours).
+pub const SUMMARY_DELAY_MINUTES_MAX: u16 = 72 * 60;
 /// How far ahead `effective_at` of usage may lie, in microseconds (5 minutes); it counts as now.
 pub const AHEAD_WINDOW_MICROS: i64 = 300 * crate::time::MICROS_PER_SECOND;
 /// Tranches published of one account; an account with more is `partial`.

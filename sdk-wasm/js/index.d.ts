@@ -621,6 +621,7 @@ export interface NewVariant {
   contract?: { periods: number; auto_renew?: boolean; notice_days?: number } | null
   /** Postpaid: whether debt of usage stays with the end user when a period closes. */
   carry_debt?: boolean
+  summary_delay_minutes?: number
   /** Whether end users fall back to it when their base subscription ends; one per environment. */
   fallback?: boolean
   grants?: {
@@ -663,6 +664,7 @@ export interface Variant {
   price: VariantPrice | null
   contract: { periods: number; auto_renew: boolean; notice_days: number } | null
   carry_debt: boolean
+  summary_delay_minutes: number
   fallback: boolean
   archived: boolean
   grants: {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::Entitlement;
 use crate::credits::Credits;
 use crate::ids::{CapGroup, FeatureKey, PlanId};
-use crate::time::Period;
+use crate::time::{MICROS_PER_SECOND, Period};
 
 /// What a plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -191,6 +191,9 @@ pub struct Variant {
     /// Whether the debt of usage stays with the end user when a postpaid period closes.
     #[serde(default)]
     pub carry_debt: bool,
+    /// How many minutes after the end of a postpaid period its usage is summed up; what arrives later is late.
+    #[serde(default = "default_summary_delay")]
+    pub summary_delay_minutes: u16,
     /// Whether end users fall back to it when their base subscription ends.
     #[serde(default)]
     pub fallback: bool,
@@ -209,6 +212,10 @@ const fn default_days() -> u16 {
 
 const fn default_notice_days() -> u16 {
     30
+}
+
+const fn default_summary_delay() -> u16 {
+    60
 }
 
 const fn default_true() -> bool {
@@ -232,6 +239,7 @@ impl Variant {
             contract: None,
             price: None,
             carry_debt: false,
+            summary_delay_minutes: default_summary_delay(),
             fallback: false,
             archived: false,
             grants: Vec::new(),
@@ -253,6 +261,11 @@ impl Variant {
             (Some(end), _) => matches!(end, TrialEnd::Convert),
             (None, mode) => matches!(mode, BillingMode::Postpaid),
         }
+    }
+
+    /// How long after the end of a period its usage is summed up, in microseconds.
+    pub const fn summary_delay_micros(&self) -> i64 {
+        self.summary_delay_minutes as i64 * 60 * MICROS_PER_SECOND
     }
 
     /// Whether usage debt goes onto an invoice when a period closes.

@@ -8,6 +8,7 @@ use crate::ledger::block::{Block, HasLot};
 use crate::ledger::entry::Hash;
 use crate::ledger::reservation::{Reservation, ReservationStatus};
 use crate::ledger::settled::Settled;
+use crate::ledger::tally::Tallies;
 use crate::ledger::topup::Topup;
 use crate::ledger::wallet::{Totals, Wallet};
 use crate::subscription::Subscription;
@@ -36,6 +37,8 @@ pub struct Account {
     pub last_expiry: Option<Timestamp>,
     /// Blocks, holds, debts, counters, subscriptions, overrides. Of the blocks at least those with credit.
     pub wallet: Wallet<Block>,
+    /// What is used in postpaid periods, until it is summed up.
+    pub tallies: Tallies,
     /// The open reservations, and those that the command at hand names.
     pub reservations: Vec<Reservation>,
     /// Subscriptions that are over: those that ended here, and those that the command at hand names.
@@ -60,11 +63,17 @@ impl Account {
             lifetime_consumed: Credits::ZERO,
             last_expiry: None,
             wallet: Wallet::default(),
+            tallies: Tallies::default(),
             reservations: Vec::new(),
             ended: Vec::new(),
             topups: Vec::new(),
             settled: Settled::default(),
         }
+    }
+
+    /// The next instant after the account's time at which time alone changes something, or has something announced.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        [self.wallet.next_due(), self.tallies.next_due()].into_iter().flatten().min()
     }
 
     /// Adds blocks that the command at hand needs and that are not here yet, each at its place in burn order.

@@ -47,15 +47,9 @@ pub fn read_at<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue, now: Ti
 }
 
 /// All instants up to `now`.
-pub(super) fn pass_until<L: HasLot>(
-    wallet: &mut Wallet<L>,
-    catalogue: &Catalogue,
-    now: Timestamp,
-    report: Report<'_, L>,
-) {
+fn pass_until<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue, now: Timestamp, report: Report<'_, L>) {
     while let Some(at) = wallet.next_due().filter(|at| *at <= now) {
-        wallet.time = at;
-        pass(wallet, catalogue, report);
+        pass(wallet, catalogue, at, report);
     }
     wallet.time = wallet.time.max(now);
 }
@@ -70,9 +64,9 @@ pub(super) fn catch_up<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue,
     }
 }
 
-/// One instant, the wallet's time.
-fn pass<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue, report: Report<'_, L>) {
-    let at = wallet.time;
+/// The next instant, which is `at`.
+pub(super) fn pass<L: HasLot>(wallet: &mut Wallet<L>, catalogue: &Catalogue, at: Timestamp, report: Report<'_, L>) {
+    wallet.time = at;
     let expired: Vec<_> = wallet.holds.extract_if(.., |hold| hold.expires_at <= at).collect();
     let mut motion = Motion::new(wallet, catalogue, report);
     motion.is_passing = true;

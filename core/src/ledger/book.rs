@@ -10,7 +10,7 @@ use crate::catalogue::Catalogue;
 use crate::credits::{AmountOutOfRange, Credits};
 use crate::ids::{BlockId, ReservationId};
 use crate::ledger::account::Account;
-use crate::ledger::advance::{catch_up, pass_until};
+use crate::ledger::advance::{catch_up, pass};
 use crate::ledger::block::Block;
 use crate::ledger::command::{Command, Request};
 use crate::ledger::entry::{Allocation, Entry, EntryBody, Hash};
@@ -62,7 +62,7 @@ pub(crate) struct Book<'a> {
     pub(crate) effects: &'a mut Effects,
     pub(crate) ids: IdMint,
     pub(crate) request: &'a Request,
-    catalogue: &'a Catalogue,
+    pub(super) catalogue: &'a Catalogue,
     now: Timestamp,
     /// How much `effects` held before this command.
     written_before: usize,
@@ -84,16 +84,31 @@ impl<'a> Book<'a> {
         let written_before = effects.written();
         let is_opening = true;
         let mut book = Self { account, effects, ids, request, catalogue, now, written_before, is_opening };
-        let mut note = |wallet: &mut Wallet<Block>, at, step| book.note(wallet, at, step);
-        pass_until(&mut wallet, catalogue, now, &mut note);
+        book.pass_until_now(&mut wallet);
         if request.command != Command::Advance {
             // Somebody is there. Whoever only writes down what is due is nobody.
-            catch_up(&mut wallet, catalogue, &mut note);
+            catch_up(&mut wallet, catalogue, &mut |wallet, at, step| book.note(wallet, at, step));
         }
         wallet.counters.forget_closed(now);
         book.account.wallet = wallet;
         book.is_opening = false;
         book
+    }
+
+    /// Writes down all instants up to the command's, and sends the summaries that were due between them.
+    fn pass_until_now(&mut self, wallet: &mut Wallet<Block>) {
+        let (now, catalogue) = (self.now, self.catalogue);
+        loop {
+            let due = wallet.next_due().filter(|at| *at <= now);
+            let summary = self.account.tallies.next_due().filter(|at| *at <= now);
+            match (due, summary) {
+                (None, None) => break,
+                (None, Some(at)) => self.send_summaries(at),
+                (Some(due), Some(at)) if at < due => self.send_summaries(at),
+                (Some(at), _) => pass(wallet, catalogue, at, &mut |wallet, at, step| self.note(wallet, at, step)),
+            }
+        }
+        wallet.time = wallet.time.max(now);
     }
 
     /// The instant of the command: the request's, or the account's time if a clock went back.
@@ -112,7 +127,9 @@ impl<'a> Book<'a> {
     }
 
     /// Ends a command: the version rises if anything was written.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(mut self) {
+        // Of a period that the command has ended, if nothing is waited for.
+        self.send_summaries(self.now);
         if self.effects.written() > self.written_before {
             self.account.version += 1;
         }

@@ -141,7 +141,7 @@ fn take(
     let units = reservation.committed_units.get() + order.units.get();
     reservation.committed_units = Units::new(units).expect("the price of all units was found");
     reservation.committed_cost = committed_cost;
-    Ok(UsageRecord {
+    let record = UsageRecord {
         id: order.usage_id,
         key: own_key(order),
         fingerprint: [0; 16],
@@ -160,7 +160,9 @@ fn take(
         totals: book.account.totals,
         version: 0,
         allocations: paid,
-    })
+    };
+    book.account.tallies.count(&record);
+    Ok(record)
 }
 
 /// A commit after the reservation's end, as ordinary usage linked to it. A final one is the last, as it is in time: a

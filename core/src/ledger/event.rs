@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
 use crate::ids::{BlockId, EventId, FeatureKey, ReservationId, SubscriptionId, TopupId, UsageId};
+use crate::ledger::tally::FeatureUsage;
 use crate::subscription::Subscription;
 use crate::subscription::machine::Happening;
-use crate::time::Timestamp;
+use crate::time::{Interval, Timestamp};
 
 /// One announcement about one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +147,18 @@ pub enum EventKind {
         subscription: Box<Subscription>,
         /// Whether another term follows.
         renews: bool,
+    },
+    /// What was used in a postpaid period that is over.
+    #[serde(rename = "subscription.usage_summary")]
+    UsageSummary {
+        /// The subscription.
+        subscription_id: SubscriptionId,
+        /// The period, as far as it was postpaid.
+        period: Interval,
+        /// What was used in it, per feature.
+        features: Vec<FeatureUsage>,
+        /// What arrived of earlier periods, or was undone, since the summary before.
+        late: Vec<FeatureUsage>,
     },
     /// Debts of usage went onto the invoice of a period.
     #[serde(rename = "subscription.debt_billed")]

@@ -1,8 +1,9 @@
 //! The ledger of one account: blocks, burn order, debts, holds, time, commands, entries.
 //!
 //! What there is: [`account`] (the whole of it), [`wallet`] (credit in burn order; burning and settling), [`block`]
-//! (a block, and the lot inside it), [`tranche`] (what is published of blocks), [`debt`], [`hold`] and [`reservation`], [`counter`] (tier windows), [`topup`],
-//! [`rollover`], [`settled`] (what paid debts).
+//! (a block, and the lot inside it), [`tranche`] (what is published of blocks), [`debt`], [`hold`] and [`reservation`],
+//! [`counter`] (tier windows), [`topup`], [`rollover`], [`settled`] (what paid debts), [`tally`] (usage of postpaid
+//! periods).
 //!
 //! What happens: [`advance`] (what time alone does, over a `motion` that tells each [`step`]), [`command`] -> [`apply`] -> [`outcome`] or [`refusal`], decided in
 //! `grant`, [`usage`], `void`, `reserve`, [`commit`], `correct`, [`topup`] and `overrides`; [`quote`] prices.
@@ -39,6 +40,8 @@ mod reserve;
 pub mod rollover;
 pub mod settled;
 pub mod step;
+mod summary;
+pub mod tally;
 pub mod topup;
 pub mod tranche;
 pub mod usage;

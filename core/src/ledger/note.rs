@@ -38,6 +38,7 @@ impl Book<'_> {
                 for (feature_key, amount) in &debts {
                     self.account.settled.push_billed(feature_key.clone(), *amount);
                 }
+                self.account.tallies.bill(subscription_id, &debts);
                 let amount = debts.iter().map(|(_, amount)| *amount).sum();
                 let cause = Cause::Subscription(subscription_id);
                 let billed = debts.clone();
@@ -67,6 +68,7 @@ impl Book<'_> {
         at: Timestamp,
     ) {
         self.effects.subscriptions.push(Subscription::clone(&after));
+        self.follow_period(before.as_deref(), &after, at);
         if after.status.is_over() {
             self.account.ended.push(Subscription::clone(&after));
         }

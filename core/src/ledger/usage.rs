@@ -140,7 +140,7 @@ pub(super) fn charge(
     let notify = policy == OveragePolicy::Notify;
     book.owe(EntryBody::debt(DebtOf::Feature(feature_key.clone()), owed, cause, effective_at), notify);
     book.account.lifetime_consumed = (book.account.lifetime_consumed + charged).min(Credits::MAX);
-    Ok(UsageRecord {
+    let record = UsageRecord {
         id: usage.id,
         key: usage.key.clone(),
         fingerprint: usage.fingerprint(),
@@ -159,7 +159,9 @@ pub(super) fn charge(
         totals: book.account.totals,
         version: 0,
         allocations,
-    })
+    };
+    book.account.tallies.count(&record);
+    Ok(record)
 }
 
 /// What was taken, per block.

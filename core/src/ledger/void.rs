@@ -51,6 +51,7 @@ pub(super) fn void(
     if let Some((key, units)) = &counted {
         account.wallet.counters.add(key, *units);
     }
+    account.tallies.uncount(usage, billed);
     let returned = allocations.iter().map(|part| part.amount).sum();
     let now = book.now();
     let seq = book.write(EntryBody {

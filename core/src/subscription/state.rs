@@ -229,6 +229,21 @@ impl Subscription {
         !self.status.is_over() && !matches!(self.status, SubscriptionStatus::Scheduled)
     }
 
+    /// The billing period that it is in, also in a pause; `None` in a trial, where nobody paid for it, and before and
+    /// after all.
+    pub fn billing_period(&self) -> Option<Interval> {
+        let is_unpaid = self.overdue.is_some_and(|overdue| overdue.is_unrenewed);
+        let has_one = match self.status {
+            SubscriptionStatus::Active | SubscriptionStatus::Paused => true,
+            SubscriptionStatus::PastDue => !is_unpaid,
+            SubscriptionStatus::Scheduled
+            | SubscriptionStatus::Trialing
+            | SubscriptionStatus::Canceled
+            | SubscriptionStatus::Expired => false,
+        };
+        has_one.then_some(self.current_period)
+    }
+
     /// What time will do next, and when: the first at the earliest instant, by precedence.
     pub fn next_occurrence(&self) -> Option<(Timestamp, Occurrence)> {
         let runs = self.carries_on();

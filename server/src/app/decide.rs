@@ -90,7 +90,7 @@ struct Before {
 
 impl Before {
     fn of(account: &Account) -> Self {
-        Self { version: account.version, next_due: account.wallet.next_due() }
+        Self { version: account.version, next_due: account.next_due() }
     }
 }
 
@@ -208,7 +208,7 @@ impl Decisions {
         let mut batch = Batch { feed_seq: self.feed_seq, ..Batch::default() };
         let due_now = |end_user_id: &EndUserId| {
             let (account, _) = &self.accounts[end_user_id];
-            (account.id, account.wallet.next_due())
+            (account.id, account.next_due())
         };
         let mut due: BTreeMap<_, _> = self.advanced.iter().map(due_now).collect();
         for (stamp, (end_user_id, effects)) in &self.changed {

@@ -10,7 +10,7 @@ use quotastack_core::catalogue::{
     PlanKind, TrialEnd, Variant, VariantPrice,
 };
 use quotastack_core::ids::FeatureKey;
-use quotastack_core::limits::{ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX};
+use quotastack_core::limits::{ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX, SUMMARY_DELAY_MINUTES_MAX};
 use quotastack_core::time::{Period, PeriodUnit};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -46,6 +46,7 @@ pub struct VariantJson {
     contract: Option<ContractJson>,
     #[serde(default)]
     carry_debt: bool,
+    summary_delay_minutes: Option<i64>,
     #[serde(default)]
     fallback: bool,
     #[serde(default)]
@@ -166,6 +167,7 @@ pub(super) async fn checked_variant(
         price: body.price.map(checked_price).transpose()?,
         contract: body.contract.map(|contract| checked_contract(&contract)).transpose()?,
         carry_debt: body.carry_debt,
+        summary_delay_minutes: summary_delay(body.summary_delay_minutes, variant.summary_delay_minutes)?,
         fallback: body.fallback,
         grants: grants.collect::<Result<_, _>>()?,
         entitlements: checked_entitlements(state, environment, plan.kind, body.entitlements).await?,
@@ -206,6 +208,12 @@ fn checked_contract(contract: &ContractJson) -> Result<Contract, Problem> {
     let periods = periods.ok_or_else(|| Problem::invalid("/contract/periods", "must be 1 to 1000"))?;
     let plain = Contract::new(periods, contract.auto_renew);
     Ok(Contract { notice_days: days(contract.notice_days, plain.notice_days, "/contract/notice_days")?, ..plain })
+}
+
+fn summary_delay(given: Option<i64>, default: u16) -> Result<u16, Problem> {
+    let Some(given) = given else { return Ok(default) };
+    let minutes = u16::try_from(given).ok().filter(|minutes| *minutes <= SUMMARY_DELAY_MINUTES_MAX);
+    minutes.ok_or_else(|| Problem::invalid("/summary_delay_minutes", "must be 0 to 4320"))
 }
 
 fn days(given: Option<i64>, default: u16, pointer: &str) -> Result<u16, Problem> {

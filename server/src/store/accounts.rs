@@ -45,7 +45,8 @@ macro_rules! select_accounts {
     ($condition:literal) => {
         concat!(
             "select account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt,
-               lifetime_granted, lifetime_consumed, debts, given, last_expiry, counters, overrides, rollovers, feed_seq
+               lifetime_granted, lifetime_consumed, debts, given, last_expiry, counters, overrides, rollovers, tallies,
+               feed_seq
              from accounts join feed using (lane_id, account_id) where lane_id = $1 and ",
             $condition
         )
@@ -348,6 +349,7 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
     let overrides: Option<serde_json::Value> = row.try_get("overrides")?;
     let given: Option<serde_json::Value> = row.try_get("given")?;
     let rollovers: Option<serde_json::Value> = row.try_get("rollovers")?;
+    let tallies: Option<serde_json::Value> = row.try_get("tallies")?;
     Ok(Account {
         id: AccountId::from_uuid(row.try_get("account_id")?),
         end_user_id: end_user_id(row.try_get("end_user_id")?)?,
@@ -367,6 +369,7 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
             rollovers: rollovers.map_or(Ok(Default::default()), |value| from_json("rollovers", value))?,
             ..Wallet::default()
         },
+        tallies: tallies.map_or(Ok(Default::default()), |value| from_json("tallies", value))?,
         reservations: Vec::new(),
         ended: Vec::new(),
         topups: Vec::new(),

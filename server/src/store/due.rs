@@ -1,6 +1,6 @@
-//! When time alone will next change an account, and the leases of the workers that see to it.
+//! When time alone will next change an account, or have something announced of it, and the leases of the workers that see to it.
 //!
-//! Invariant: an account's `next_due` is that of its wallet as it is stored. The lane writer keeps it so.
+//! Invariant: an account's `next_due` is that of the account as it is stored. The lane writer keeps it so.
 
 use quotastack_core::ids::{AccountId, EndUserId};
 use quotastack_core::time::Timestamp;

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (13, "variant versions", include_str!("../../migrations/0013_variant_versions.sql")),
     (15, "sidecars", include_str!("../../migrations/0015_sidecars.sql")),
     (16, "rollups in time", include_str!("../../migrations/0016_rollups_in_time.sql")),
+    (17, "tallies", include_str!("../../migrations/0017_tallies.sql")),
 ];
 
 /// The version of the schema that this server reads and writes: the last migration's.

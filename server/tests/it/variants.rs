@@ -169,6 +169,7 @@ async fn what_contradicts_itself_is_refused_where_it_is_said() {
         (&shop.base, json!({"contract": {"periods": 1, "notice_days": 366}}), "/contract/notice_days", 422),
         (&shop.base, json!({"contract": {"periods": 1, "months": 1}}), "", 422),
         (&shop.base, json!({"carry_debt": true}), "/carry_debt", 422),
+        (&shop.base, json!({"summary_delay_minutes": 4_321}), "/summary_delay_minutes", 422),
         (&shop.addon, json!({"fallback": true}), "/fallback", 422),
         (&shop.base, json!({"fallback": true, "trial_days": 1}), "/trial_days", 422),
         (&shop.base, json!({"fallback": true, "contract": {"periods": 1}}), "/contract", 422),

@@ -3,9 +3,10 @@
 //! - `machine`: the table of states, as it is and as the page shows it
 //! - `pairs`: every state and every command, asked of the ledger
 //! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `stories`: with credit that was bought;
-//!   `contracts`: notices; `entitled`: who may what meanwhile
+//!   `contracts`: notices; `summaries` of postpaid periods; `entitled`: who may what meanwhile
 //! - `order`: what burns first where only the order of granting tells
-//! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`)
+//! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`) and of what
+//!   summaries say (`tallied`)
 
 mod clock;
 mod contracts;
@@ -16,6 +17,8 @@ mod pairs;
 pub(crate) mod random;
 mod scenarios;
 mod stories;
+mod summaries;
+mod tallied;
 mod told;
 
 use quotastack_core::catalogue::{

@@ -11,16 +11,17 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use quotastack_core::catalogue::Contract;
 use quotastack_core::entitlement::terms::Override;
-use quotastack_core::ledger::command::{Reserve, Void};
+use quotastack_core::ledger::command::{Commit, Reserve, Void};
 use quotastack_core::ledger::entry::{Cause, EntryKind};
 use quotastack_core::ledger::event::EventKind;
 use quotastack_core::pricing::{Price, PriceModel};
 use quotastack_core::subscription::machine::Happening;
 use quotastack_core::subscription::order::{Action, ChangeCredits, Uncancel, When};
 
+use super::tallied::Tallied;
 use super::told::assert_in_order_and_complete;
 use super::*;
-use crate::support::{feature_key, grant, reservation_id, reserve, twice_as_many, usage};
+use crate::support::{commit, feature_key, grant, reservation_id, reserve, twice_as_many, usage};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
@@ -47,6 +48,11 @@ pub(crate) enum Op {
     },
     Release {
         which: u8,
+    },
+    Commit {
+        which: u8,
+        units: i64,
+        is_final: bool,
     },
     Void {
         which: usize,
@@ -106,14 +112,16 @@ pub(crate) fn op(features: &'static [&'static str]) -> impl Strategy<Value = Op>
             .prop_map(|(feature, units, hours_ago)| Op::Use { feature, units, hours_ago }),
         2 => (1i64..300).prop_map(|units| Op::Reserve { units }),
         2 => any::<u8>().prop_map(|which| Op::Release { which }),
-        1 => (0usize..20).prop_map(|which| Op::Void { which }),
+        2 => (any::<u8>(), 1i64..200, any::<bool>())
+            .prop_map(|(which, units, is_final)| Op::Commit { which, units, is_final }),
+        2 => (0usize..20).prop_map(|which| Op::Void { which }),
         1 => (1i64..100).prop_map(|amount| Op::Grant { amount }),
         1 => own.prop_map(|(feature, enabled, cost, hours)| Op::Own { feature, enabled, cost, hours }),
     ]
 }
 
 const FEATURES: &[&str] = &["f", "endless"];
-pub(crate) const VARIANTS: u8 = 6;
+pub(crate) const VARIANTS: u8 = 7;
 
 fn variants() -> [Variant; VARIANTS as usize] {
     let every = |count, unit, amount| GrantTemplate {
@@ -138,7 +146,8 @@ fn variants() -> [Variant; VARIANTS as usize] {
     strict.allow_usage_while_overdue = false;
     strict.contract = Some(Contract::new(1, false));
     let extra = rolling(free(addon(6, Period { count: 1, unit: PeriodUnit::Week }, 30)), 100, None);
-    [fallback(base(1, MONTH, 50)), pro, team, metered, strict, extra]
+    let usage_based = Variant { summary_delay_minutes: 72 * 60, ..postpaid(base(7, DAYS_30, 20)) };
+    [fallback(base(1, MONTH, 50)), pro, team, metered, strict, extra, usage_based]
 }
 
 pub(crate) struct World {
@@ -147,12 +156,23 @@ pub(crate) struct World {
     ids: Vec<SubscriptionId>,
     holds: u8,
     used: usize,
+    tallied: Tallied,
+    /// Events that `tallied` has heard.
+    heard: usize,
 }
 
 impl World {
     /// With nobody in it yet.
     pub(crate) fn new(catalogue: Catalogue) -> Self {
-        Self { story: Story::new(catalogue), now: day(0), ids: Vec::new(), holds: 0, used: 0 }
+        Self {
+            story: Story::new(catalogue),
+            now: day(0),
+            ids: Vec::new(),
+            holds: 0,
+            used: 0,
+            tallied: Tallied::default(),
+            heard: 0,
+        }
     }
 
     /// Takes a step, and checks what must hold.
@@ -161,15 +181,14 @@ impl World {
         match op {
             Op::Hours(hours) => self.now = self.now.saturating_add_micros(later(*hours)),
             Op::Due { before } => {
-                let mut wallet = self.story.account.wallet.clone();
-                read_at(&mut wallet, &self.story.catalogue, self.now);
-                if let Some(due) = wallet.next_due().filter(|due| *due < day(3_650)) {
+                if let Some(due) = self.story.account.next_due().filter(|due| *due < day(3_650)) {
                     self.now = self.now.max(due.saturating_add_micros(-i64::from(*before)));
                 }
             }
             _ => {}
         }
         self.reader_and_ledger_agree();
+        self.hear();
         let now = self.now;
         match op {
             Op::Hours(_) | Op::Due { .. } => {}
@@ -190,7 +209,7 @@ impl World {
                 let effective_at = (*hours_ago > 0).then(|| now.saturating_add_micros(-later(*hours_ago)));
                 let event = usage(&format!("{}", self.used), feature, *units);
                 let event = quotastack_core::ledger::command::Usage { effective_at, ..event };
-                let _refused = self.story.apply(now, event);
+                self.tally(Command::Usage(event));
             }
             Op::Reserve { units } => {
                 self.holds = self.holds.wrapping_add(1);
@@ -202,10 +221,16 @@ impl World {
                 let name = format!("h{}", which % self.holds.max(1) + 1);
                 let _refused = self.story.apply(now, Command::Release(reservation_id(&name)));
             }
+            Op::Commit { which, units, is_final } => {
+                self.used += 1;
+                let name = format!("h{}", which % self.holds.max(1) + 1);
+                let part = commit(&name, &format!("{}", self.used), *units);
+                self.tally(Command::Commit(Commit { is_final: *is_final, debit_late: true, ..part }));
+            }
             Op::Void { which } => {
                 let ids: Vec<_> = self.story.recorded.values().map(|record| record.id).collect();
                 if let Some(usage_id) = ids.get(which % ids.len().max(1)).copied() {
-                    let _done = self.story.apply(now, Command::Void(Void { usage_id, reason: None }));
+                    self.tally(Command::Void(Void { usage_id, reason: None }));
                 }
             }
             Op::Grant { amount } => {
@@ -224,7 +249,26 @@ impl World {
                 let _refused = self.story.apply(now, Command::SetOverride(terms));
             }
         }
+        self.hear();
         self.check();
+    }
+
+    /// Records or undoes usage, if that is not refused.
+    fn tally(&mut self, command: Command) {
+        let written = self.story.effects.entries.len();
+        if let Ok(outcome) = self.story.apply(self.now, command) {
+            self.tallied.carried_out(&outcome);
+        }
+        let new = &self.story.effects.entries[written..];
+        new.iter()
+            .filter(|entry| entry.body.kind == EntryKind::Void)
+            .for_each(|void| self.tallied.taken_off(&void.body.billed));
+    }
+
+    fn hear(&mut self) {
+        let events = &self.story.effects.events;
+        self.tallied.hear(&events[self.heard..], &self.story.catalogue);
+        self.heard = events.len();
     }
 
     /// A reader of what was published before finds at `now` what the ledger writes at `now`.
@@ -297,6 +341,8 @@ proptest! {
         for op in &ops {
             world.apply(op);
         }
+        // All periods that are over have their summaries.
+        world.apply(&Op::Hours(24 * 4));
     }
 
     /// What is granted in a period, less what changes take back, is never more than the greatest of the plans gives.
@@ -332,10 +378,13 @@ proptest! {
 fn random_histories_come_to_every_happening_and_every_kind_of_entry_of_plans() {
     let mut runner = TestRunner::deterministic();
     let (mut happenings, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    let (mut summaries, mut summaries_with_late) = (0, 0);
     for _ in 0..400 {
         let ops = prop::collection::vec(op(FEATURES), 40).new_tree(&mut runner).unwrap().current();
         let mut world = World::new(offering(variants()));
         ops.iter().for_each(|op| world.apply(op));
+        summaries += world.tallied.summaries;
+        summaries_with_late += world.tallied.summaries_with_late;
         happenings.extend(world.story.effects.events.iter().filter_map(|event| match &event.kind {
             EventKind::SubscriptionUpdated { happening, .. }
             | EventKind::SubscriptionCanceled { happening, .. }
@@ -350,4 +399,5 @@ fn random_histories_come_to_every_happening_and_every_kind_of_entry_of_plans() {
     for kind in [EntryKind::Rollover, EntryKind::Reschedule, EntryKind::DebtBilled, EntryKind::Withdraw] {
         assert!(kinds.contains(&kind), "{kind:?}");
     }
+    assert!(summaries > 150 && summaries_with_late > 15, "{summaries} {summaries_with_late}");
 }

@@ -154,7 +154,7 @@ impl TestServer {
         entries
     }
 
-    /// When an account is noted to be due is when its stored wallet is; or, where nothing of that was worth an entry, when
+    /// When an account is noted to be due is when it is as stored; or, where nothing of that was worth an entry, when
     /// it is after the lane's last instant.
     pub(crate) async fn check_due(&self, lane_id: LaneId, stored: &Account, catalogue: &Catalogue) {
         let sql =
@@ -163,10 +163,10 @@ impl TestServer {
         let row =
             sqlx::query(sql).bind(lane_id.0).bind(stored.id.uuid()).fetch_one(&mut self.owner().await).await.unwrap();
         let noted = row.get::<Option<Ts>, _>("next_due").map(|at| at.0);
-        let mut wallet = stored.wallet.clone();
-        let as_stored = wallet.next_due();
-        read_at(&mut wallet, catalogue, row.get::<Ts, _>("last_now").0);
-        assert!(noted == as_stored || noted == wallet.next_due(), "{noted:?} {as_stored:?}");
+        let mut account = stored.clone();
+        let as_stored = account.next_due();
+        read_at(&mut account.wallet, catalogue, row.get::<Ts, _>("last_now").0);
+        assert!(noted == as_stored || noted == account.next_due(), "{noted:?} {as_stored:?}");
     }
 
     /// A connection as the owner of the database, whom row security does not bind.

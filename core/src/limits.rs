@@ -34,6 +34,9 @@ pub const GRANT_TEMPLATES_MAX: usize = 20;
 pub const ENTITLEMENTS_MAX: usize = 500;
 /// How far back `effective_at` of usage may lie, in microseconds (35 days).
 pub const LATE_WINDOW_MICROS: i64 = 35 * 86_400 * crate::time::MICROS_PER_SECOND;
+/// Changes of what an end user is subscribed to, and of the base's billing period, that usage which arrives late is priced by;
+/// the latest ones.
+pub const PAST_STRETCHES_MAX: usize = 40;
 /// Stretches of postpaid periods without a gap whose summaries were sent that an account remembers: usage of an older one
 /// can be undone too, and no summary says so.
 pub const SENT_STRETCHES_MAX: usize = 100;

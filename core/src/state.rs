@@ -14,6 +14,7 @@ use crate::limits::{
     PUBLISHED_COUNTERS_MAX, PUBLISHED_DEBTS_MAX, PUBLISHED_HOLDS_MAX, PUBLISHED_OVERRIDES_MAX, PUBLISHED_ROLLOVERS_MAX,
     PUBLISHED_SUBSCRIPTIONS_MAX, TRANCHES_MAX,
 };
+use crate::subscription::Subscription;
 
 /// What is published of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ impl AccountState {
         let wallet = &account.wallet;
         let (lots, holds) = tranche::publish(wallet);
         let mut counters = wallet.counters.clone();
-        counters.keep_current(wallet.time);
+        counters.keep_current(wallet.time, wallet.base().map(Subscription::tier_window));
         Self {
             end_user_id: account.end_user_id.clone(),
             stamp,
@@ -79,6 +80,7 @@ impl AccountState {
                 debts: wallet.debts.clone(),
                 counters,
                 subscriptions: wallet.subscriptions.clone(),
+                past: wallet.past.clone(),
                 given: wallet.given.clone(),
                 rollovers: wallet.rollovers.clone(),
                 overrides: wallet.overrides.clone(),

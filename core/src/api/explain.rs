@@ -138,7 +138,7 @@ impl<'a> StepJson<'a> {
 
     fn of_named(named: &Named<'a>, grounds: &Grounds<'a>, value_by: Option<Source<'a>>) -> Self {
         let (own, access) = (named.subscription, &named.entitlement.access);
-        let step = Self::of(Source::Variant(own), grounds, value_by);
+        let step = Self::of(Source::Variant(own.id), grounds, value_by);
         Self {
             subscription_id: Some(own.id),
             plan_kind: Some(own.plan_kind),
@@ -175,7 +175,7 @@ impl<T> PartJson<T> {
 
 const fn subscription_of(source: Source<'_>) -> Option<SubscriptionId> {
     match source {
-        Source::Variant(subscription) => Some(subscription.id),
+        Source::Variant(subscription_id) => Some(subscription_id),
         Source::EndUser(_) | Source::Feature => None,
     }
 }

@@ -66,11 +66,11 @@ fn decided<'a>(own: Option<&'a Override>, named: &[Named<'a>], feature: &Feature
     };
     let enabled = || named.iter().filter(|named| named.entitlement.access.enabled);
     if let Some(giving) = enabled().find(|named| named.gives()) {
-        return (Access::On, Source::Variant(giving.subscription));
+        return (Access::On, Source::Variant(giving.subscription.id));
     }
     let withheld = enabled().find_map(|named| Some((Access::Withheld(named.withheld?), named.subscription)));
     let (access, subscription) = withheld.unwrap_or((Access::Off, first.subscription));
-    (access, Source::Variant(subscription))
+    (access, Source::Variant(subscription.id))
 }
 
 /// The override's value, else what subscriptions give, else the feature's own where none of them gives the feature.
@@ -108,5 +108,5 @@ fn merged<'a>(named: &mut [Named<'a>]) -> Option<(Cow<'a, str>, Source<'a>)> {
             other.joins = true;
         }
     }
-    Some((value, Source::Variant(first.subscription)))
+    Some((value, Source::Variant(first.subscription.id)))
 }

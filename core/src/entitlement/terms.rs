@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Catalogue, Entitlement, Feature, OveragePolicy, PlanKind};
+use crate::catalogue::{Catalogue, Entitlement, Feature, OveragePolicy};
 use crate::credits::Credits;
-use crate::ids::FeatureKey;
+use crate::ids::{FeatureKey, SubscriptionId};
 use crate::ledger::wallet::Wallet;
 use crate::pricing::Price;
 use crate::subscription::{Subscription, SubscriptionStatus};
@@ -49,8 +49,8 @@ pub struct Override {
 pub enum Source<'a> {
     /// The end user's override.
     EndUser(&'a Override),
-    /// The variant of a subscription of theirs.
-    Variant(&'a Subscription),
+    /// The variant of this subscription of theirs.
+    Variant(SubscriptionId),
     /// The feature itself.
     Feature,
 }
@@ -130,10 +130,8 @@ pub fn entitlements<'a, L>(
     catalogue: &'a Catalogue,
     feature_key: &FeatureKey,
 ) -> Vec<Named<'a>> {
-    let mut begun: Vec<_> = wallet.subscriptions.iter().filter(|own| own.is_running()).collect();
-    begun.sort_by_key(|own| (own.plan_kind == PlanKind::Base, std::cmp::Reverse((own.created_at, own.id))));
     let base_is_paused = wallet.base().is_some_and(|base| base.status == SubscriptionStatus::Paused);
-    let named = begun.into_iter().filter_map(|own| {
+    let named = wallet.running().into_iter().filter_map(|own| {
         let variant = catalogue.variant(own.variant_id, own.variant_version)?;
         let withheld = match own.status {
             SubscriptionStatus::Paused => Some(Withheld::Paused),
@@ -147,8 +145,26 @@ pub fn entitlements<'a, L>(
     named.collect()
 }
 
-/// The terms of `feature` for the owner of `wallet`. `effective_at` picks the version of the feature's own price;
-/// everything else is as of the wallet's time.
+/// What the variants that an end user was or is subscribed to at `at` say of a feature, in order of precedence.
+fn said_at<'a, L>(
+    wallet: &'a Wallet<L>,
+    catalogue: &'a Catalogue,
+    feature_key: &FeatureKey,
+    at: Timestamp,
+) -> Vec<(SubscriptionId, &'a Entitlement)> {
+    let said =
+        |id, variant_id, version| Some((id, catalogue.variant(variant_id, version)?.entitlements.get(feature_key)?));
+    match wallet.past.at(at) {
+        Some(then) => then.iter().filter_map(|own| said(own.id, own.variant_id, own.variant_version)).collect(),
+        None => {
+            let now = wallet.running();
+            now.into_iter().filter_map(|own| said(own.id, own.variant_id, own.variant_version)).collect()
+        }
+    }
+}
+
+/// The terms of `feature` for the owner of `wallet`: what was subscribed to at `effective_at` says, the version of the
+/// feature's own price that was in force then, and the end user's own terms as they are now.
 pub fn terms<'a, L>(
     wallet: &'a Wallet<L>,
     catalogue: &'a Catalogue,
@@ -157,7 +173,7 @@ pub fn terms<'a, L>(
     effective_at: Timestamp,
 ) -> Terms<'a> {
     let own = override_of(wallet, feature_key, effective_at);
-    let given = entitlements(wallet, catalogue, feature_key);
+    let given = said_at(wallet, catalogue, feature_key, effective_at);
     let feature_price = || {
         let version = feature.price_version_at(effective_at)?;
         Some(SetPrice { price: &version.price, source: Source::Feature, effective_from: Some(version.effective_from) })
@@ -181,7 +197,7 @@ pub fn terms<'a, L>(
 /// Those who come before the feature itself.
 struct Parts<'a, 'b> {
     own: Option<&'a Override>,
-    given: &'b [Named<'a>],
+    given: &'b [(SubscriptionId, &'a Entitlement)],
 }
 
 impl<'a> Parts<'a, '_> {
@@ -193,7 +209,7 @@ impl<'a> Parts<'a, '_> {
     ) -> Option<(T, Source<'a>)> {
         let own = self.own.and_then(|own| Some((of_own(own)?, Source::EndUser(own))));
         own.or_else(|| {
-            let said = |named: &Named<'a>| Some((of_given(named.entitlement)?, Source::Variant(named.subscription)));
+            let said = |(id, entitlement): &(_, &'a Entitlement)| Some((of_given(entitlement)?, Source::Variant(*id)));
             self.given.iter().find_map(said)
         })
     }

@@ -89,7 +89,8 @@ impl<'a> Book<'a> {
             // Somebody is there. Whoever only writes down what is due is nobody.
             catch_up(&mut wallet, catalogue, &mut |wallet, at, step| book.note(wallet, at, step));
         }
-        wallet.counters.forget_closed(now);
+        let periods = wallet.tier_windows();
+        wallet.counters.forget_closed(now, &periods);
         book.account.wallet = wallet;
         book.is_opening = false;
         book

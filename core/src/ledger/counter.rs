@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::credits::{AMOUNT_MAX, AmountOutOfRange, Units};
 use crate::ids::FeatureKey;
 use crate::limits::LATE_WINDOW_MICROS;
-use crate::time::Timestamp;
+use crate::time::{Interval, Timestamp};
 
 /// Which counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,14 +84,17 @@ impl Counters {
         }
     }
 
-    /// Forgets windows that no usage recorded from `now` on can fall into.
-    pub fn forget_closed(&mut self, now: Timestamp) {
-        self.0.retain(|counter| !counter.key.is_closed(now));
+    /// Forgets windows that no usage recorded from `now` on can fall into. Those of billing periods may be longer than
+    /// they say: `periods` are still needed.
+    pub fn forget_closed(&mut self, now: Timestamp, periods: &[Interval]) {
+        self.0.retain(|counter| !counter.key.is_closed(now) || counter.key.is_of(periods));
     }
 
-    /// Keeps only windows that `now` lies in: what a check needs.
-    pub fn keep_current(&mut self, now: Timestamp) {
-        self.0.retain(|counter| counter.key.until.is_none_or(|until| now < until));
+    /// Keeps only windows that `now` lies in, the running `period`'s among them: what a check needs.
+    pub fn keep_current(&mut self, now: Timestamp, period: Option<Interval>) {
+        self.0.retain(|counter| {
+            counter.key.until.is_none_or(|until| now < until) || counter.key.is_of(period.as_slice())
+        });
     }
 
     fn place_of(&self, key: &CounterKey) -> Result<usize, usize> {
@@ -100,6 +103,10 @@ impl Counters {
 }
 
 impl CounterKey {
+    fn is_of(&self, windows: &[Interval]) -> bool {
+        windows.iter().any(|window| (self.from, self.until) == (Some(window.start), Some(window.end)))
+    }
+
     /// Whether its window lies so far back that usage can no longer fall into it.
     pub fn is_closed(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until <= now.saturating_add_micros(-LATE_WINDOW_MICROS))

@@ -10,6 +10,7 @@ use crate::ids::SubscriptionId;
 use crate::ledger::block::{BlockKind, Ending, HasLot, Lot, Reschedule};
 use crate::ledger::step::{NewLot, Rolled, Step};
 use crate::ledger::wallet::{Settlement, Wallet};
+use crate::subscription::past::{Subscribed, are_alike};
 use crate::subscription::state::SubscriptionStatus;
 use crate::time::Timestamp;
 
@@ -30,16 +31,21 @@ pub(crate) struct Motion<'a, L> {
     pub(crate) at: Timestamp,
     /// Whether time has come to this instant, so that what ends at it has not ended yet.
     pub(crate) is_passing: bool,
+    /// Since when what is subscribed to in the end has held: the instant; before it, where an import reaches back.
+    pub(crate) since: Timestamp,
     /// Whether an amount was cut because it would leave the range of amounts.
     pub(crate) was_cut: bool,
     report: Report<'a, L>,
     orders: Vec<(SubscriptionId, Vec<LotOrder>)>,
+    subscribed_before: Vec<Subscribed>,
 }
 
 impl<'a, L: HasLot> Motion<'a, L> {
     pub(crate) fn new(wallet: &'a mut Wallet<L>, catalogue: &'a Catalogue, report: Report<'a, L>) -> Self {
         let at = wallet.time;
-        Self { wallet, catalogue, at, is_passing: false, was_cut: false, report, orders: Vec::new() }
+        let subscribed_before = wallet.subscribed();
+        let orders = Vec::new();
+        Self { wallet, catalogue, at, is_passing: false, since: at, was_cut: false, report, orders, subscribed_before }
     }
 
     pub(crate) fn tell(&mut self, step: Step) {
@@ -137,8 +143,11 @@ impl<'a, L: HasLot> Motion<'a, L> {
         }
     }
 
-    /// What subscriptions give is granted, and free credit pays debts.
+    /// What was subscribed to is remembered, what subscriptions give is granted, and free credit pays debts.
     pub(crate) fn grant_and_settle(&mut self) {
+        if !are_alike(&self.subscribed_before, &self.wallet.subscribed()) {
+            self.wallet.past.note(std::mem::take(&mut self.subscribed_before), self.since, self.at);
+        }
         for (subscription_id, orders) in std::mem::take(&mut self.orders) {
             let lots = self.grant(orders);
             self.tell(Step::Granted { subscription_id, lots });

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Catalogue, OveragePolicy};
+use crate::catalogue::{Catalogue, OveragePolicy, PlanKind};
 use crate::credits::{AmountOutOfRange, Credits, Units};
 use crate::entitlement::terms::{PriceSource, Terms, terms};
 use crate::ids::FeatureKey;
@@ -13,6 +13,7 @@ use crate::ledger::counter::CounterKey;
 use crate::ledger::refusal::Refusal;
 use crate::ledger::wallet::Wallet;
 use crate::pricing::{PriceModel, TierWindow};
+use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
 /// Which price an event was given.
@@ -106,9 +107,14 @@ fn window_at<L>(wallet: &Wallet<L>, window: TierWindow, at: Timestamp) -> Option
         TierWindow::Lifetime => (None, None),
         TierWindow::CalendarMonth => calendar_month(),
         TierWindow::BillingPeriod => {
-            let periods = wallet.base().map(|base| [Some(base.current_period), base.previous_period]);
-            let period = periods.into_iter().flatten().flatten().find(|period| period.contains(at));
-            period.map_or_else(calendar_month, |period| (Some(period.start), Some(period.end)))
+            let window = match wallet.past.at(at) {
+                Some(then) => {
+                    let base = then.iter().find(|own| own.plan_kind == PlanKind::Base && own.period.contains(at));
+                    base.map(|base| base.tier_window)
+                }
+                None => wallet.base().filter(|base| base.current_period.contains(at)).map(Subscription::tier_window),
+            };
+            window.map_or_else(calendar_month, |window| (Some(window.start), Some(window.end)))
         }
     })
 }

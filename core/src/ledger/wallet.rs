@@ -14,6 +14,7 @@ use crate::ledger::debt::{DebtOf, Debts};
 use crate::ledger::hold::{HeldPart, Hold};
 use crate::ledger::rollover::Rollovers;
 use crate::subscription::given::Given;
+use crate::subscription::past::Past;
 use crate::subscription::state::Subscription;
 use crate::time::Timestamp;
 
@@ -32,6 +33,8 @@ pub struct Wallet<L> {
     pub counters: Counters,
     /// Subscriptions that are not over, in order of their ids.
     pub subscriptions: Vec<Subscription>,
+    /// What was subscribed to before.
+    pub past: Past,
     /// What plans gave that is given only once.
     pub given: Given,
     /// What has rolled over, for as long as more may follow.
@@ -49,6 +52,7 @@ impl<L> Default for Wallet<L> {
             debts: Debts::default(),
             counters: Counters::default(),
             subscriptions: Vec::new(),
+            past: Past::default(),
             given: Given::default(),
             rollovers: Rollovers::default(),
             overrides: Vec::new(),

@@ -91,10 +91,11 @@ impl<L: HasLot> Motion<'_, L> {
         if has_trial {
             let end = days_after(at, variant.trial_days);
             (own.trial_end, own.converts) = (Some(end), variant.trial_converts());
-            own.current_period = Interval { start: at, end };
-            own.series = Series { anchor: at, next: 0 };
+            own.open(Interval { start: at, end }, Series { anchor: at, next: 0 });
         } else if let Some(import) = import {
-            (own.current_period, own.series) = Series::begin(import.period_start, variant.billing_period);
+            let (period, series) = Series::begin(import.period_start, variant.billing_period);
+            own.open(period, series);
+            self.since = self.since.min(period.start);
             share = match import.grants {
                 ImportGrants::Full => Share::Full,
                 ImportGrants::Prorated => Share::Left,
@@ -103,9 +104,11 @@ impl<L: HasLot> Motion<'_, L> {
         } else if variant.fallback {
             let first = || FallbackPeriods { anchor: at, granted_until: Default::default() };
             let anchor = self.wallet.given.fallback.get_or_insert_with(first).anchor;
-            (own.current_period, own.series) = Series::containing(anchor, variant.billing_period, at);
+            let (period, series) = Series::containing(anchor, variant.billing_period, at);
+            own.open(period, series);
         } else {
-            (own.current_period, own.series) = Series::begin(at, variant.billing_period);
+            let (period, series) = Series::begin(at, variant.billing_period);
+            own.open(period, series);
         }
         if !has_trial {
             own.begin_term(variant, TermFrom::ThisPeriod);

@@ -1,7 +1,7 @@
 //! Subscriptions of an end user to variants of plans. Source: docs/subscriptions.md.
 //!
 //! What there is: [`state`] (a subscription), [`allowance`] (what it gives in the interval that runs), [`given`] (what
-//! an end user is given only once).
+//! an end user is given only once), [`past`] (what was subscribed to before).
 //!
 //! What happens: [`machine`] is the one table of states and happenings. `occur` (time), `begin`, `period`, `term`,
 //! `change`, `pause`, `cancel` and `end` carry it out over a [`Motion`](crate::ledger::motion), the same for the ledger and for
@@ -18,6 +18,7 @@ pub mod given;
 pub mod machine;
 mod occur;
 pub mod order;
+pub mod past;
 mod pause;
 mod period;
 mod renew;

@@ -55,6 +55,7 @@ impl<L: HasLot> Motion<'_, L> {
         }
         self.wallet.rollovers.move_by(own.id, micros);
         own.current_period.end = own.current_period.end.saturating_add_micros(micros);
+        own.stretched_micros = own.stretched_micros.saturating_add(micros);
         own.series = Series { anchor: own.current_period.end, next: 0 };
         for allowance in &mut own.allowances {
             allowance.move_by(micros);

@@ -121,12 +121,11 @@ impl<'a, L: HasLot> Motion<'a, L> {
             self.note_rolling(own, before);
         }
         let start = own.current_period.end;
-        own.previous_period = Some(own.current_period);
         if before.is_some_and(|before| before.billing_period == length) {
-            own.current_period = Interval { start, end: own.series.next_end(length) };
-            own.series = own.series.advanced();
+            own.open(Interval { start, end: own.series.next_end(length) }, own.series.advanced());
         } else {
-            (own.current_period, own.series) = Series::begin(start, length);
+            let (period, series) = Series::begin(start, length);
+            own.open(period, series);
         }
         if is_same {
             own.allowances.retain(|allowance| allowance.turns.is_some());
@@ -140,10 +139,8 @@ impl<'a, L: HasLot> Motion<'a, L> {
 
     /// A period opens now, apart from the series before.
     pub(super) fn open_period_now(&self, own: &mut Subscription, variant: &Variant) {
-        if own.status != SubscriptionStatus::Trialing && own.current_period.start < self.at {
-            own.previous_period = Some(Interval { end: own.current_period.end.min(self.at), ..own.current_period });
-        }
-        (own.current_period, own.series) = Series::begin(self.at, variant.billing_period);
+        let (period, series) = Series::begin(self.at, variant.billing_period);
+        own.open(period, series);
         own.begin_term(variant, TermFrom::ThisPeriod);
     }
 

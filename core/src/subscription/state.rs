@@ -108,8 +108,8 @@ pub struct Subscription {
     pub created_at: Timestamp,
     /// The billing period that runs; in a trial the trial; of a scheduled one the first.
     pub current_period: Interval,
-    /// The billing period before: late usage may fall into it.
-    pub previous_period: Option<Interval>,
+    /// By how much pauses have made it longer, in microseconds.
+    pub stretched_micros: i64,
     /// Where its billing periods stand.
     pub series: Series,
     /// When its trial ends or has ended.
@@ -186,7 +186,7 @@ impl Subscription {
             quantity: target.quantity,
             created_at: now,
             current_period,
-            previous_period: None,
+            stretched_micros: 0,
             series,
             trial_end: None,
             converts: false,
@@ -227,6 +227,17 @@ impl Subscription {
     /// Whether it has begun and is not over.
     pub const fn is_running(&self) -> bool {
         !self.status.is_over() && !matches!(self.status, SubscriptionStatus::Scheduled)
+    }
+
+    /// Opens a period.
+    pub(super) const fn open(&mut self, period: Interval, series: Series) {
+        (self.current_period, self.series, self.stretched_micros) = (period, series, 0);
+    }
+
+    /// Where tiers by billing period count: the period that runs, as long as it was without pauses, so that those count on.
+    pub const fn tier_window(&self) -> Interval {
+        let Interval { start, end } = self.current_period;
+        Interval { start, end: end.saturating_add_micros(-self.stretched_micros) }
     }
 
     /// The billing period that it is in, also in a pause; `None` in a trial, where nobody paid for it, and before and

@@ -45,7 +45,7 @@ macro_rules! select_accounts {
     ($condition:literal) => {
         concat!(
             "select account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt,
-               lifetime_granted, lifetime_consumed, debts, given, last_expiry, counters, overrides, rollovers, tallies,
+               lifetime_granted, lifetime_consumed, debts, given, last_expiry, counters, overrides, rollovers, past, tallies,
                feed_seq
              from accounts join feed using (lane_id, account_id) where lane_id = $1 and ",
             $condition
@@ -349,6 +349,7 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
     let overrides: Option<serde_json::Value> = row.try_get("overrides")?;
     let given: Option<serde_json::Value> = row.try_get("given")?;
     let rollovers: Option<serde_json::Value> = row.try_get("rollovers")?;
+    let past: Option<serde_json::Value> = row.try_get("past")?;
     let tallies: Option<serde_json::Value> = row.try_get("tallies")?;
     Ok(Account {
         id: AccountId::from_uuid(row.try_get("account_id")?),
@@ -366,6 +367,7 @@ fn account_from_row(row: &PgRow) -> sqlx::Result<Account> {
             counters: counters.map_or(Ok(Default::default()), |value| from_json("counters", value))?,
             overrides: overrides.map_or(Ok(Vec::new()), |value| from_json("overrides", value))?,
             given: given.map_or(Ok(Default::default()), |value| from_json("given", value))?,
+            past: past.map_or(Ok(Default::default()), |value| from_json("past", value))?,
             rollovers: rollovers.map_or(Ok(Default::default()), |value| from_json("rollovers", value))?,
             ..Wallet::default()
         },

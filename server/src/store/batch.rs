@@ -127,15 +127,15 @@ fn insert_accounts(statement: &mut Statement, rows: &[(&Account, u64)]) {
     }
     let sql = "insert into accounts (lane_id, environment_id, account_id, end_user_id, seq, version, last_hash, advanced_to,
           balance, reserved, debt, lifetime_granted, lifetime_consumed, last_expiry, debts, given, counters,
-          overrides, rollovers, tallies)
+          overrides, rollovers, past, tallies)
         select $1, $2, account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted,
           consumed, last_expiry, debts::jsonb, given::jsonb, counters::jsonb, overrides::jsonb, rollovers::jsonb,
-          tallies::jsonb
+          past::jsonb, tallies::jsonb
         from unnest($3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::timestamptz[], $9::bigint[],
           $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::timestamptz[], $15::text[], $16::text[],
-          $17::text[], $18::text[], $19::text[], $20::text[])
+          $17::text[], $18::text[], $19::text[], $20::text[], $21::text[])
           as t (account_id, end_user_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed,
-            last_expiry, debts, given, counters, overrides, rollovers, tallies)";
+            last_expiry, debts, given, counters, overrides, rollovers, past, tallies)";
     statement
         .part(sql)
         .bind(column(rows, |(account, _)| account.id.uuid()))
@@ -159,12 +159,12 @@ fn update_accounts(statement: &mut Statement, rows: &[(&Account, u64, u64)]) {
           balance = t.balance, reserved = t.reserved, debt = t.debt, lifetime_granted = t.granted,
           lifetime_consumed = t.consumed, last_expiry = t.last_expiry, debts = t.debts::jsonb,
           given = t.given::jsonb, counters = t.counters::jsonb, overrides = t.overrides::jsonb,
-          rollovers = t.rollovers::jsonb, tallies = t.tallies::jsonb
+          rollovers = t.rollovers::jsonb, past = t.past::jsonb, tallies = t.tallies::jsonb
         from unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::bytea[], $7::timestamptz[], $8::bigint[], $9::bigint[],
           $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::text[], $15::text[], $16::text[],
-          $17::text[], $18::text[], $19::text[], $20::bigint[])
+          $17::text[], $18::text[], $19::text[], $20::text[], $21::bigint[])
           as t (account_id, seq, version, last_hash, advanced_to, balance, reserved, debt, granted, consumed, last_expiry,
-            debts, given, counters, overrides, rollovers, tallies, version_read)
+            debts, given, counters, overrides, rollovers, past, tallies, version_read)
         where a.lane_id = $1 and a.account_id = t.account_id and a.version = t.version_read";
     statement.update("accounts", rows.len(), sql).bind(column(rows, |(account, ..)| account.id.uuid()));
     bind_figures(statement, &column(rows, |(account, ..)| *account));
@@ -207,6 +207,10 @@ fn bind_figures(statement: &mut Statement, rows: &[&Account]) {
         .bind(column(rows, |account| {
             let rollovers = &account.wallet.rollovers;
             (!rollovers.is_empty()).then(|| to_json_text(rollovers))
+        }))
+        .bind(column(rows, |account| {
+            let past = &account.wallet.past;
+            (!past.is_empty()).then(|| to_json_text(past))
         }))
         .bind(column(rows, |account| (!account.tallies.is_empty()).then(|| to_json_text(&account.tallies))));
 }

@@ -3,7 +3,7 @@
 //! - `machine`: the table of states, as it is and as the page shows it
 //! - `pairs`: every state and every command, asked of the ledger
 //! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `stories`: with credit that was bought;
-//!   `contracts`: notices; `summaries` of postpaid periods; `entitled`: who may what meanwhile
+//!   `contracts`: notices; `summaries` of postpaid periods; `past`: what late usage goes by; `entitled`: who may what meanwhile
 //! - `order`: what burns first where only the order of granting tells
 //! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`) and of what
 //!   summaries say (`tallied`)
@@ -14,6 +14,7 @@ mod entitled;
 mod machine;
 mod order;
 mod pairs;
+mod past;
 pub(crate) mod random;
 mod scenarios;
 mod stories;

@@ -11,6 +11,7 @@ use quotastack_core::ledger::invariants;
 use quotastack_core::ledger::refold::Refold;
 use quotastack_core::ledger::reservation::ReservationStatus;
 use quotastack_core::state::AccountState;
+use quotastack_core::subscription::Subscription;
 use quotastack_core::time::Timestamp;
 use quotastack_server::app::decide::Submission;
 use uuid::Uuid;
@@ -85,7 +86,8 @@ pub(crate) fn differ<T: Debug + PartialEq>(what: &str, found: &T, expected: &T) 
 fn at_rest(account: &Account, catalogue: &Catalogue, now: Timestamp) -> Account {
     let mut account = account.clone();
     read_at(&mut account.wallet, catalogue, now);
-    account.wallet.counters.forget_closed(now);
+    let periods = account.wallet.tier_windows();
+    account.wallet.counters.forget_closed(now, &periods);
     account.wallet.subscriptions.sort_by_key(|subscription| subscription.id);
     account.reservations.retain(|reservation| reservation.status == ReservationStatus::Active);
     account.reservations.sort_by_key(|reservation| reservation.id);
@@ -112,7 +114,8 @@ pub(crate) fn compare_states(published: &AccountState, after: &Account, catalogu
     let now = published.wallet.time.max(after.wallet.time);
     let brought_to_now = |mut state: AccountState| {
         read_at(&mut state.wallet, catalogue, now);
-        state.wallet.counters.keep_current(now);
+        let period = state.wallet.base().map(Subscription::tier_window);
+        state.wallet.counters.keep_current(now, period);
         state.wallet.subscriptions.sort_by_key(|subscription| subscription.id);
         state
     };

@@ -121,13 +121,15 @@ impl App {
         };
         let mut sums = Sums::new();
         for segment in segments(from, request.to, request.bucket) {
+            let by_account = segment.is_whole && query.grouping == Grouping::EndUser && query.account_id.is_none();
+            if by_account {
+                add(&mut sums, first_of_accounts(&mut tx, &lanes, &query, (segment.from, segment.to)).await?);
+            }
             for lane_id in &lanes {
-                for sum in sums_of_lane(&mut tx, *lane_id, &query, &segment).await? {
-                    let (events, units, cost) = sums.entry((sum.bucket_start, sum.key)).or_default();
-                    *events += sum.events;
-                    *units += sum.units;
-                    *cost += sum.cost;
+                if !by_account {
+                    add(&mut sums, tx.sums_of_rollups(*lane_id, &query, &segment.pieces(query.bucket)).await?);
                 }
+                add(&mut sums, sums_of_rest(&mut tx, *lane_id, &query, &segment).await?);
             }
             // Each source has told its first ones, so these are the first of all; later segments follow them.
             if sums.len() > request.limit {
@@ -184,16 +186,58 @@ async fn check_property(handle: &EnvironmentHandle, tx: &mut Tx, request: &Summa
     Err(AppError::invalid("query:property", detail))
 }
 
-/// What a lane has of a segment, from each source.
-async fn sums_of_lane(tx: &mut Tx, lane_id: LaneId, query: &SumsQuery, segment: &Segment) -> sqlx::Result<Vec<Sum>> {
+fn add(sums: &mut Sums, more: impl IntoIterator<Item = Sum>) {
+    for sum in more {
+        let (events, units, cost) = sums.entry((sum.bucket_start, sum.key)).or_default();
+        *events += sum.events;
+        *units += sum.units;
+        *cost += sum.cost;
+    }
+}
+
+/// The first sums of accounts that were added up before, of all lanes. Each lane is asked for its share, and for more
+/// where others do not yet know whether theirs come first.
+async fn first_of_accounts(
+    tx: &mut Tx,
+    lanes: &[LaneId],
+    query: &SumsQuery,
+    range: (Timestamp, Timestamp),
+) -> sqlx::Result<Vec<Sum>> {
+    let limit = usize::try_from(query.limit).expect("limits are small");
+    let share = limit.min(limit / lanes.len() * 5 / 4 + 1);
+    let mut found: Vec<Sum> = Vec::new();
+    // How far each lane was read.
+    let mut read: Vec<(LaneId, Place)> = lanes.iter().map(|lane_id| (*lane_id, query.after.clone())).collect();
+    let mut known_to: Option<Place> = None;
+    loop {
+        let mut unfinished = Vec::new();
+        for (lane_id, after) in read {
+            if known_to.as_ref().is_some_and(|known_to| after > *known_to) {
+                unfinished.push((lane_id, after));
+                continue;
+            }
+            let sums = tx.sums_of_accounts(lane_id, query, range, &after, share).await?;
+            if let Some(last) = sums.last().filter(|_| sums.len() == share) {
+                unfinished.push((lane_id, (last.bucket_start, last.key.clone())));
+            }
+            found.extend(sums);
+        }
+        read = unfinished;
+        found.sort_unstable_by(|one, other| (one.bucket_start, &one.key).cmp(&(other.bucket_start, &other.key)));
+        known_to = read.iter().map(|(_, place)| place.clone()).min();
+        let Some((bucket_start, key)) = &known_to else { break };
+        if found.partition_point(|sum| (sum.bucket_start, &sum.key) <= (*bucket_start, key)) >= limit {
+            break;
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// What a lane has of a segment that is not added up: not yet, or because less than an hour of it is asked for.
+async fn sums_of_rest(tx: &mut Tx, lane_id: LaneId, query: &SumsQuery, segment: &Segment) -> sqlx::Result<Vec<Sum>> {
     let mut sums = Vec::new();
     if let Some((from, to)) = segment.hours() {
-        let of_accounts = query.grouping == Grouping::EndUser && query.account_id.is_none();
-        sums.extend(if segment.is_whole && of_accounts {
-            tx.sums_of_accounts(lane_id, query, from, to).await?
-        } else {
-            tx.sums_of_rollups(lane_id, query, &segment.pieces(query.bucket)).await?
-        });
         let head = tx.rollup_head(lane_id).await?;
         if head.rolled_to < head.feed_seq {
             sums.extend(tx.sums_of_tail(lane_id, query, from, to, head).await?);

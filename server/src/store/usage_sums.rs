@@ -201,14 +201,17 @@ impl Tx {
     }
 
     /// The same for all accounts over whole buckets, read in their order: a page costs what it holds, not what a
-    /// bucket holds.
+    /// bucket holds. The first ones in `[from, to)` after a bucket and account in it, `limit` at most.
     pub async fn sums_of_accounts(
         &mut self,
         lane_id: LaneId,
         query: &SumsQuery,
-        from: Timestamp,
-        to: Timestamp,
+        (from, to): (Timestamp, Timestamp),
+        after: &(Timestamp, String),
+        limit: usize,
     ) -> sqlx::Result<Vec<Sum>> {
+        // Postgres begins to read the index at this place, whatever else is said of buckets.
+        let (bucket, account) = if after.0 < from { (from, "") } else { (after.0, after.1.as_str()) };
         let rows = sqlx::query(
             "select bucket_start as bucket, account_id::text as key, sum(events)::bigint as events,
                sum(units)::text as units, sum(cost)::text as cost
@@ -222,10 +225,10 @@ impl Tx {
         .bind(query.bucket.name())
         .bind(Ts(from))
         .bind(Ts(to))
-        .bind(Ts(query.after.0))
-        .bind(if query.after.1.is_empty() { WHOLE_LANE.to_string() } else { query.after.1.clone() })
+        .bind(Ts(bucket))
+        .bind(if account.is_empty() { WHOLE_LANE.to_string() } else { account.to_owned() })
         .bind(query.feature_key.as_ref().map(FeatureKey::as_str))
-        .bind(query.limit)
+        .bind(i64::try_from(limit).expect("limits are small"))
         .fetch_all(self.connection())
         .await?;
         rows.iter().map(sum_from_row).collect()

@@ -2,7 +2,8 @@
 
 use quotastack_core::ledger::entry::EntryKind;
 use quotastack_core::time::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
+use sqlx::Row;
 
 use crate::due::events;
 use crate::support::shop::Shop;
@@ -199,6 +200,44 @@ async fn a_postpaid_year_turns_by_itself_and_bills_each_months_debt_once() {
     let entries = shop.customer("u").entries().await;
     let billed: Vec<_> = entries.iter().filter(|entry| entry.body.kind == EntryKind::DebtBilled).collect();
     assert_eq!(billed.iter().map(|entry| entry.body.amount.get()).collect::<Vec<_>>(), [10; 12]);
+}
+
+#[tokio::test]
+async fn each_month_of_a_postpaid_plan_is_summed_up_an_hour_after_its_end() {
+    let shop = Shop::open().await;
+    let monthly = json!({"billing_mode": "postpaid", "billing_period": {"count": 1, "unit": "month"}});
+    let own = shop.subscribe(&shop.variant(100, monthly).await).await;
+    let customer = shop.customer("u");
+    for month in 1..=3 {
+        shop.clock(&format!("2100-{month:02}-15T00:00:00Z")).await;
+        customer.spend("endless", 110, &format!("{month}")).await;
+    }
+    // In time for its month, and late.
+    shop.clock("2100-04-01T00:59:59.999999Z").await;
+    customer.spend_at(5, "in time", "2100-03-31T23:59:59.999999Z").await;
+    shop.clock("2100-04-01T01:00:00Z").await;
+    customer.spend_at(7, "late", "2100-03-31T23:59:59.999999Z").await;
+    shop.clock("2100-05-02T00:00:00Z").await;
+    let sql = "select data, to_char(occurred_at at time zone 'UTC', 'MM-DD HH24:MI') as at from events
+               where type = 'subscription.usage_summary' order by feed_seq, place";
+    let rows = sqlx::query(sql).fetch_all(&mut shop.server.owner().await).await.unwrap();
+    let told: Vec<(String, Value)> = rows.iter().map(|row| (row.get("at"), row.get("data"))).collect();
+    let month = |from: &str, to: &str, features: Value, late: Value| {
+        json!({
+            "subscription_id": own["id"], "features": features, "late": late,
+            "period": {"start": format!("2100-{from}T00:00:00Z"), "end": format!("2100-{to}T00:00:00Z")},
+        })
+    };
+    let used = |feature: &str, units: i64, billed: i64| json!({"feature_key": feature, "events": 1, "units": units, "cost": units, "billed": billed});
+    let usual = used("endless", 110, 10);
+    let expected = [
+        ("02-01 01:00", month("01-01", "02-01", json!([usual]), json!([]))),
+        ("03-01 01:00", month("02-01", "03-01", json!([usual]), json!([]))),
+        ("04-01 01:00", month("03-01", "04-01", json!([usual, used("f", 5, 0)]), json!([]))),
+        ("05-01 01:00", month("04-01", "05-01", json!([]), json!([used("f", 7, 0)]))),
+    ];
+    assert_eq!(told, expected.map(|(at, data)| (at.to_owned(), data)));
+    customer.entries().await;
 }
 
 #[tokio::test]

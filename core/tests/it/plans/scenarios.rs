@@ -2,6 +2,7 @@
 
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::ledger::command::{Command, Grant, Refund, Reserve, Void};
+use quotastack_core::ledger::event::EventKind;
 use quotastack_core::subscription::SubscriptionStatus;
 use quotastack_core::subscription::order::{Action, ChangeCredits, When};
 
@@ -112,6 +113,12 @@ fn s7_a_postpaid_period_bills_its_debt_and_the_next_begins_without_it() {
     story.touch(day(30));
     let billed: Vec<_> = story.effects.entries.iter().flat_map(|entry| &entry.body.billed).collect();
     assert_eq!(billed, [&(crate::support::feature_key("endless"), credits(50))]);
+    story.touch(day(31));
+    let overage = story.effects.events.iter().find_map(|event| match &event.kind {
+        EventKind::UsageSummary { features, .. } => Some(features[0].used.billed.get()),
+        _ => None,
+    });
+    assert_eq!(overage, Some(50));
 }
 
 #[test]

@@ -73,15 +73,3 @@ pub fn apply(
     outcome.stamp_version(account.version);
     Ok(outcome)
 }
-
-/// What `request` would come to, and the account with it: it is carried out on a copy, and nothing of it stays.
-pub fn preview(
-    account: &Account,
-    catalogue: &Catalogue,
-    request: &Request,
-    known: Known<'_>,
-) -> Result<(Outcome, Account), Refusal> {
-    let mut copy = account.clone();
-    let outcome = apply(&mut copy, catalogue, request, known, &mut Effects::default())?;
-    Ok((outcome, copy))
-}

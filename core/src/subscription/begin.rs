@@ -9,8 +9,9 @@ use crate::ledger::step::Step;
 use crate::subscription::given::FallbackPeriods;
 use crate::subscription::machine::{Happening, next};
 use crate::subscription::order::{EndCredits, Import, ImportGrants};
-use crate::subscription::period::{Share, days_after};
+use crate::subscription::period::days_after;
 use crate::subscription::state::{Paused, Subscription, SubscriptionStatus, Target};
+use crate::subscription::template::Share;
 use crate::subscription::term::TermFrom;
 use crate::time::{Interval, Series};
 

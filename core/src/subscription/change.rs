@@ -9,8 +9,8 @@ use crate::ledger::refusal::Refusal;
 use crate::ledger::step::Step;
 use crate::subscription::machine::Happening;
 use crate::subscription::order::{ChangeCredits, When};
-use crate::subscription::period::Share;
 use crate::subscription::state::{Subscription, SubscriptionStatus, Target};
+use crate::subscription::template::Share;
 
 impl<L: HasLot> Motion<'_, L> {
     /// Puts a subscription on `target`, now or from the end of its period on.

@@ -1,97 +1,24 @@
-//! Billing periods and intervals: how they open, what they grant, and what happens at their end.
+//! Billing periods: how they open, and what happens at their end.
 //!
-//! Source: docs/subscriptions.md, "States", and docs/subscriptions.md, "Rollover".
+//! Source: docs/subscriptions.md, "States".
 
-use crate::catalogue::{GrantInterval, GrantOn, GrantTemplate, PlanKind, Variant};
+use crate::catalogue::{GrantInterval, PlanKind, Variant};
 use crate::credits::Credits;
 use crate::ids::SubscriptionId;
-use crate::ledger::block::{BlockKind, HasLot, Lot, Origin, Reschedule, RolloverRule};
+use crate::ledger::block::{BlockKind, HasLot, Lot, Reschedule};
 use crate::ledger::debt::DebtOf;
-use crate::ledger::motion::{LotOrder, Motion};
+use crate::ledger::motion::Motion;
 use crate::ledger::step::Step;
-use crate::subscription::allowance::{Allowance, Turns, portion, times};
-use crate::subscription::given::FallbackPeriods;
 use crate::subscription::machine::Happening;
-use crate::subscription::state::{Overdue, Subscription, SubscriptionStatus, Target};
+use crate::subscription::state::{Overdue, Subscription, Target};
+use crate::subscription::template::Share;
 use crate::subscription::term::TermFrom;
 use crate::time::{Interval, MICROS_PER_DAY, Series, Timestamp};
-
-/// Which part of their interval's amount the templates give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Share {
-    /// All of it.
-    Full,
-    /// Of a period that opens all, of intervals of their own what is left.
-    Opening,
-    /// What is left of the interval.
-    Left,
-    /// Nothing.
-    Nothing,
-}
-
-/// The interval of a template that runs, and what comes after it.
-struct Running {
-    interval: Interval,
-    turns: Option<Turns>,
-    next_end: Timestamp,
-}
 
 impl<'a, L: HasLot> Motion<'a, L> {
     /// The version of its variant that a subscription keeps.
     pub(super) fn variant(&self, target: Target) -> Option<&'a Variant> {
         self.catalogue.variant(target.variant_id, target.variant_version)
-    }
-
-    /// Has the templates that `which` names give their share for the intervals that run now.
-    pub(super) fn give(
-        &mut self,
-        own: &mut Subscription,
-        variant: &Variant,
-        share: Share,
-        which: impl Fn(&GrantTemplate) -> bool,
-    ) {
-        let phase = if own.status == SubscriptionStatus::Trialing { GrantOn::Trial } else { GrantOn::Period };
-        let mut orders = Vec::new();
-        let templates = (0..).zip(&variant.grants).filter(|(_, template)| template.on == phase && which(template));
-        for (index, template) in templates {
-            let whole = times(template.amount, own.quantity);
-            self.was_cut |= whole == Credits::MAX;
-            let Some(running) = running(own, variant, template, self.at) else {
-                if self.wallet.given.once.insert((own.variant_id, index)) && share != Share::Nothing {
-                    let expires_at = template.expires_after.map(|after| after.end(self.at, 0));
-                    orders.push(order(own, index, template, whole, self.at, expires_at, None));
-                }
-                continue;
-            };
-            let Running { interval, turns, next_end } = running;
-            let left = interval.end.micros_since(self.at);
-            let of_left = (portion(whole, left, interval.micros()), left);
-            let (mut amount, mut span_micros) = match share {
-                Share::Full => (whole, left),
-                Share::Opening if turns.is_none() => (whole, left),
-                Share::Opening | Share::Left => of_left,
-                Share::Nothing => (Credits::ZERO, left),
-            };
-            if variant.fallback && !self.is_first_on_fallback(index, interval.end) {
-                amount = Credits::ZERO;
-            }
-            span_micros = span_micros.max(1);
-            let owed = own.owed.min(amount);
-            own.owed -= owed;
-            let (granted_at, until) = (self.at, interval.end);
-            own.allowances.push(Allowance { template: index, amount, granted_at, until, span_micros, turns });
-            let lot = (amount - owed, granted_at, Some((until, next_end)));
-            orders.extend(recurring(own, variant, index, template, lot));
-        }
-        self.order(own.id, orders);
-    }
-
-    /// Whether the end user was not yet given what a template of the fallback gives up to `until`. Notes that they are.
-    fn is_first_on_fallback(&mut self, template: u16, until: Timestamp) -> bool {
-        let at = self.at;
-        let first = || FallbackPeriods { anchor: at, granted_until: Default::default() };
-        let periods = self.wallet.given.fallback.get_or_insert_with(first);
-        periods.granted_until.insert(template, until).is_none_or(|before| before <= at)
     }
 
     /// The end of a billing period. Source of the order: cancel, contract end, pause come before; then change, renew.
@@ -160,46 +87,6 @@ impl<'a, L: HasLot> Motion<'a, L> {
         self.keep(own, Happening::PeriodUnpaid);
     }
 
-    /// Intervals of templates' own that are over turn; only `lazy` ones, or only the others.
-    pub(super) fn turn_intervals(&mut self, id: SubscriptionId, lazy: bool) {
-        let mut own = self.subscription(id).clone();
-        let Some(variant) = self.variant(own.target()) else {
-            own.allowances.retain(|allowance| allowance.turns.is_none());
-            return self.replace(own);
-        };
-        let at = self.at;
-        let mut orders = Vec::new();
-        let mut allowances = std::mem::take(&mut own.allowances);
-        self.note_rolling_of(&own, variant, allowances.iter().filter(|it| it.is_over(at) && it.is_lazy() == lazy));
-        for allowance in allowances.iter_mut().filter(|it| it.is_over(at) && it.is_lazy() == lazy) {
-            let turns = allowance.turns.as_mut().expect("only what turns by itself is over by itself");
-            let (interval, series) = Series::containing(turns.series.anchor, turns.length, at);
-            turns.series = series;
-            let next_end = series.next_end(turns.length);
-            let template = &variant.grants[usize::from(allowance.template)];
-            let mut amount = times(template.amount, own.quantity);
-            if variant.fallback && !self.is_first_on_fallback(allowance.template, interval.end) {
-                amount = Credits::ZERO;
-            }
-            allowance.amount = amount;
-            (allowance.granted_at, allowance.until) = (interval.start, interval.end);
-            allowance.span_micros = interval.micros().max(1);
-            let lot = (amount, interval.start, Some((interval.end, next_end)));
-            orders.extend(recurring(&own, variant, allowance.template, template, lot));
-        }
-        own.allowances = allowances;
-        self.order(id, orders);
-        self.replace(own);
-    }
-
-    /// Intervals that nobody is woken for turn, for whoever is there now.
-    pub(crate) fn turn_what_lags(&mut self) {
-        let lagging = self.wallet.subscriptions.iter().filter(|own| own.lags(self.at)).map(|own| own.id);
-        for id in lagging.collect::<Vec<_>>() {
-            self.turn_intervals(id, true);
-        }
-    }
-
     /// Usage debt of a postpaid period goes onto its invoice.
     pub(super) fn bill(&mut self, own: &Subscription) {
         let bills = self.variant(own.target()).is_some_and(Variant::bills_debt);
@@ -224,34 +111,6 @@ impl<'a, L: HasLot> Motion<'a, L> {
         *place = own.clone();
         self.tell(Step::Turned(Box::new(own)));
     }
-
-    fn note_rolling(&mut self, own: &Subscription, variant: &Variant) {
-        let with_period = own.allowances.iter().filter(|allowance| allowance.turns.is_none());
-        self.note_rolling_of(own, variant, with_period);
-    }
-
-    /// What comes back to blocks of these intervals, which are over, moves on: also where nothing was left at the end.
-    fn note_rolling_of<'b>(
-        &mut self,
-        own: &Subscription,
-        variant: &Variant,
-        over: impl Iterator<Item = &'b Allowance>,
-    ) {
-        for allowance in over {
-            let template = variant.grants.get(usize::from(allowance.template));
-            let Some(template) = template.filter(|template| template.expires_after.is_none()) else { continue };
-            let next_end = match allowance.turns {
-                Some(turns) => turns.series.next_end(turns.length),
-                None => own.series.next_end(variant.billing_period),
-            };
-            if let Some(rule) = rollover_rule(template, next_end)
-                && rule.until > self.at
-                && allowance.until <= self.at
-            {
-                self.wallet.rollovers.open(origin(own, allowance.template), allowance.until, rule);
-            }
-        }
-    }
 }
 
 impl Subscription {
@@ -269,82 +128,4 @@ impl Subscription {
 /// `days` after `at`.
 pub(super) const fn days_after(at: Timestamp, days: u16) -> Timestamp {
     at.saturating_add_micros(days as i64 * MICROS_PER_DAY)
-}
-
-/// The interval of a template that runs at `at`; `None` for what is given once.
-fn running(own: &Subscription, variant: &Variant, template: &GrantTemplate, at: Timestamp) -> Option<Running> {
-    match template.interval {
-        GrantInterval::Once => None,
-        GrantInterval::BillingPeriod => {
-            let next_end = match own.status {
-                SubscriptionStatus::Trialing => variant.billing_period.end(own.current_period.end, 0),
-                _ => own.series.next_end(variant.billing_period),
-            };
-            Some(Running { interval: own.current_period, turns: None, next_end })
-        }
-        GrantInterval::Every(length) => {
-            let (interval, series) = Series::containing(own.series.anchor, length, at);
-            Some(Running { interval, turns: Some(Turns { length, series }), next_end: series.next_end(length) })
-        }
-    }
-}
-
-const fn origin(own: &Subscription, template: u16) -> Origin {
-    Origin { subscription_id: own.id, variant_id: own.variant_id, template }
-}
-
-fn rollover_rule(template: &GrantTemplate, until: Timestamp) -> Option<RolloverRule> {
-    let rule = RolloverRule { percent: template.rollover_percent, cap: template.rollover_cap, until };
-    (rule.percent > 0).then_some(rule)
-}
-
-/// The grant of an interval: amount, since when, and the ends of the interval and of the one after it.
-fn recurring(
-    own: &Subscription,
-    variant: &Variant,
-    index: u16,
-    template: &GrantTemplate,
-    (amount, since, ends): (Credits, Timestamp, Option<(Timestamp, Timestamp)>),
-) -> Option<LotOrder> {
-    let (until, next_end) = ends?;
-    let length = match template.interval {
-        GrantInterval::Every(length) => length,
-        GrantInterval::Once | GrantInterval::BillingPeriod => variant.billing_period,
-    };
-    let (expires_at, rolls_until) = match template.expires_after {
-        None => (until, next_end),
-        Some(after) => (after.end(since, 0), length.end(after.end(since, 0), 0)),
-    };
-    let rollover = rollover_rule(template, rolls_until);
-    let gives = amount.is_positive() && expires_at > since;
-    gives.then(|| order(own, index, template, amount, since, Some(expires_at), rollover))
-}
-
-fn order(
-    own: &Subscription,
-    index: u16,
-    template: &GrantTemplate,
-    amount: Credits,
-    effective_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    rollover: Option<RolloverRule>,
-) -> LotOrder {
-    let lot = Lot {
-        kind: BlockKind::Plan,
-        priority: template.priority,
-        paid: false,
-        settles_debt: template.settles_debt,
-        effective_at,
-        expires_at,
-        scope: template.feature_keys.clone(),
-        remaining: amount,
-        held: Credits::ZERO,
-        origin: Some(origin(own, index)),
-        cap_group: template.cap_group.clone(),
-        ended: None,
-        claw_back: Credits::ZERO,
-        frozen: false,
-        rollover,
-    };
-    LotOrder { lot, accumulation_cap: template.accumulation_cap }
 }

@@ -1,7 +1,6 @@
 //! Longer stories, as a sandbox clock would tell them.
 
 use quotastack_core::catalogue::{Contract, GrantOn};
-use quotastack_core::ledger::apply::{Known, preview};
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::subscription::SubscriptionStatus;
 use quotastack_core::subscription::order::{Action, ChangeCredits, Import, ImportGrants, When};
@@ -344,24 +343,4 @@ fn what_was_marked_overdue_goes_on_until_its_grace_ends() {
     paid.ask(day(30), id, Action::MarkPaid).unwrap();
     assert_eq!(paid.status(day(31), id), Some(SubscriptionStatus::Active));
     assert_eq!(story.status(day(31), id), None);
-}
-
-#[test]
-fn a_preview_says_what_a_change_would_do_and_changes_nothing() {
-    let mut story = life([base(1, DAYS_30, 1_000), base(2, DAYS_30, 2_000)]);
-    let id = story.subscribe(day(0), 1);
-    let credits = ChangeCredits::Prorate;
-    let action = Action::Change { variant_id: variant_id(2), quantity: None, at: When::Now, credits };
-    let order = Command::Subscription(SubscriptionOrder { id, action });
-    let asked = crate::support::request(day(15), 99, order);
-    let before = story.account.clone();
-    let (would, account) = preview(&story.account, &story.catalogue, &asked, Known::default()).unwrap();
-    assert_eq!(story.account, before);
-    let Outcome::SubscriptionChanged { subscription, standing } = would else { panic!("a change") };
-    assert_eq!(
-        (standing.totals.balance, account.totals.balance),
-        (crate::support::credits(1_500), crate::support::credits(1_500))
-    );
-    assert_eq!(story.ask(day(15), id, action).unwrap(), subscription);
-    assert_eq!(story.balance(day(15)), 1_500);
 }

@@ -4419,6 +4419,8 @@ pub mod types {
         pub price: ::std::option::Option<VariantPrice>,
         #[doc = "For how many days before its end a period can be renewed."]
         pub renewal_due_days: i32,
+        #[doc = "Postpaid: how long after the end of a period its usage is summed up."]
+        pub summary_delay_minutes: i32,
         #[doc = "Days of the trial; 0 = none."]
         pub trial_days: i32,
         #[doc = "What becomes of the trial; null: postpaid converts, prepaid expires."]
@@ -4482,6 +4484,9 @@ pub mod types {
         #[doc = "For how many days before its end a period can be renewed."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub renewal_due_days: ::std::option::Option<i32>,
+        #[doc = "Postpaid: how long after the end of a period its usage is summed up. What arrives later is late in the next summary."]
+        #[serde(skip_serializing_if = "::std::option::Option::is_none")]
+        pub summary_delay_minutes: ::std::option::Option<i32>,
         #[doc = "Days of the trial that an end user has once per plan; 0 = none."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub trial_days: ::std::option::Option<i32>,
@@ -14766,6 +14771,7 @@ pub mod types {
             plan_id: ::std::result::Result<::std::string::String, ::std::string::String>,
             price: ::std::result::Result<::std::option::Option<super::VariantPrice>, ::std::string::String>,
             renewal_due_days: ::std::result::Result<i32, ::std::string::String>,
+            summary_delay_minutes: ::std::result::Result<i32, ::std::string::String>,
             trial_days: ::std::result::Result<i32, ::std::string::String>,
             trial_end: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
             version: ::std::result::Result<i32, ::std::string::String>,
@@ -14789,6 +14795,7 @@ pub mod types {
                     plan_id: Err("no value supplied for plan_id".to_string()),
                     price: Err("no value supplied for price".to_string()),
                     renewal_due_days: Err("no value supplied for renewal_due_days".to_string()),
+                    summary_delay_minutes: Err("no value supplied for summary_delay_minutes".to_string()),
                     trial_days: Err("no value supplied for trial_days".to_string()),
                     trial_end: Err("no value supplied for trial_end".to_string()),
                     version: Err("no value supplied for version".to_string()),
@@ -14937,6 +14944,16 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for renewal_due_days: {e}"));
                 self
             }
+            pub fn summary_delay_minutes<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.summary_delay_minutes = value
+                    .try_into()
+                    .map_err(|e| format!("error converting supplied value for summary_delay_minutes: {e}"));
+                self
+            }
             pub fn trial_days<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<i32>,
@@ -14985,6 +15002,7 @@ pub mod types {
                     plan_id: value.plan_id?,
                     price: value.price?,
                     renewal_due_days: value.renewal_due_days?,
+                    summary_delay_minutes: value.summary_delay_minutes?,
                     trial_days: value.trial_days?,
                     trial_end: value.trial_end?,
                     version: value.version?,
@@ -15010,6 +15028,7 @@ pub mod types {
                     plan_id: Ok(value.plan_id),
                     price: Ok(value.price),
                     renewal_due_days: Ok(value.renewal_due_days),
+                    summary_delay_minutes: Ok(value.summary_delay_minutes),
                     trial_days: Ok(value.trial_days),
                     trial_end: Ok(value.trial_end),
                     version: Ok(value.version),
@@ -15090,6 +15109,7 @@ pub mod types {
             name: ::std::result::Result<::std::string::String, ::std::string::String>,
             price: ::std::result::Result<::std::option::Option<super::VariantInputPrice>, ::std::string::String>,
             renewal_due_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
+            summary_delay_minutes: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             trial_days: ::std::result::Result<::std::option::Option<i32>, ::std::string::String>,
             trial_end: ::std::result::Result<::std::option::Option<super::VariantInputTrialEnd>, ::std::string::String>,
         }
@@ -15108,6 +15128,7 @@ pub mod types {
                     name: Err("no value supplied for name".to_string()),
                     price: Ok(Default::default()),
                     renewal_due_days: Ok(Default::default()),
+                    summary_delay_minutes: Ok(Default::default()),
                     trial_days: Ok(Default::default()),
                     trial_end: Ok(Default::default()),
                 }
@@ -15220,6 +15241,16 @@ pub mod types {
                     value.try_into().map_err(|e| format!("error converting supplied value for renewal_due_days: {e}"));
                 self
             }
+            pub fn summary_delay_minutes<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<::std::option::Option<i32>>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.summary_delay_minutes = value
+                    .try_into()
+                    .map_err(|e| format!("error converting supplied value for summary_delay_minutes: {e}"));
+                self
+            }
             pub fn trial_days<T>(mut self, value: T) -> Self
             where
                 T: ::std::convert::TryInto<::std::option::Option<i32>>,
@@ -15255,6 +15286,7 @@ pub mod types {
                     name: value.name?,
                     price: value.price?,
                     renewal_due_days: value.renewal_due_days?,
+                    summary_delay_minutes: value.summary_delay_minutes?,
                     trial_days: value.trial_days?,
                     trial_end: value.trial_end?,
                 })
@@ -15275,6 +15307,7 @@ pub mod types {
                     name: Ok(value.name),
                     price: Ok(value.price),
                     renewal_due_days: Ok(value.renewal_due_days),
+                    summary_delay_minutes: Ok(value.summary_delay_minutes),
                     trial_days: Ok(value.trial_days),
                     trial_end: Ok(value.trial_end),
                 }

@@ -87,6 +87,7 @@ fn usage(key: &str) -> Usage {
         effective_at: None,
         on_insufficient: None,
         admitted_at: None,
+        leased: None,
     }
 }
 

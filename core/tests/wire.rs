@@ -63,6 +63,7 @@ fn usage() -> Usage {
         effective_at: Some(at("2026-11-22T10:00:00Z")),
         on_insufficient: Some(OnInsufficient::Cap),
         admitted_at: Some(at("2026-11-22T10:00:01.5Z")),
+        leased: None,
     }
 }
 

@@ -70,6 +70,7 @@ fn admit(engine: &Engine, request: &UsageRequest) -> Result<Admitted, NotAdmitte
         effective_at: request.effective_at,
         on_insufficient: request.on_insufficient,
         admitted_at: None,
+        leased: None,
     };
     let admitted = core.machine.admit(&request.end_user_id, usage, &|id| engine.held(id), now);
     engine.show(&mut core);

@@ -10,7 +10,7 @@ use crate::ledger::event::EventKind;
 use crate::ledger::outcome::{Outcome, UsageRecord, VoidRecord};
 use crate::ledger::refusal::Refusal;
 use crate::ledger::topup::Topup;
-use crate::ledger::{commit, correct, grant, overrides, reserve, topup, usage, void};
+use crate::ledger::{commit, correct, grant, lease, overrides, reserve, topup, usage, void};
 use crate::subscription::{act, subscribe};
 
 /// What was recorded before under the identities that a command names.
@@ -54,6 +54,8 @@ pub fn apply(
         Command::Commit(order) => commit::commit(&mut book, catalogue, order),
         Command::Release(id) => reserve::release(&mut book, *id),
         Command::Extend(order) => reserve::extend(&mut book, order),
+        Command::OpenLease(order) => lease::open(&mut book, catalogue, order),
+        Command::ReturnLease(order) => lease::give_back(&mut book, order),
         Command::Adjust(order) => correct::adjust(&mut book, order),
         Command::VoidBlock(order) => correct::void_block(&mut book, order),
         Command::TopUp(order) => topup::top_up(&mut book, order, known.topup),

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::credits::{Credits, Units};
 use crate::entitlement::terms::Override;
 use crate::ids::{
-    BlockId, CapGroup, FeatureKey, IdempotencyKey, PackageId, PaymentReference, ReservationId, TopupId, UsageId,
+    BlockId, CapGroup, FeatureKey, IdempotencyKey, PackageId, PaymentReference, ReservationId, SidecarId, TopupId,
+    UsageId,
 };
 use crate::ledger::block::BlockKind;
 use crate::ledger::entry::Actor;
+use crate::ledger::quote::PricedBy;
 use crate::subscription::order::{Subscribe, SubscriptionOrder};
 use crate::time::{Period, Timestamp};
 
@@ -53,6 +55,10 @@ pub enum Command {
     Release(ReservationId),
     /// Let a reservation live longer.
     Extend(Extend),
+    /// Set credit aside that a sidecar may spend without asking.
+    OpenLease(OpenLease),
+    /// Give back what a lease holds.
+    ReturnLease(ReturnLease),
     /// Correct the balance.
     Adjust(Adjust),
     /// End a block.
@@ -138,6 +144,8 @@ pub struct Usage {
     /// Set by a sidecar that has acknowledged the event: when it was admitted. Such an event is always recorded; a
     /// shortfall becomes debt, whatever the policy.
     pub admitted_at: Option<Timestamp>,
+    /// Set where a sidecar has admitted it under a lease.
+    pub leased: Option<Leased>,
 }
 
 impl Usage {
@@ -145,6 +153,54 @@ impl Usage {
     pub fn fingerprint(&self) -> Fingerprint {
         fingerprint_of(&(&self.feature_key, self.units, &self.properties, self.effective_at))
     }
+}
+
+/// What an event that was admitted under a lease cost there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leased {
+    /// The lease.
+    pub id: ReservationId,
+    /// 0 or more; what the ledger books.
+    pub cost: Credits,
+    /// Which price said so.
+    pub priced_by: PricedBy,
+}
+
+/// Who holds a lease: one run of one sidecar. No other run spends or returns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseHolder {
+    /// The sidecar.
+    pub sidecar_id: SidecarId,
+    /// Random at each of its starts.
+    pub run_id: [u8; 16],
+}
+
+/// Set credit aside that a sidecar may spend without asking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenLease {
+    /// Its id, minted by the sidecar.
+    pub id: ReservationId,
+    /// Who asks.
+    pub holder: LeaseHolder,
+    /// What it is for.
+    pub feature_key: FeatureKey,
+    /// Less than this is of no use; 0 or more.
+    pub need: Credits,
+    /// More than this is not asked for.
+    pub want: Credits,
+    /// How long it may be spent, in microseconds.
+    pub ttl_micros: i64,
+}
+
+/// Give back what a lease holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnLease {
+    /// The lease.
+    pub id: ReservationId,
+    /// Who gives.
+    pub holder: LeaseHolder,
+    /// How much in all since it was opened: a repeat gives nothing more.
+    pub returned: Credits,
 }
 
 /// The first 16 bytes of BLAKE3 over a payload.

@@ -178,6 +178,7 @@ fn debit_late(book: &mut Book<'_>, catalogue: &Catalogue, order: &Commit) -> Res
         effective_at: None,
         on_insufficient: None,
         admitted_at: None,
+        leased: None,
     };
     let record = usage::charge(book, catalogue, &usage, Some(reservation.id))?;
     let units = reservation.committed_units.get().saturating_add(order.units.get());

@@ -296,7 +296,7 @@ pub struct EntryBody {
     pub billed: Vec<(FeatureKey, Credits)>,
     /// In `debt` and `void`: which debt changed, and by how much.
     pub owed: Option<(DebtOf, Credits)>,
-    /// In `hold`, `extend`, and a `commit` that leaves the reservation open.
+    /// In `hold`, `extend`, and a `commit` or `release` that leaves the reservation open.
     pub hold: Option<HoldTerms>,
     /// The tier counter that moved, and by how many units.
     pub counted: Option<(CounterKey, i64)>,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{BlockId, EventId, FeatureKey, ReservationId, SubscriptionId, TopupId, UsageId};
+use crate::ids::{BlockId, EventId, FeatureKey, ReservationId, SidecarId, SubscriptionId, TopupId, UsageId};
 use crate::ledger::tally::FeatureUsage;
 use crate::subscription::Subscription;
 use crate::subscription::machine::Happening;
@@ -159,6 +159,26 @@ pub enum EventKind {
         features: Vec<FeatureUsage>,
         /// What arrived of earlier periods, or was undone, since the summary before.
         late: Vec<FeatureUsage>,
+    },
+    /// What a lease held came back at its end, without a word of its holder.
+    #[serde(rename = "lease.abandoned")]
+    LeaseAbandoned {
+        /// The lease.
+        lease_id: ReservationId,
+        /// Whose it was.
+        sidecar_id: SidecarId,
+        /// What came back.
+        amount: Credits,
+    },
+    /// Usage that was admitted under a lease was reported after its credit had gone back.
+    #[serde(rename = "lease.late")]
+    LeaseLate {
+        /// The lease.
+        lease_id: ReservationId,
+        /// The usage.
+        usage_id: UsageId,
+        /// What it cost.
+        cost: Credits,
     },
     /// Debts of usage went onto the invoice of a period.
     #[serde(rename = "subscription.debt_billed")]

@@ -39,6 +39,22 @@ impl Hold {
         self.parts.iter().map(|part| part.amount).sum()
     }
 
+    /// Takes up to `amount` off the back: the parts taken, in burn order.
+    pub(super) fn take_last(&mut self, amount: Credits) -> Vec<HeldPart> {
+        let mut left = amount;
+        let mut taken = Vec::new();
+        for part in self.parts.iter_mut().rev() {
+            let amount = part.amount.min(left);
+            if amount.is_positive() {
+                part.amount -= amount;
+                left -= amount;
+                taken.insert(0, HeldPart { lot: part.lot, amount });
+            }
+        }
+        self.parts.retain(|part| part.amount.is_positive());
+        taken
+    }
+
     /// Takes up to `amount` off the front: the parts taken, in recorded order.
     pub(super) fn take(&mut self, amount: Credits) -> Vec<HeldPart> {
         let mut left = amount;

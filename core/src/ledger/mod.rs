@@ -6,7 +6,7 @@
 //! periods).
 //!
 //! What happens: [`advance`] (what time alone does, over a `motion` that tells each [`step`]), [`command`] -> [`apply`] -> [`outcome`] or [`refusal`], decided in
-//! `grant`, [`usage`], `void`, `reserve`, [`commit`], `correct`, [`topup`] and `overrides`; [`quote`] prices.
+//! `grant`, [`usage`], `void`, `reserve`, [`commit`], `lease`, `correct`, [`topup`] and `overrides`; [`quote`] prices.
 //!
 //! What stays: [`entry`] and [`event`], collected in [`book`]; [`refold`] rebuilds the account from entries alone, now
 //! or as of earlier, [`proof`] shows entries to somebody who trusts nobody, [`invariants`] hold after every command.
@@ -26,6 +26,7 @@ pub mod event;
 pub(crate) mod grant;
 pub mod hold;
 pub mod invariants;
+mod lease;
 mod mint;
 pub(crate) mod motion;
 mod note;

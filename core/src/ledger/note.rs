@@ -89,14 +89,23 @@ impl Book<'_> {
     fn note_expired_hold(&mut self, wallet: &Wallet<Block>, hold: &Hold, at: Timestamp) {
         let reservation = self.account.reservation_mut(hold.id).expect("an open hold has its reservation");
         reservation.close(ReservationStatus::Expired, at);
-        let cause = reservation.cause();
+        let (cause, lease) = (reservation.cause(), reservation.lease);
         self.effects.reservations.insert(hold.id);
         self.write(EntryBody {
             allocations: given_back(wallet, hold),
             counted: uncounted(hold),
             ..EntryBody::new(EntryKind::HoldExpired, cause, at)
         });
-        self.announce(at, EventKind::ReservationExpired { reservation_id: hold.id, amount: hold.held() });
+        let amount = hold.held();
+        self.announce(
+            at,
+            match lease {
+                Some(lease) => {
+                    EventKind::LeaseAbandoned { lease_id: hold.id, sidecar_id: lease.holder.sidecar_id, amount }
+                }
+                None => EventKind::ReservationExpired { reservation_id: hold.id, amount },
+            },
+        );
     }
 
     fn note_withdrawn(

@@ -175,6 +175,9 @@ pub enum Refusal {
     /// No such reservation.
     #[error("there is no reservation {0}")]
     ReservationUnknown(ReservationId),
+    /// The lease belongs to another run of a sidecar.
+    #[error("the lease {0} belongs to another run of a sidecar")]
+    LeaseOfAnother(ReservationId),
     /// The reservation was committed.
     #[error("the reservation {0} was committed and is closed")]
     ReservationCommitted(ReservationId),
@@ -272,6 +275,7 @@ impl Refusal {
             | Self::NotRenewable(_)
             | Self::NothingToChange(_)
             | Self::BlockEnded(_)
+            | Self::LeaseOfAnother(_)
             | Self::TooManyHolds
             | Self::TooManyOverrides => Code::InvalidTransition,
             Self::AlreadyRenewed(_) => Code::AlreadyRenewed,

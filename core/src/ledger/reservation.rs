@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credits::{AmountOutOfRange, Credits, Units};
 use crate::ids::{FeatureKey, ReservationId};
-use crate::ledger::command::Properties;
+use crate::ledger::command::{LeaseHolder, Properties};
 use crate::ledger::entry::Cause;
 use crate::ledger::quote::Quote;
 use crate::time::Timestamp;
@@ -57,6 +57,20 @@ pub struct Reservation {
     pub held: Credits,
     /// What was not there to be held.
     pub uncovered: Credits,
+    /// Where it is a lease: whose, and how far it was returned.
+    #[serde(default)]
+    pub lease: Option<LeaseTerms>,
+}
+
+/// What a lease is beside a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTerms {
+    /// Who may spend it,
+    pub holder: LeaseHolder,
+    /// and until when; `expires_at` is later.
+    pub until: Timestamp,
+    /// What was given back.
+    pub returned: Credits,
 }
 
 impl Reservation {

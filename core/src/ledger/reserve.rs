@@ -72,6 +72,7 @@ pub(super) fn reserve(book: &mut Book<'_>, catalogue: &Catalogue, order: &Reserv
         closed_at: None,
         held: amount,
         uncovered,
+        lease: None,
     };
     book.write(EntryBody {
         allocations,
@@ -137,7 +138,9 @@ pub(super) fn close(book: &mut Book<'_>, id: ReservationId, status: ReservationS
 
 /// A reservation that is open.
 pub(super) fn open_reservation(account: &mut Account, id: ReservationId) -> Result<&mut Reservation, Refusal> {
-    let reservation = account.reservation_mut(id).ok_or(Refusal::ReservationUnknown(id))?;
+    // A lease is its holder's alone.
+    let reservation = account.reservation_mut(id).filter(|own| own.lease.is_none());
+    let reservation = reservation.ok_or(Refusal::ReservationUnknown(id))?;
     match reservation.status {
         ReservationStatus::Active => Ok(reservation),
         ReservationStatus::Committed => Err(Refusal::ReservationCommitted(id)),

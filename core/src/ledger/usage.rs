@@ -12,6 +12,8 @@ use crate::ledger::book::Book;
 use crate::ledger::command::{OnInsufficient, Usage};
 use crate::ledger::debt::DebtOf;
 use crate::ledger::entry::{Allocation, Cause, EntryBody, EntryKind};
+use crate::ledger::event::EventKind;
+use crate::ledger::lease;
 use crate::ledger::outcome::{Outcome, UsageRecord};
 use crate::ledger::quote::{Quote, quote};
 use crate::ledger::refusal::Refusal;
@@ -51,11 +53,12 @@ pub fn decide<L: HasLot>(wallet: &Wallet<L>, catalogue: &Catalogue, usage: &Usag
     }
     let effective_at = when(usage, wallet.time)?;
     let quote = quote(wallet, catalogue, feature_key, &usage.properties, effective_at)?;
-    let cost = quote.cost_of(usage.units)?;
+    // What a lease has paid for costs what it did there.
+    let cost = usage.leased.map_or_else(|| quote.cost_of(usage.units), |leased| Ok(leased.cost))?;
     if let Some(key) = &quote.counter {
         wallet.counters.check_room_for(key, usage.units)?;
     }
-    let is_admitted = usage.admitted_at.is_some();
+    let is_admitted = usage.admitted_at.is_some() || usage.leased.is_some();
     let policy = policy_of(usage.on_insufficient, quote.overage_policy, is_admitted)?;
     let spendable = wallet.spendable_for(feature_key, effective_at);
     let taken = cost.min(spendable);
@@ -112,6 +115,12 @@ pub(super) fn charge(
     usage: &Usage,
     reservation_id: Option<ReservationId>,
 ) -> Result<UsageRecord, Refusal> {
+    if let Some(leased) = &usage.leased
+        && let Some(record) = lease::spend(book, usage, leased)?
+    {
+        return Ok(record);
+    }
+    let reservation_id = reservation_id.or(usage.leased.map(|leased| leased.id));
     let charge = decide(&book.account.wallet, catalogue, usage)?;
     let Charge { effective_at, cost, taken, owed, policy, quote } = charge;
     let charged = taken + owed;
@@ -161,6 +170,10 @@ pub(super) fn charge(
         allocations,
     };
     book.account.tallies.count(&record);
+    if let Some(leased) = &usage.leased {
+        let (lease_id, usage_id, cost) = (leased.id, usage.id, leased.cost);
+        book.announce(book.now(), EventKind::LeaseLate { lease_id, usage_id, cost });
+    }
     Ok(record)
 }
 
@@ -175,7 +188,7 @@ pub(super) fn negated(allocations: &[Allocation]) -> Vec<Allocation> {
 }
 
 /// When the event counts. What a sidecar has admitted is held inside the window, never refused for its time.
-fn when(usage: &Usage, now: Timestamp) -> Result<Timestamp, Refusal> {
+pub(super) fn when(usage: &Usage, now: Timestamp) -> Result<Timestamp, Refusal> {
     let earliest = now.saturating_add_micros(-LATE_WINDOW_MICROS);
     let latest = now.saturating_add_micros(AHEAD_WINDOW_MICROS);
     let asked = usage.effective_at.or(usage.admitted_at).unwrap_or(now);

@@ -120,6 +120,7 @@ impl Naming {
             effective_at: used.effective.map(|offset| self.at(offset)),
             on_insufficient: used.on_insufficient,
             admitted_at: None,
+            leased: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - `golden`: bytes that may never change
 //! - `edges`: the ends of every range
 //! - `explained`: why an answer is what it is
+//! - `leases`: credit that sidecars may spend without asking
 //! - `refold`: what a verifier finds in tampered histories
 //! - `second_opinion`: random histories against `reference`, a model written from the page alone; `translated` puts its
 //!   words into the ledger's
@@ -25,6 +26,7 @@ mod docs;
 mod edges;
 mod explained;
 mod golden;
+mod leases;
 mod model;
 mod parity;
 mod plans;

@@ -159,6 +159,7 @@ pub(crate) fn usage(key: &str, feature: &str, count: i64) -> Usage {
         effective_at: None,
         on_insufficient: None,
         admitted_at: None,
+        leased: None,
     }
 }
 

@@ -537,6 +537,7 @@ impl World {
             effective_at: None,
             on_insufficient: None,
             admitted_at: None,
+            leased: None,
         }
     }
 }

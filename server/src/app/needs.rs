@@ -77,6 +77,7 @@ impl Needs {
         match command {
             Command::Usage(usage) | Command::Consume(usage) => {
                 self.usage_keys.push((account.id, key_hash(&usage.key)));
+                self.reservations.extend(usage.leased.map(|leased| leased.id));
                 if let Some(at) = usage.effective_at.or(usage.admitted_at)
                     && self.may_be_late(account, at)
                 {
@@ -88,6 +89,8 @@ impl Needs {
             Command::Commit(commit) => self.reservations.push(commit.reservation_id),
             Command::Release(id) => self.reservations.push(*id),
             Command::Extend(extend) => self.reservations.push(extend.reservation_id),
+            Command::OpenLease(order) => self.reservations.push(order.id),
+            Command::ReturnLease(order) => self.reservations.push(order.id),
             Command::Adjust(adjust) => self.blocks.extend(adjust.block_id.map(|block| (account.id, block))),
             Command::VoidBlock(void) => self.blocks.push((account.id, void.block_id)),
             Command::TopUp(order) => self.references.push((account.id, reference_hash(&order.payment_reference))),

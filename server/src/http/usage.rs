@@ -259,6 +259,7 @@ fn usage(request: UsageRequest) -> (EndUserId, Usage) {
         effective_at: request.effective_at,
         on_insufficient: request.on_insufficient,
         admitted_at: None,
+        leased: None,
     };
     (request.end_user_id, usage)
 }

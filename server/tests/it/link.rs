@@ -45,6 +45,7 @@ fn event(end_user_id: &EndUserId, key: &str, units: i64) -> UsageEvent {
         effective_at: None,
         on_insufficient: None,
         admitted_at: Some(admitted_at),
+        leased: None,
     };
     UsageEvent { end_user_id: end_user_id.clone(), usage }
 }

@@ -137,6 +137,7 @@ pub(crate) fn usage(principal: &Principal, user: &EndUserId, units: i64, key: &s
         effective_at: None,
         on_insufficient: None,
         admitted_at: None,
+        leased: None,
     };
     submission(principal, user.clone(), Command::Usage(usage), None, None)
 }

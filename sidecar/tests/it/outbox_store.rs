@@ -27,6 +27,7 @@ fn record(seq: u64) -> Record {
         effective_at: None,
         on_insufficient: None,
         admitted_at: Some(Timestamp::default()),
+        leased: None,
     };
     let answer = UsageAnswer { cost: Credits::ZERO, charged: Credits::ZERO, totals: Totals::default() };
     let admission = Arc::new(Admission { end_user_id: end_user("user_123"), usage, answer });

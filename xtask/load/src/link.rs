@@ -120,6 +120,7 @@ fn event(args: &Args, keys: Keys, number: u64) -> anyhow::Result<UsageEvent> {
         effective_at: None,
         on_insufficient: None,
         admitted_at: Some(now),
+        leased: None,
     };
     Ok(UsageEvent { end_user_id, usage })
 }

@@ -199,6 +199,9 @@ impl Refold {
 
     fn release(&mut self, body: &EntryBody) -> Result<(), Fault> {
         let Cause::Reservation { id, .. } = &body.cause else { return Err(Fault::Hold) };
+        if body.hold.is_some() {
+            return self.release_part(*id, body);
+        }
         let mut hold = self.holds.remove(id).ok_or(Fault::Hold)?;
         for part in &body.allocations {
             self.change(part)?;
@@ -206,6 +209,19 @@ impl Refold {
         }
         let uncounted = hold.counted.map(|(key, units)| (key, -units));
         if hold.parts.is_empty() && uncounted == body.counted { Ok(()) } else { Err(Fault::Hold) }
+    }
+
+    /// A part comes back, the last first, and the hold stays open.
+    fn release_part(&mut self, id: ReservationId, body: &EntryBody) -> Result<(), Fault> {
+        for part in body.allocations.iter().rev() {
+            let hold = self.holds.get_mut(&id).ok_or(Fault::Hold)?;
+            let back = hold.parts.last_mut().filter(|(block, left)| *block == part.block_id && *left >= -part.held);
+            back.ok_or(Fault::Hold)?.1 += part.held;
+            hold.parts.pop_if(|(_, left)| left.is_zero());
+            self.change(part)?;
+        }
+        let is_open = self.holds.get(&id).is_some_and(|hold| !hold.parts.is_empty());
+        if is_open { Ok(()) } else { Err(Fault::Hold) }
     }
 
     fn open_hold(&mut self, cause: &Cause) -> Result<&mut FoldedHold, Fault> {

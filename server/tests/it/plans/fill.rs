@@ -249,6 +249,7 @@ fn usage_of(end_user_id: &EndUserId, count: i64) -> Usage {
         effective_at: None,
         on_insufficient: None,
         admitted_at: None,
+        leased: None,
     }
 }
 

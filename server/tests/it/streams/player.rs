@@ -181,6 +181,7 @@ impl Player {
             effective_at: None,
             on_insufficient: None,
             admitted_at: None,
+            leased: None,
         }
     }
 

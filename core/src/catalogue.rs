@@ -51,6 +51,17 @@ impl OveragePolicy {
     }
 }
 
+/// How sidecars admit usage of a metered feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcement {
+    /// By what their replica shows: several of them can together admit more than there is.
+    #[default]
+    Advisory,
+    /// Only what was set aside for them, or what the server says.
+    Strict,
+}
+
 /// What a sidecar answers for a metered feature while the server is out of reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +119,8 @@ pub struct Feature {
     pub overage_policy: OveragePolicy,
     /// How far debt may go under overdraft; `None` = no limit.
     pub overdraft_limit: Option<Credits>,
+    /// How sidecars admit usage.
+    pub enforcement: Enforcement,
     /// What a sidecar answers while the server is out of reach.
     pub offline: OfflinePolicy,
     /// Names of the event properties that summaries of usage can be grouped by, sorted.

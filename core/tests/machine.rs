@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::catalogue::{Access, Catalogue, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, LaneCount, UsageId, uuid_v7};
 use quotastack_core::ledger::block::{BlockKind, Lot};
@@ -47,6 +47,7 @@ fn catalogue() -> Catalogue {
         prices: vec![PriceVersion { effective_from: Timestamp::default(), price }],
         overage_policy: OveragePolicy::Block,
         overdraft_limit: None,
+        enforcement: Enforcement::Advisory,
         offline: OfflinePolicy::Allow,
         summary_properties: vec![],
     };

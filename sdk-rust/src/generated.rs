@@ -780,7 +780,7 @@ pub mod types {
     pub struct CreateFeature {
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub default: ::std::option::Option<AccessInput>,
-        #[doc = "Sidecars admit usage by what their replica shows."]
+        #[doc = "How sidecars admit usage of a metered feature: `advisory` = by what their replica shows, `strict` = only what was leased to them, so that `POST /v1/consume` never admits more than there is."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub enforcement: ::std::option::Option<CreateFeatureEnforcement>,
         #[doc = "Your own key of a feature."]
@@ -809,18 +809,21 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "Sidecars admit usage by what their replica shows."]
+    #[doc = "How sidecars admit usage of a metered feature: `advisory` = by what their replica shows, `strict` = only what was leased to them, so that `POST /v1/consume` never admits more than there is."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
     pub enum CreateFeatureEnforcement {
         #[serde(rename = "advisory")]
         Advisory,
+        #[serde(rename = "strict")]
+        Strict,
     }
     impl ::std::fmt::Display for CreateFeatureEnforcement {
         fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
             match *self {
                 Self::Advisory => f.write_str("advisory"),
+                Self::Strict => f.write_str("strict"),
             }
         }
     }
@@ -829,6 +832,7 @@ pub mod types {
         fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
             match value {
                 "advisory" => Ok(Self::Advisory),
+                "strict" => Ok(Self::Strict),
                 _ => Err("invalid value".into()),
             }
         }
@@ -1645,7 +1649,7 @@ pub mod types {
         #[doc = "When it was created."]
         pub created_at: ::std::string::String,
         pub default: Access,
-        #[doc = "How usage is admitted."]
+        #[doc = "How sidecars admit usage."]
         pub enforcement: ::std::string::String,
         #[doc = "Your own key of it."]
         pub feature_key: ::std::string::String,
@@ -1690,7 +1694,7 @@ pub mod types {
     pub struct FeatureRules {
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub default: ::std::option::Option<AccessInput>,
-        #[doc = "Sidecars admit usage by what their replica shows."]
+        #[doc = "How sidecars admit usage of a metered feature: `advisory` = by what their replica shows, `strict` = only what was leased to them, so that `POST /v1/consume` never admits more than there is."]
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub enforcement: ::std::option::Option<FeatureRulesEnforcement>,
         #[doc = "For people."]
@@ -1710,18 +1714,21 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "Sidecars admit usage by what their replica shows."]
+    #[doc = "How sidecars admit usage of a metered feature: `advisory` = by what their replica shows, `strict` = only what was leased to them, so that `POST /v1/consume` never admits more than there is."]
     #[derive(
         :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
     )]
     pub enum FeatureRulesEnforcement {
         #[serde(rename = "advisory")]
         Advisory,
+        #[serde(rename = "strict")]
+        Strict,
     }
     impl ::std::fmt::Display for FeatureRulesEnforcement {
         fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
             match *self {
                 Self::Advisory => f.write_str("advisory"),
+                Self::Strict => f.write_str("strict"),
             }
         }
     }
@@ -1730,6 +1737,7 @@ pub mod types {
         fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
             match value {
                 "advisory" => Ok(Self::Advisory),
+                "strict" => Ok(Self::Strict),
                 _ => Err("invalid value".into()),
             }
         }

@@ -561,7 +561,7 @@ export interface NewFeature {
   overage_policy?: OveragePolicy
   /** Null = no limit. */
   overdraft_limit?: number | null
-  enforcement?: "advisory"
+  enforcement?: "advisory" | "strict"
   /** Default `allow_until_stale`. */
   offline?: "allow" | "deny" | "allow_until_stale"
   default?: { enabled: boolean; value?: Json }
@@ -579,7 +579,7 @@ export interface Feature {
   price: CurrentPrice | null
   overage_policy: Open<OveragePolicy>
   overdraft_limit: number | null
-  enforcement: Open<"advisory">
+  enforcement: Open<"advisory" | "strict">
   offline: Open<"allow" | "deny" | "allow_until_stale">
   default: { enabled: boolean; value: Json }
   summary_properties: string[]

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::{Counter, ServerClock, SteadyTime};
 use crate::fetch::Fetches;
+use crate::lease::LeaseRequests;
 use crate::limits::Limits;
 use crate::replica::{Memory, ReplicaStore};
 use crate::signal::Signal;
@@ -77,6 +78,9 @@ pub(crate) struct Engine {
     pub(crate) committed: watch::Sender<u64>,
     pub(crate) link_state: watch::Sender<LinkState>,
     pub(crate) fetches: Fetches,
+    pub(crate) leases: LeaseRequests,
+    /// Leases are given back, and no more asked for.
+    pub(crate) ending: AtomicBool,
     /// Why the process must be started again.
     pub(crate) failure: watch::Sender<Option<String>>,
 }
@@ -87,7 +91,7 @@ impl Engine {
         limits: Limits,
         store: ReplicaStore,
         stored: HashSet<EndUserId>,
-        fetches: Fetches,
+        (fetches, leases): (Fetches, LeaseRequests),
         clock: ServerClock,
         open: impl FnOnce(&ReplicaStore, Timestamp) -> Machine,
     ) -> Self {
@@ -117,6 +121,8 @@ impl Engine {
             committed: watch::Sender::new(0),
             link_state: watch::Sender::new(LinkState::Starting),
             fetches,
+            leases,
+            ending: AtomicBool::new(false),
             failure: watch::Sender::new(None),
         };
         engine.show(&mut engine.core.lock());

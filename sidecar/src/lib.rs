@@ -21,6 +21,7 @@ mod data_dir;
 mod engine;
 mod fetch;
 mod http;
+mod lease;
 mod limits;
 mod link;
 pub mod metrics;

@@ -27,6 +27,12 @@ pub(crate) const LINKS: &str = "quotastack_sidecar_links_total";
 pub(crate) const BATCHES: &str = "quotastack_sidecar_batches_total";
 /// Events the server answered.
 pub(crate) const EVENTS_SENT: &str = "quotastack_sidecar_events_sent_total";
+/// Requests for leases, by result.
+pub(crate) const LEASES: &str = "quotastack_sidecar_leases_total";
+/// Leases that are held.
+pub(crate) const LEASES_HELD: &str = "quotastack_sidecar_leases_held";
+/// Credits left in leases that are held.
+pub(crate) const LEASED_CREDITS: &str = "quotastack_sidecar_leased_credits";
 /// Events per durable commit of the outbox.
 pub(crate) const COMMIT_EVENTS: &str = "quotastack_sidecar_commit_events";
 /// How long a durable commit of the outbox takes.
@@ -82,6 +88,9 @@ fn describe() {
     describe_counter!(LINKS, "Links made to the server");
     describe_counter!(BATCHES, "Usage batches by result");
     describe_counter!(EVENTS_SENT, "Usage events that the server answered");
+    describe_counter!(LEASES, "Requests for leases by result");
+    describe_gauge!(LEASES_HELD, "Leases that are held");
+    describe_gauge!(LEASED_CREDITS, "Credits left in leases that are held");
     describe_histogram!(COMMIT_EVENTS, "Usage events per durable commit of the outbox");
     describe_histogram!(COMMIT_SECONDS, "How long a durable commit of the outbox takes");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use metrics::gauge;
 use parking_lot::Mutex;
 use quotastack_core::api::check::CheckQuery;
 use quotastack_core::api::usage::UsageRequest;
-use quotastack_core::ids::{EndUserId, SidecarId};
+use quotastack_core::catalogue::Enforcement;
+use quotastack_core::ids::{EndUserId, FeatureKey, SidecarId};
 use quotastack_core::sync::machine::{self, Machine, Stored};
 use quotastack_core::wire::Mode;
 use secrecy::SecretString;
@@ -22,6 +24,7 @@ use crate::config::{Config, Replicate};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::engine::Engine;
 use crate::fetch::{self, Fetches};
+use crate::lease::LeaseRequests;
 use crate::limits::Limits;
 use crate::link::{Dialer, Identity, Link, TrustError};
 use crate::metrics as names;
@@ -81,11 +84,13 @@ impl Sidecar {
         let data_dir = DataDir::open(&config.data_dir, local_now())?;
         let identity = Identity { key: config.key.clone(), sidecar_id: data_dir.sidecar_id(), run_id: random() };
         let (fetches, asked) = Fetches::new(config.limits.fetches_max);
-        let (engine, outbox) = open(&config, &data_dir, fetches)?;
+        let (leases, leases_asked) = LeaseRequests::new(config.limits.fetches_max);
+        let (engine, outbox) = open(&config, &data_dir, (fetches, leases))?;
         let engine = Arc::new(engine);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let link = Link { engine: Arc::clone(&engine), dialer, identity, fetches: asked, stop: stop.clone() };
+        let link =
+            Link { engine: Arc::clone(&engine), dialer, identity, asked: (asked, leases_asked), stop: stop.clone() };
         tasks.spawn(link.run());
         if engine.mode == Mode::OnDemand {
             let (engine, stop) = (Arc::clone(&engine), stop.clone());
@@ -115,6 +120,19 @@ impl Sidecar {
     /// Answers a check if memory alone is enough; never waits.
     pub fn check_from_memory(&self, query: &CheckQuery) -> Option<Result<CheckAnswer, CheckError>> {
         check::from_memory(&self.engine, query)
+    }
+
+    /// Whether usage of this feature is admitted by what the replica shows; `None` before there is a catalogue.
+    pub(crate) fn is_advisory(&self, feature_key: &FeatureKey) -> Option<bool> {
+        let catalogue = self.engine.catalogue()?;
+        let feature = catalogue.features.get(feature_key);
+        Some(feature.is_none_or(|feature| feature.enforcement == Enforcement::Advisory))
+    }
+
+    /// Records an event of a strict feature if a lease pays for it: what it admits is never more than the account has. It is
+    /// on disk when this returns, and reaches the ledger exactly once. Of other features, see [`Self::record_usage`].
+    pub async fn consume(&self, request: &UsageRequest) -> Result<Receipt, UsageError> {
+        usage::consume(&self.engine, request).await
     }
 
     /// Records an event. It is on disk when this returns, and reaches the ledger exactly once.
@@ -157,7 +175,11 @@ impl Sidecar {
     /// Sends what waits as far as that goes quickly, writes what is to be written, and stops. Usage that was not
     /// sent is sent after the next start.
     pub async fn shutdown(&self) {
-        let _ = tokio::time::timeout(self.engine.limits.drain_timeout, self.outbox_sent()).await;
+        let sent = async {
+            self.outbox_sent().await;
+            self.leases_returned().await;
+        };
+        let _ = tokio::time::timeout(self.engine.limits.drain_timeout, sent).await;
         self.engine.lock().closed = true;
         self.stop.cancel();
         self.tasks.wait().await;
@@ -173,6 +195,13 @@ impl Sidecar {
         let event = self.engine.lock().machine.flush();
         self.engine.batches_due.notify_one();
         self.wait_until(|| self.engine.lock().machine.is_answered(event)).await;
+    }
+
+    /// Gives all leases back, and waits until the server has them; returns at once without a link.
+    async fn leases_returned(&self) {
+        self.engine.ending.store(true, Ordering::Release);
+        self.wait_until(|| self.engine.lock().machine.lease_figures().0 == 0).await;
+        self.wait_until(|| self.engine.lock().machine.are_leases_returned()).await;
     }
 
     /// Waits until checks see the write with this stamp; returns at once without a link, or where the account is
@@ -224,6 +253,9 @@ impl Sidecar {
         gauge!(names::OUTBOX_BYTES).set(count(report.outbox_bytes));
         gauge!(names::REFUSED_EVENTS).set(count(report.refused_events));
         gauge!(names::ACCOUNTS).set(count(report.accounts));
+        let (leases, left) = self.engine.lock().machine.lease_figures();
+        gauge!(names::LEASES_HELD).set(count(leases as u64));
+        gauge!(names::LEASED_CREDITS).set(left.get() as f64);
         gauge!(names::LINK_UP).set(u32::from(self.engine.is_link_up()));
     }
 
@@ -241,7 +273,11 @@ impl Sidecar {
 }
 
 /// Reads both files.
-fn open(config: &Config, data_dir: &DataDir, fetches: Fetches) -> Result<(Engine, OutboxStore), StartError> {
+fn open(
+    config: &Config,
+    data_dir: &DataDir,
+    requests: (Fetches, LeaseRequests),
+) -> Result<(Engine, OutboxStore), StartError> {
     let (outbox, outbox_image) = OutboxStore::open(&data_dir.file("outbox.redb"), local_now())?;
     let mode = match config.replicate {
         Replicate::All => Mode::All,
@@ -274,7 +310,7 @@ fn open(config: &Config, data_dir: &DataDir, fetches: Fetches) -> Result<(Engine
             "the wall clock was set back since the last run: until the server is reached, the replica counts as stale"
         );
     }
-    let engine = Engine::new(mode, config.limits.clone(), store, stored, fetches, clock, |store, now| {
+    let engine = Engine::new(mode, config.limits.clone(), store, stored, requests, clock, |store, now| {
         let held = |id: &EndUserId| store.state(id).ok().flatten().map(Arc::new);
         Machine::open(settings, on_disk, &held, now)
     });

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use quotastack_core::api::usage::UsageRequest;
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{IdempotencyKey, UsageId, uuid_v7};
+use quotastack_core::ids::{EndUserId, IdempotencyKey, UsageId, uuid_v7};
 use quotastack_core::ledger::command::Usage;
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::sync::machine::{Admitted, NotAdmitted};
 
 use crate::engine::Engine;
 use crate::fetch;
+use crate::lease::{self, LeaseAnswer};
 use crate::random::random;
+
+/// Leases that one event asks for: others may be quicker to spend them.
+const LEASE_ATTEMPTS_MAX: u32 = 8;
 
 /// What an event cost and what is left of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,17 @@ pub enum UsageError {
     /// Nothing is known of the end user, and the server cannot be asked.
     #[error("the end user is not known here yet and the server cannot be reached; nothing was recorded, try again")]
     Unreachable,
+    /// There is no lease that pays for it, and the server gives none.
+    #[error("{detail}")]
+    Unleased {
+        /// A stable error code.
+        code: String,
+        /// Why.
+        detail: String,
+    },
+    /// Usage of a strict feature without a lease, or a price with tiers by window, which others move too.
+    #[error("only the server can charge usage of the feature like this: send it there")]
+    ServerOnly,
     /// The account is published in part only.
     #[error("the account is too large to be replicated: send its usage to the server")]
     Partial,
@@ -52,8 +67,17 @@ pub enum UsageError {
     Stopping,
 }
 
+/// How an event is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// What the replica shows.
+    State,
+    /// A lease.
+    Lease,
+}
+
 /// Admits one event. It is in the outbox, and not yet on disk.
-fn admit(engine: &Engine, request: &UsageRequest) -> Result<Admitted, NotAdmittedYet> {
+fn admit(engine: &Engine, request: &UsageRequest, by: By) -> Result<Admitted, NotAdmittedYet> {
     let mut core = engine.lock();
     if core.closed {
         return Err(NotAdmittedYet::Never(UsageError::Stopping));
@@ -72,7 +96,11 @@ fn admit(engine: &Engine, request: &UsageRequest) -> Result<Admitted, NotAdmitte
         admitted_at: None,
         leased: None,
     };
-    let admitted = core.machine.admit(&request.end_user_id, usage, &|id| engine.held(id), now);
+    let (end_user_id, held) = (&request.end_user_id, |id: &EndUserId| engine.held(id));
+    let admitted = match by {
+        By::State => core.machine.admit(end_user_id, usage, &held, now),
+        By::Lease => core.machine.consume(end_user_id, usage, &held, now),
+    };
     engine.show(&mut core);
     if let Ok(Admitted { state: Some(state), .. }) = &admitted {
         engine.memory.insert(Arc::clone(state));
@@ -83,11 +111,14 @@ fn admit(engine: &Engine, request: &UsageRequest) -> Result<Admitted, NotAdmitte
         NotAdmitted::Refused(refusal) => NotAdmittedYet::Never(refusal.into()),
         NotAdmitted::OutboxFull => NotAdmittedYet::Never(UsageError::OutboxFull),
         NotAdmitted::Partial => NotAdmittedYet::Never(UsageError::Partial),
+        NotAdmitted::ServerOnly => NotAdmittedYet::Never(UsageError::ServerOnly),
+        NotAdmitted::NoLease { need } => NotAdmittedYet::NoLease(need),
     })
 }
 
 enum NotAdmittedYet {
     NoState,
+    NoLease(Credits),
     Never(UsageError),
 }
 
@@ -96,10 +127,10 @@ pub(crate) async fn record(engine: &Engine, requests: &[UsageRequest]) -> Vec<Re
     let mut results = Vec::with_capacity(requests.len());
     let mut ticket = 0;
     for request in requests {
-        let admitted = match admit(engine, request) {
+        let admitted = match admit(engine, request, By::State) {
             Err(NotAdmittedYet::NoState) => {
                 fetch::state_of(engine, &request.end_user_id).await;
-                admit(engine, request)
+                admit(engine, request, By::State)
             }
             decided => decided,
         };
@@ -108,7 +139,7 @@ pub(crate) async fn record(engine: &Engine, requests: &[UsageRequest]) -> Vec<Re
                 ticket = ticket.max(admitted.ticket);
                 Ok(receipt(&admitted))
             }
-            Err(NotAdmittedYet::NoState) => Err(UsageError::Unreachable),
+            Err(NotAdmittedYet::NoState | NotAdmittedYet::NoLease(_)) => Err(UsageError::Unreachable),
             Err(NotAdmittedYet::Never(error)) => Err(error),
         });
     }
@@ -119,6 +150,36 @@ pub(crate) async fn record(engine: &Engine, requests: &[UsageRequest]) -> Vec<Re
         }
     }
     results
+}
+
+/// Pays for an event with a lease, asks for one where none has enough, and returns when it is on disk.
+pub(crate) async fn consume(engine: &Engine, request: &UsageRequest) -> Result<Receipt, UsageError> {
+    let (end_user_id, feature_key) = (&request.end_user_id, &request.feature_key);
+    let mut attempts = 0..LEASE_ATTEMPTS_MAX;
+    let admitted = loop {
+        let refused = match admit(engine, request, By::Lease) {
+            Ok(admitted) => break admitted,
+            Err(refused) => refused,
+        };
+        if attempts.next().is_none() {
+            return Err(UsageError::Unreachable);
+        }
+        match refused {
+            NotAdmittedYet::Never(error) => return Err(error),
+            NotAdmittedYet::NoState if fetch::state_of(engine, end_user_id).await.is_some() => {}
+            NotAdmittedYet::NoState => return Err(UsageError::Unreachable),
+            NotAdmittedYet::NoLease(need) => match lease::ask(engine, end_user_id, feature_key, need).await {
+                LeaseAnswer::Opened => {}
+                LeaseAnswer::Refused { code, detail } => return Err(UsageError::Unleased { code, detail }),
+                LeaseAnswer::Unreachable => return Err(UsageError::Unreachable),
+            },
+        }
+    };
+    if admitted.is_low {
+        lease::ask_ahead(engine, end_user_id, feature_key, admitted.admission.answer.cost);
+    }
+    engine.outbox_signal.set();
+    if is_durable(engine, admitted.ticket).await { Ok(receipt(&admitted)) } else { Err(UsageError::Stopping) }
 }
 
 /// Waits until the outbox is on disk up to `ticket`; false if that will not happen.

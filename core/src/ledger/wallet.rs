@@ -267,7 +267,7 @@ impl<L: HasLot> Wallet<L> {
     }
 
     /// Gives back what a closed hold still held, and its place in its tier window. What claw-backs take of it.
-    pub(super) fn give_back(&mut self, hold: &Hold) -> Vec<Settlement> {
+    pub(crate) fn give_back(&mut self, hold: &Hold) -> Vec<Settlement> {
         for part in &hold.parts {
             self.lots[part.lot].lot_mut().held -= part.amount;
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
+use crate::credits::Credits;
 use crate::ids::EndUserId;
 use crate::ledger::refusal::Refusal;
 use crate::state::AccountState;
@@ -70,6 +71,15 @@ pub enum NotAdmitted {
     /// No state of the end user is held: fetch it first.
     #[error("the end user's state is not known here")]
     NoState,
+    /// No lease has this much: ask the server for one.
+    #[error("no lease has {} credits", need.get())]
+    NoLease {
+        /// What the event costs.
+        need: Credits,
+    },
+    /// Only the server can charge it: usage of a strict feature without a lease, or a price that others move too.
+    #[error("only the server can charge usage of the feature like this")]
+    ServerOnly,
     /// Only the server can answer for this account.
     #[error("the account is too large to be replicated")]
     Partial,
@@ -86,6 +96,8 @@ pub struct Admitted {
     pub replayed: bool,
     /// What checks must see from now on; `None` for a repeat.
     pub state: Option<Arc<AccountState>>,
+    /// Whether little is left of the leases that paid it: ask for another one.
+    pub is_low: bool,
 }
 
 /// What checks must see from now on; put into the glue's map before the mutex is released.

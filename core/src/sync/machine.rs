@@ -16,10 +16,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::ids::{EndUserId, LaneCount};
-use crate::ledger::command::Usage;
+use crate::catalogue::{Catalogue, Enforcement};
+use crate::credits::Credits;
+use crate::entitlement::evaluate::gate;
+use crate::ids::{EndUserId, FeatureKey, LaneCount, ReservationId};
+use crate::ledger::advance::read_at;
+use crate::ledger::command::{Leased, Usage};
+use crate::ledger::hold::Hold;
+use crate::ledger::quote::quote;
 use crate::ledger::refusal::Refusal;
 use crate::state::AccountState;
+use crate::sync::leases::Leases;
 use crate::sync::outbox::Outbox;
 use crate::sync::overlay::{charge, effective};
 use crate::sync::record::{Admission, OutboxWrite, Status, UsageAnswer};
@@ -28,6 +35,7 @@ use crate::time::Timestamp;
 use crate::wire::{BatchAnswer, BatchReply, Cursor, Delta, EventResult, Mode, Welcome, follow_hash};
 
 pub use crate::sync::handover::{Admitted, Config, NotAdmitted, OutboxStatus, ReplicaWrites, Shown, Stored, SyncError};
+pub use crate::sync::leases::{LeaseReturn, LeaseWish};
 pub use crate::sync::outbox::Batch;
 pub use crate::sync::replica::Held;
 
@@ -80,6 +88,7 @@ pub struct Machine {
     environment: Option<String>,
     replica: Replica,
     outbox: Outbox,
+    leases: Leases,
     accounts: HashMap<EndUserId, Account>,
     lanes: Option<LaneCount>,
     /// While the link is up: how many batches may be unanswered.
@@ -100,6 +109,7 @@ impl Machine {
             lanes: meta.as_ref().and_then(|meta| LaneCount::new(u16::try_from(meta.lanes.len()).ok()?)),
             replica: Replica::open(config.mode, meta, catalogue),
             outbox: Outbox::open(records, now),
+            leases: Leases::default(),
             accounts: HashMap::new(),
             in_flight_max: None,
             sealed: None,
@@ -175,6 +185,9 @@ impl Machine {
         if welcome.resume && (self.replica.epoch, self.replica.cursor.len()) != (Some(welcome.epoch), lanes) {
             return Err(SyncError::Protocol("a cursor of another history was taken"));
         }
+        if self.replica.epoch.is_some_and(|epoch| epoch != welcome.epoch) {
+            self.leases.forget();
+        }
         if !welcome.resume {
             self.start_afresh(welcome.epoch, lanes);
         }
@@ -205,6 +218,7 @@ impl Machine {
     pub fn link_down(&mut self) {
         self.in_flight_max = None;
         self.outbox.link_down();
+        self.leases.link_down();
     }
 
     /// A message of the stream of deltas.
@@ -284,13 +298,15 @@ impl Machine {
             account.effective = match (&account.base, &self.replica.catalogue) {
                 (Some(base), Some(catalogue)) => {
                     let usage_of = |seq: &u64| &self.outbox.entries[seq].admission.usage;
-                    Some(effective(base, catalogue, account.pending().iter().map(usage_of)))
+                    let is_own = |hold: &Hold| self.leases.holds(id, &hold.feature_key, hold.id);
+                    Some(effective(base, catalogue, account.pending().iter().map(usage_of), is_own))
                 }
                 (base, _) => base.clone(),
             };
             self.shown.extend(account.effective.clone().map(Shown::State));
         }
-        if account.waiting.is_empty() && account.answered.is_empty() && account.parked.is_none() {
+        let is_settled = account.waiting.is_empty() && account.answered.is_empty() && account.parked.is_none();
+        if is_settled && !self.leases.has(id) {
             self.accounts.remove(id);
         }
     }
@@ -401,16 +417,16 @@ impl Machine {
         held: Held<'_>,
         now: Timestamp,
     ) -> Result<Admitted, NotAdmitted> {
-        if let Some((admission, ticket)) = self.outbox.find(end_user_id, &usage.key) {
-            if admission.usage.fingerprint() != usage.fingerprint() {
-                return Err(Refusal::IdempotencyConflict.into());
-            }
-            return Ok(Admitted { admission, ticket, replayed: true, state: None });
+        if let Some(known) = self.find_admitted(end_user_id, &usage) {
+            return known;
         }
         let state = self.view(end_user_id, held).ok_or(NotAdmitted::NoState)?;
         let catalogue = self.replica.catalogue.as_ref().ok_or(NotAdmitted::NoState)?;
         if state.partial {
             return Err(NotAdmitted::Partial);
+        }
+        if is_strict(catalogue, &usage.feature_key) {
+            return Err(NotAdmitted::ServerOnly);
         }
         let mut after = AccountState::clone(&state);
         let charge = charge(&mut after.wallet, catalogue, &usage, catalogue.clock.at(now))?;
@@ -426,7 +442,122 @@ impl Machine {
         account.waiting.insert(seq);
         let after = Arc::new(after);
         account.effective = Some(Arc::clone(&after));
-        Ok(Admitted { admission, ticket, replayed: false, state: Some(after) })
+        Ok(Admitted { admission, ticket, replayed: false, state: Some(after), is_low: false })
+    }
+
+    /// What this end user and key were admitted as, or that it was something else.
+    fn find_admitted(&self, end_user_id: &EndUserId, usage: &Usage) -> Option<Result<Admitted, NotAdmitted>> {
+        let (admission, ticket) = self.outbox.find(end_user_id, &usage.key)?;
+        if admission.usage.fingerprint() != usage.fingerprint() {
+            return Some(Err(Refusal::IdempotencyConflict.into()));
+        }
+        Some(Ok(Admitted { admission, ticket, replayed: true, state: None, is_low: false }))
+    }
+
+    // Leases.
+
+    /// Admits usage that is about to be done, and pays for it with a lease. `usage` is without `admitted_at`.
+    pub fn consume(
+        &mut self,
+        end_user_id: &EndUserId,
+        usage: Usage,
+        held: Held<'_>,
+        now: Timestamp,
+    ) -> Result<Admitted, NotAdmitted> {
+        if let Some(known) = self.find_admitted(end_user_id, &usage) {
+            return known;
+        }
+        let state = self.view(end_user_id, held).ok_or(NotAdmitted::NoState)?;
+        let catalogue = self.replica.catalogue.as_ref().ok_or(NotAdmitted::NoState)?;
+        if state.partial {
+            return Err(NotAdmitted::Partial);
+        }
+        let mut after = AccountState::clone(&state);
+        read_at(&mut after.wallet, catalogue, catalogue.clock.at(now));
+        let at = after.wallet.time;
+        gate(&after.wallet, catalogue, &usage.feature_key)?;
+        let quote = quote(&after.wallet, catalogue, &usage.feature_key, &usage.properties, at)?;
+        if quote.counter.is_some() || !is_strict(catalogue, &usage.feature_key) {
+            return Err(NotAdmitted::ServerOnly);
+        }
+        let cost = quote.cost_of(usage.units).map_err(Refusal::from)?;
+        let purpose = (end_user_id, &usage.feature_key);
+        let leased = |id| Leased { id, cost, priced_by: quote.priced_by };
+        let unpaid = Usage { admitted_at: Some(at), ..usage.clone() };
+        let answer = UsageAnswer { cost, charged: cost, totals: after.wallet.totals() };
+        let admission = Admission { end_user_id: end_user_id.clone(), usage: unpaid, answer };
+        if self.outbox.is_full(&admission, self.config.outbox_bytes_max) {
+            return Err(NotAdmitted::OutboxFull);
+        }
+        let lease = self.leases.spend(purpose, cost, at, now).ok_or(NotAdmitted::NoLease { need: cost })?;
+        let usage = Usage { leased: Some(leased(lease)), ..admission.usage };
+        let _refused = charge(&mut after.wallet, catalogue, &usage, at);
+        let answer = UsageAnswer { totals: after.wallet.totals(), ..answer };
+        let admission = Arc::new(Admission { usage, answer, ..admission });
+        let is_low = self.leases.is_low(end_user_id, &admission.usage.feature_key);
+        let (seq, ticket) = self.outbox.admit(Arc::clone(&admission), now);
+        let account = self.accounts.entry(end_user_id.clone()).or_default();
+        account.base.get_or_insert(state);
+        account.waiting.insert(seq);
+        let after = Arc::new(after);
+        account.effective = Some(Arc::clone(&after));
+        Ok(Admitted { admission, ticket, replayed: false, state: Some(after), is_low })
+    }
+
+    /// What to ask the server for, for an event that costs `need`.
+    pub fn lease_wish(
+        &self,
+        end_user_id: &EndUserId,
+        feature_key: &FeatureKey,
+        need: Credits,
+        now: Timestamp,
+    ) -> LeaseWish {
+        self.leases.wish(end_user_id, feature_key, need, now)
+    }
+
+    /// The server has opened a lease, to be spent until `until` (the environment's time).
+    pub fn lease_opened(
+        &mut self,
+        (end_user_id, feature_key): (&EndUserId, &FeatureKey),
+        id: ReservationId,
+        (granted, until): (Credits, Timestamp),
+        held: Held<'_>,
+        now: Timestamp,
+    ) {
+        self.leases.opened((end_user_id, feature_key), id, granted, until, now);
+        let base = self.replica.state(end_user_id, held);
+        let account = self.accounts.entry(end_user_id.clone()).or_default();
+        account.base = account.base.take().or(base);
+        self.refresh(end_user_id);
+    }
+
+    /// It is not known whether the server has opened this lease.
+    pub fn lease_doubtful(&mut self, end_user_id: &EndUserId, id: ReservationId) {
+        self.leases.is_doubtful(end_user_id, id);
+    }
+
+    /// Ends leases that are over, idle or (with `all`) there, and gives what is to be sent back now.
+    pub fn end_leases(&mut self, now: Timestamp, all: bool) -> Vec<LeaseReturn> {
+        let at = self.replica.catalogue.as_ref().map_or(now, |catalogue| catalogue.clock.at(now));
+        for id in self.leases.end(at, now, all) {
+            self.refresh(&id);
+        }
+        self.leases.take_returns()
+    }
+
+    /// The server has what was given back, or (`false`) it is not known whether.
+    pub fn lease_returned(&mut self, id: ReservationId, is_confirmed: bool) {
+        self.leases.returned(id, is_confirmed);
+    }
+
+    /// Whether the server has confirmed all that was given back.
+    pub fn are_leases_returned(&self) -> bool {
+        self.leases.is_returned()
+    }
+
+    /// Leases that are held, and what is left of them.
+    pub fn lease_figures(&self) -> (usize, Credits) {
+        self.leases.figures()
     }
 
     /// What a check of this end user reads; `None` if its state is elsewhere or on its way. A replica of all knows the
@@ -533,4 +664,8 @@ impl Machine {
     pub fn take_dropped(&mut self) -> Vec<Arc<Admission>> {
         self.outbox.take_dropped()
     }
+}
+
+fn is_strict(catalogue: &Catalogue, feature_key: &FeatureKey) -> bool {
+    catalogue.features.get(feature_key).is_some_and(|feature| feature.enforcement == Enforcement::Strict)
 }

@@ -7,6 +7,7 @@
 
 pub mod catalogue;
 mod handover;
+mod leases;
 pub mod machine;
 mod outbox;
 mod overlay;

@@ -9,6 +9,7 @@ use crate::catalogue::Catalogue;
 use crate::ledger::advance::read_at;
 use crate::ledger::command::Usage;
 use crate::ledger::debt::DebtOf;
+use crate::ledger::hold::Hold;
 use crate::ledger::refusal::Refusal;
 use crate::ledger::tranche::Tranche;
 use crate::ledger::usage::{Charge, decide};
@@ -36,17 +37,24 @@ pub(crate) fn charge(
     Ok(charge)
 }
 
-/// `base` with `pending` taken from it, in order.
+/// `base` without the holds that `is_own` names, whose credit is this sidecar's, and with `pending` taken from it, in
+/// order.
 pub(crate) fn effective<'a>(
     base: &Arc<AccountState>,
     catalogue: &Catalogue,
     pending: impl Iterator<Item = &'a Usage>,
+    is_own: impl Fn(&Hold) -> bool,
 ) -> Arc<AccountState> {
     let mut pending = pending.peekable();
-    if pending.peek().is_none() || base.partial {
+    let has_own = base.wallet.holds.iter().any(&is_own);
+    if (pending.peek().is_none() && !has_own) || base.partial {
         return Arc::clone(base);
     }
     let mut state = AccountState::clone(base);
+    let own: Vec<Hold> = state.wallet.holds.extract_if(.., |hold| is_own(hold)).collect();
+    for hold in &own {
+        state.wallet.give_back(hold);
+    }
     for usage in pending {
         let at = usage.admitted_at.unwrap_or(state.wallet.time);
         // What the ledger will refuse takes nothing.

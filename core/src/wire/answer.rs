@@ -68,7 +68,9 @@ impl AnswerParts {
                 Ok(Some(BatchReply::Answer(BatchAnswer { results, states })))
             }
             Response::Busy { delay_ms } => Ok(Some(BatchReply::Busy { delay_ms })),
-            Response::State(_) => Err(WireError::Unexpected("a fetched state as the answer to a usage batch")),
+            Response::State(_) | Response::Leased { .. } | Response::Returned | Response::Refused { .. } => {
+                Err(WireError::Unexpected("an answer to something else as the answer to a usage batch"))
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Message for Request {
                 at_most(events.len(), BATCH_EVENTS_MAX, "events")?;
                 events.iter().try_for_each(|event| check_usage(&event.usage))
             }
-            Self::Fetch { .. } => Ok(()),
+            Self::Fetch { .. } | Self::Lease { .. } | Self::Return { .. } => Ok(()),
         }
     }
 }
@@ -70,7 +70,8 @@ impl Message for Response {
     fn check(&self) -> Result<(), WireError> {
         match self {
             Self::Recorded(results) => at_most(results.len(), BATCH_EVENTS_MAX, "results"),
-            Self::States(_) | Self::Busy { .. } | Self::State(_) => Ok(()),
+            Self::Refused { code, detail } => at_most(code.len().max(detail.len()), TEXT_BYTES_MAX, "bytes of text"),
+            Self::States(_) | Self::Busy { .. } | Self::State(_) | Self::Leased { .. } | Self::Returned => Ok(()),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::credits::Credits;
-use crate::ids::{EndUserId, LaneCount, SidecarId};
+use crate::ids::{EndUserId, FeatureKey, LaneCount, ReservationId, SidecarId};
 use crate::ledger::command::Usage;
 use crate::state::AccountState;
 use crate::time::Timestamp;
@@ -191,6 +191,28 @@ pub enum Request {
         /// Whose.
         end_user_id: EndUserId,
     },
+    /// Set credit aside that this run of the sidecar may spend without asking; the server follows the account from now on.
+    Lease {
+        /// Whose.
+        end_user_id: EndUserId,
+        /// For what.
+        feature_key: FeatureKey,
+        /// Its id, minted by the sidecar: a repeat opens no second one.
+        id: ReservationId,
+        /// Of less there is no use.
+        need: Credits,
+        /// More is not needed.
+        want: Credits,
+    },
+    /// Give credit of a lease back.
+    Return {
+        /// Whose.
+        end_user_id: EndUserId,
+        /// The lease.
+        id: ReservationId,
+        /// How much in all since it was opened: a repeat gives nothing more.
+        returned: Credits,
+    },
 }
 
 /// What became of one event of a batch.
@@ -228,4 +250,20 @@ pub enum Response {
     },
     /// To `Fetch`: the account; an end user without account has stamp 0.
     State(Box<AccountState>),
+    /// To `Lease`.
+    Leased {
+        /// How much may be spent,
+        granted: Credits,
+        /// and until when, in the environment's time.
+        until: Timestamp,
+    },
+    /// To `Return`: the ledger has it, or knows no such lease.
+    Returned,
+    /// To `Lease`: there is none.
+    Refused {
+        /// A stable error code ([`crate::problem::Code`]).
+        code: String,
+        /// For people.
+        detail: String,
+    },
 }

@@ -1,6 +1,6 @@
 //! A case of docs/cases as the ledger's own commands. Read by the tests of the core and by those of the server.
 
-use quotastack_core::catalogue::{Access, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::catalogue::{Access, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{Bucket, FeatureKey, IdempotencyKey, ReservationId, UsageId, uuid_v7};
 use quotastack_core::ledger::block::BlockKind;
@@ -142,6 +142,7 @@ fn feature_of(spec: &FeatureSpec) -> Feature {
         prices: vec![PriceVersion { effective_from: Timestamp::MIN, price }],
         overage_policy: spec.overage_policy.unwrap_or(OveragePolicy::Block),
         overdraft_limit: spec.overdraft_limit.map(credits),
+        enforcement: Enforcement::Advisory,
         offline: OfflinePolicy::AllowUntilStale,
         summary_properties: Vec::new(),
     }

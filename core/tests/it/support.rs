@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::test_runner::Config as ProptestConfig;
 
-use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::catalogue::{Access, Catalogue, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{
     AccountId, EndUserId, FeatureKey, IdempotencyKey, KeyId, PaymentReference, ReservationId, TopupId, UsageId, uuid_v7,
@@ -67,6 +67,7 @@ pub(crate) fn metered(overage_policy: OveragePolicy, overdraft_limit: Option<i64
         prices: vec![price_from(Timestamp::MIN, 1, 1)],
         overage_policy,
         overdraft_limit: overdraft_limit.map(credits),
+        enforcement: Enforcement::Advisory,
         offline: OfflinePolicy::AllowUntilStale,
         summary_properties: Vec::new(),
     }

@@ -1,6 +1,6 @@
 //! What the reference model says, in the words of the ledger. Read by the tests of the core and by those of the server.
 
-use quotastack_core::catalogue::{Access, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::catalogue::{Access, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{CapGroup, FeatureKey};
 use quotastack_core::ledger::block::BlockKind;
@@ -38,6 +38,7 @@ pub(crate) fn feature_of(feature: &naive::Feature) -> Feature {
             naive::Policy::Notify => OveragePolicy::Notify,
         },
         overdraft_limit: feature.overdraft_limit.map(credits),
+        enforcement: Enforcement::Advisory,
         offline: OfflinePolicy::AllowUntilStale,
         summary_properties: Vec::new(),
     }

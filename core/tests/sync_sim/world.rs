@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quotastack_core::catalogue::{Access, Catalogue, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::catalogue::{Access, Catalogue, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
 use quotastack_core::ledger::command::Usage;
@@ -90,6 +90,7 @@ fn feature(policy: OveragePolicy, limit: Option<i64>) -> Feature {
         prices: vec![PriceVersion { effective_from: at(0), price }],
         overage_policy: policy,
         overdraft_limit: limit.map(|limit| Credits::new(limit).unwrap()),
+        enforcement: Enforcement::Advisory,
         offline: OfflinePolicy::Allow,
         summary_properties: vec![],
     }
@@ -510,6 +511,7 @@ impl World {
                 self.sent.push((id, usage));
                 self.acknowledge();
             }
+            Err(NotAdmitted::NoLease { .. } | NotAdmitted::ServerOnly) => panic!("nothing is strict here"),
             Err(NotAdmitted::NoState) => {
                 if let Some(conn) = conn.filter(|_| !fetching.contains(&id)) {
                     machine.fetch_begins(&id);

@@ -194,7 +194,7 @@ pub fn submission(
     let seed = clock::random();
     let identity = match command {
         // Their own identity is in the body.
-        Command::Usage(_) | Command::Consume(_) => None,
+        Command::Usage(_) | Command::Consume(_) | Command::OpenLease(_) | Command::ReturnLease(_) => None,
         _ => Some(identity.unwrap_or(RequestIdentity::unique(seed))),
     };
     let request = Request { now: clock::now(), actor: Actor::Key(principal.key_id), seed, command };

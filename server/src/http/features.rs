@@ -6,7 +6,7 @@ use axum::response::Response;
 use quotastack_core::api::fields;
 use quotastack_core::api::price::PriceJson;
 use quotastack_core::api::problem::Problem;
-use quotastack_core::catalogue::{Access, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
+use quotastack_core::catalogue::{Access, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::Credits;
 use quotastack_core::ids::FeatureKey;
 use quotastack_core::limits::{PAIR_KEY_BYTES_MAX, SUMMARY_PROPERTIES_MAX};
@@ -44,13 +44,6 @@ pub struct FeatureJson {
     default: Option<AccessJson>,
     #[serde(default)]
     summary_properties: Vec<String>,
-}
-
-/// How usage is admitted.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Enforcement {
-    Advisory,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,7 +122,10 @@ fn key_of(segment: &Segment) -> Result<FeatureKey, AppError> {
 
 fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
     let metered = body.kind == FeatureKind::Metered;
-    let Enforcement::Advisory = body.enforcement.unwrap_or(Enforcement::Advisory);
+    let enforcement = body.enforcement.unwrap_or_default();
+    if !metered && enforcement == Enforcement::Strict {
+        return Err(Problem::invalid("/enforcement", "only a metered feature can be strict"));
+    }
     if !metered && body.price.is_some() {
         return Err(Problem::invalid("/price", "only a metered feature has a price"));
     }
@@ -145,6 +141,7 @@ fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
         prices,
         overage_policy: body.overage_policy.unwrap_or(OveragePolicy::Block),
         overdraft_limit,
+        enforcement,
         offline: body.offline.unwrap_or(OfflinePolicy::AllowUntilStale),
         summary_properties: checked_properties(body.summary_properties)?,
     })
@@ -278,7 +275,7 @@ impl<'a> FeatureOut<'a> {
             price: price.map(PriceJson::of),
             overage_policy: feature.overage_policy,
             overdraft_limit: feature.overdraft_limit,
-            enforcement: Enforcement::Advisory,
+            enforcement: feature.enforcement,
             offline: feature.offline,
             default: AccessOut::new(&feature.default),
             summary_properties: &feature.summary_properties,

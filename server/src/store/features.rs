@@ -13,7 +13,7 @@ use crate::store::types::{EnvironmentId, Ts, credits, feature_key, from_json, na
 
 macro_rules! select_features {
     () => {
-        "select feature_key, name, kind, default_enabled, default_value, overage_policy, overdraft_limit, offline, summary_properties,
+        "select feature_key, name, kind, default_enabled, default_value, overage_policy, overdraft_limit, enforcement, offline, summary_properties,
            created_at
          from features where environment_id = $1"
     };
@@ -38,7 +38,8 @@ impl Tx {
         let feature = &row.feature;
         sqlx::query(
             "insert into features (environment_id, feature_key, name, kind, default_enabled, default_value, overage_policy,
-               overdraft_limit, offline, created_at, summary_properties) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+               overdraft_limit, enforcement, offline, created_at, summary_properties)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(environment_id.0)
         .bind(row.feature_key.as_str())
@@ -48,6 +49,7 @@ impl Tx {
         .bind(&feature.default.value)
         .bind(name_of(&feature.overage_policy))
         .bind(feature.overdraft_limit.map(|limit| limit.get()))
+        .bind(name_of(&feature.enforcement))
         .bind(name_of(&feature.offline))
         .bind(Ts(row.created_at))
         .bind(&feature.summary_properties)
@@ -69,7 +71,7 @@ impl Tx {
     ) -> sqlx::Result<()> {
         sqlx::query(
             "update features set name = $3, default_enabled = $4, default_value = $5, overage_policy = $6,
-               overdraft_limit = $7, offline = $8 where environment_id = $1 and feature_key = $2",
+               overdraft_limit = $7, enforcement = $8, offline = $9 where environment_id = $1 and feature_key = $2",
         )
         .bind(environment_id.0)
         .bind(feature_key.as_str())
@@ -78,6 +80,7 @@ impl Tx {
         .bind(&rules.default.value)
         .bind(name_of(&rules.overage_policy))
         .bind(rules.overdraft_limit.map(|limit| limit.get()))
+        .bind(name_of(&rules.enforcement))
         .bind(name_of(&rules.offline))
         .execute(self.connection())
         .await?;
@@ -171,6 +174,7 @@ fn from_row(row: &PgRow) -> sqlx::Result<FeatureRow> {
             prices: Vec::new(),
             overage_policy: named("overage_policy", row.try_get("overage_policy")?)?,
             overdraft_limit: overdraft_limit.map(|limit| credits("overdraft_limit", limit)).transpose()?,
+            enforcement: named("enforcement", row.try_get("enforcement")?)?,
             offline: named("offline", row.try_get("offline")?)?,
             summary_properties: row.try_get("summary_properties")?,
         },

@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (15, "sidecars", include_str!("../../migrations/0015_sidecars.sql")),
     (16, "rollups in time", include_str!("../../migrations/0016_rollups_in_time.sql")),
     (17, "tallies", include_str!("../../migrations/0017_tallies.sql")),
+    (18, "leases", include_str!("../../migrations/0018_leases.sql")),
 ];
 
 /// The version of the schema that this server reads and writes: the last migration's.

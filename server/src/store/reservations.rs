@@ -63,7 +63,7 @@ impl Tx {
         found.collect()
     }
 
-    /// A reservation by its id, and whose it is.
+    /// A reservation by its id, and whose it is. Leases are none.
     pub async fn find_reservation(
         &mut self,
         lane_id: LaneId,
@@ -71,7 +71,7 @@ impl Tx {
     ) -> sqlx::Result<Option<(EndUserId, Reservation)>> {
         let row = sqlx::query(
             "select a.end_user_id, r.state from reservations r join accounts a using (lane_id, account_id)
-             where r.lane_id = $1 and r.reservation_id = $2",
+             where r.lane_id = $1 and r.reservation_id = $2 and coalesce(r.state->'lease', 'null') = 'null'",
         )
         .bind(lane_id.0)
         .bind(id.uuid())
@@ -81,7 +81,7 @@ impl Tx {
         Ok(Some((end_user_id(row.try_get("end_user_id")?)?, from_json("state", row.try_get("state")?)?)))
     }
 
-    /// Up to `limit` reservations of an account before `before`, newest first.
+    /// Up to `limit` reservations of an account, without leases, before `before`, newest first.
     pub async fn list_reservations(
         &mut self,
         lane_id: LaneId,
@@ -91,6 +91,7 @@ impl Tx {
     ) -> sqlx::Result<Vec<Reservation>> {
         let rows = sqlx::query(
             "select state from reservations where lane_id = $1 and account_id = $2 and reservation_id < $3
+               and coalesce(state->'lease', 'null') = 'null'
              order by reservation_id desc limit $4",
         )
         .bind(lane_id.0)

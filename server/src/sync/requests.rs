@@ -2,8 +2,11 @@
 
 use metrics::counter;
 use quinn::{Connection, SendStream};
-use quotastack_core::ledger::command::Command;
+use quotastack_core::ids::EndUserId;
+use quotastack_core::ledger::command::{Command, OpenLease, ReturnLease};
 use quotastack_core::ledger::outcome::Outcome;
+use quotastack_core::ledger::reservation::Reservation;
+use quotastack_core::limits::LEASE_TTL_MICROS_MAX;
 use quotastack_core::state::AccountState;
 use quotastack_core::wire::{BatchAnswer, EventResult, Request, Response, UsageEvent, follow_hash};
 
@@ -49,11 +52,54 @@ async fn serve(shared: &Shared, mut question: Incoming, mut answer: SendStream) 
             };
             send(&mut answer, &response).await?;
         }
+        Some(Request::Lease { end_user_id, feature_key, id, need, want }) => {
+            if id.bucket() != end_user_id.bucket() {
+                return Err(LinkError::Unexpected("a lease whose id belongs to another end user"));
+            }
+            shared.publisher.lock().follow(follow_hash(&end_user_id));
+            let (holder, ttl_micros) = (shared.holder, LEASE_TTL_MICROS_MAX);
+            let order = OpenLease { id, holder, feature_key, need, want, ttl_micros };
+            let response = lease(shared, end_user_id, Command::OpenLease(order)).await?;
+            send(&mut answer, &response).await?;
+        }
+        Some(Request::Return { end_user_id, id, returned }) => {
+            let order = ReturnLease { id, holder: shared.holder, returned };
+            let response = match lease(shared, end_user_id, Command::ReturnLease(order)).await? {
+                Response::Leased { .. } | Response::Refused { .. } => Response::Returned,
+                busy => busy,
+            };
+            send(&mut answer, &response).await?;
+        }
         None => return Err(LinkError::Unexpected("a request stream without a request")),
     }
     // The stream is ours and open: finishing it cannot fail.
     let _ = answer.finish();
     Ok(())
+}
+
+/// Opens a lease or takes credit of one back.
+async fn lease(shared: &Shared, end_user_id: EndUserId, command: Command) -> Result<Response, LinkError> {
+    let bucket = end_user_id.bucket();
+    let lane = shared.environment.handle.lane_count().lane_of(bucket);
+    let commands = vec![submission(&shared.principal, end_user_id, command, None, None)];
+    let busy = Response::Busy { delay_ms: BUSY_DELAY_MS };
+    let written = match shared.app.write_lane(shared.principal.environment_id, lane, commands).await {
+        Ok(written) => written,
+        Err(AppError::Overloaded | AppError::Unavailable | AppError::OutcomeUnknown) => return Ok(busy),
+        Err(error) => return Err(LinkError::Server(error.to_string())),
+    };
+    Ok(match written.results.into_iter().next() {
+        Some(Decided::Done { outcome, .. }) => match *outcome {
+            Outcome::Reserved { reservation: Reservation { amount: granted, lease: Some(lease), .. }, .. } => {
+                Response::Leased { granted, until: lease.until }
+            }
+            _ => busy,
+        },
+        Some(Decided::Refused(refusal)) => {
+            Response::Refused { code: refusal.code().as_str().to_owned(), detail: refusal.to_string() }
+        }
+        Some(Decided::KeyReused | Decided::Failed | Decided::Postponed) | None => busy,
+    })
 }
 
 /// Records a batch in one lane and answers with the states of its accounts as of that commit.

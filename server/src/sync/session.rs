@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quinn::{Connection, SendStream, VarInt};
+use quotastack_core::ledger::command::LeaseHolder;
 use quotastack_core::sync::publisher::{self, can_resume};
 use quotastack_core::wire::{Hello, ServerControl, SidecarControl, Welcome};
 use secrecy::SecretString;
@@ -118,6 +119,7 @@ async fn welcome(
         app,
         pages,
         principal,
+        holder: LeaseHolder { sidecar_id: hello.sidecar_id, run_id: hello.run_id },
         environment,
         publisher: Mutex::new(publisher),
         followed: Notify::new(),

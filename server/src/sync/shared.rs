@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use quotastack_core::ledger::command::LeaseHolder;
 use quotastack_core::sync::publisher;
 use quotastack_core::wire::Report;
 use tokio::sync::{Notify, Semaphore};
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     pub(super) app: Arc<App>,
     pub(super) pages: Arc<Semaphore>,
     pub(super) principal: Principal,
+    /// Who leases.
+    pub(super) holder: LeaseHolder,
     pub(super) environment: Arc<OpenEnvironment>,
     pub(super) publisher: Mutex<publisher::Session>,
     /// Wakes the deltas when the sidecar follows more.

@@ -56,6 +56,7 @@ async fn route(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, 
         (&Method::POST, "/v1/entitlements/check") => check::batch(api, request).await,
         (&Method::POST, "/v1/usage") => usage::one(api, request).await,
         (&Method::POST, "/v1/usage/batch") => usage::batch(api, request).await,
+        (&Method::POST, "/v1/consume") => usage::consume(api, request).await,
         (_, path) if path.starts_with("/v1/") => {
             let (head, body) = request.into_parts();
             pass_through(&api.sidecar, head, api.read(body).await?).await

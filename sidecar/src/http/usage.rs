@@ -29,11 +29,30 @@ pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Respons
     if event.dry_run {
         return pass_through(&api.sidecar, head, body).await;
     }
-    let receipt = match api.sidecar.record_usage(event).await {
-        Err(UsageError::Partial) => return pass_through(&api.sidecar, head, body).await,
-        recorded => recorded.map_err(problem)?,
-    };
-    let Receipt { id, charged, balance, available, debt, replayed, .. } = receipt;
+    match api.sidecar.record_usage(event).await {
+        Err(UsageError::Partial | UsageError::ServerOnly) => pass_through(&api.sidecar, head, body).await,
+        recorded => recorded.map(|receipt| answer(&receipt)).map_err(problem),
+    }
+}
+
+/// One event of a strict feature, paid with a lease; any other is the server's to decide.
+pub(crate) async fn consume(api: &Api, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    let (head, body) = request.into_parts();
+    let key = header_key(&head.headers)?;
+    let body = api.read(body).await?;
+    let event = parse_json::<UsageJson>(&head.headers, &body)?.into_request(key)?;
+    let is_leasable = event.effective_at.is_none() && event.on_insufficient.is_none() && !event.dry_run;
+    if !is_leasable || api.sidecar.is_advisory(&event.feature_key) == Some(true) {
+        return pass_through(&api.sidecar, head, body).await;
+    }
+    match api.sidecar.consume(&event).await {
+        Err(UsageError::Partial | UsageError::ServerOnly) => pass_through(&api.sidecar, head, body).await,
+        consumed => consumed.map(|receipt| answer(&receipt)).map_err(problem),
+    }
+}
+
+fn answer(receipt: &Receipt) -> Response<Body> {
+    let Receipt { id, charged, balance, available, debt, replayed, .. } = *receipt;
     let receipt = ReceiptJson {
         id: Some(id),
         cost: charged,
@@ -51,7 +70,7 @@ pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Respons
     if replayed {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(response)
+    response
 }
 
 /// Up to 1,000 events, decided in order and each on its own; all of them share one commit.
@@ -60,8 +79,9 @@ pub(crate) async fn batch(api: &Api, request: Request<Incoming>) -> Result<Respo
     let key = header_key(&head.headers)?;
     let body = api.read(body).await?;
     let events = parse_json::<UsageBatchJson>(&head.headers, &body)?.into_requests(key.as_ref())?;
-    // Accounts that only the server can charge take the whole batch with them, before any of it is admitted here.
-    if api.sidecar.any_partial(events.iter().map(|event| &event.end_user_id)).await {
+    // What only the server can charge takes the whole batch with it, before any of it is admitted here.
+    let is_partial = api.sidecar.any_partial(events.iter().map(|event| &event.end_user_id)).await;
+    if is_partial || events.iter().any(|event| api.sidecar.is_advisory(&event.feature_key) == Some(false)) {
         return pass_through(&api.sidecar, head, body).await;
     }
     let recorded = api.sidecar.record_usage_batch(&events).await;
@@ -82,7 +102,12 @@ fn problem(error: UsageError) -> Problem {
     match error {
         UsageError::Refused(refusal) => Problem::from(refusal),
         UsageError::OutboxFull => Problem::new(Code::OutboxFull, detail),
-        UsageError::Unreachable | UsageError::Partial => Problem::new(Code::UpstreamUnavailable, detail),
+        UsageError::Unleased { code, .. } => {
+            Problem::new(Code::parse(&code).unwrap_or(Code::UpstreamUnavailable), detail)
+        }
+        UsageError::Unreachable | UsageError::Partial | UsageError::ServerOnly => {
+            Problem::new(Code::UpstreamUnavailable, detail)
+        }
         UsageError::Stopping => Problem::new(Code::Overloaded, detail),
     }
 }

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use metrics::counter;
 use quinn::{Connection, VarInt};
+use quotastack_core::ids::{ReservationId, uuid_v7};
 use quotastack_core::state::AccountState;
-use quotastack_core::sync::machine::{Batch, SyncError};
+use quotastack_core::sync::machine::{Batch, Held, LeaseReturn, LeaseWish, Machine, SyncError};
 use quotastack_core::wire::{AnswerParts, BatchReply, Request, Response};
 
 use crate::engine::Engine;
 use crate::fetch::Fetch;
+use crate::lease::{Asked, LeaseAnswer};
 use crate::link::LinkError;
 use crate::link::stream::{Incoming, send};
-use crate::metrics::{BATCHES, EVENTS_SENT};
+use crate::metrics::{BATCHES, EVENTS_SENT, LEASES};
+use crate::random::random;
 
 /// How long a batch may take; after that it is not known whether it was done, and it is sent again.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,6 +97,52 @@ async fn exchange_fetch(connection: &Connection, request: &Request) -> Result<Ac
         Some(Response::State(state)) => Ok(*state),
         _ => Err(LinkError::Ended("answer to a fetch")),
     }
+}
+
+/// Asks for a lease and hands it to the machine. Whoever waits is told.
+pub(crate) async fn lease(engine: Arc<Engine>, connection: Connection, link: u64, asked: Asked) {
+    let (end_user_id, feature_key) = (asked.end_user_id.clone(), asked.feature_key.clone());
+    let wished = engine.receive(link, |machine, _, now| {
+        let id = ReservationId::from_uuid(uuid_v7(now, random(), Some(end_user_id.bucket())));
+        (id, machine.lease_wish(&end_user_id, &feature_key, asked.need, now))
+    });
+    let Some((id, LeaseWish { need, want })) = wished else { return };
+    let request = Request::Lease { end_user_id: end_user_id.clone(), feature_key: feature_key.clone(), id, need, want };
+    let response = tokio::time::timeout(engine.limits.fetch_timeout, exchange(&connection, &request)).await;
+    let answer = match response {
+        Ok(Ok(Response::Leased { granted, until })) => {
+            let purpose = (&end_user_id, &feature_key);
+            let opened = |machine: &mut Machine, held: Held<'_>, now| {
+                machine.lease_opened(purpose, id, (granted, until), held, now);
+            };
+            counter!(LEASES, "result" => "opened").increment(1);
+            engine.receive(link, opened).map_or(LeaseAnswer::Unreachable, |()| LeaseAnswer::Opened)
+        }
+        Ok(Ok(Response::Refused { code, detail })) => {
+            counter!(LEASES, "result" => "refused").increment(1);
+            LeaseAnswer::Refused { code, detail }
+        }
+        _ => {
+            counter!(LEASES, "result" => "failed").increment(1);
+            engine.lock().machine.lease_doubtful(&end_user_id, id);
+            LeaseAnswer::Unreachable
+        }
+    };
+    asked.answer(answer);
+}
+
+/// Gives credit of a lease back.
+pub(crate) async fn return_lease(engine: Arc<Engine>, connection: Connection, link: u64, returned: LeaseReturn) {
+    let LeaseReturn { end_user_id, id, returned } = returned;
+    let request = Request::Return { end_user_id, id, returned };
+    let response = tokio::time::timeout(engine.limits.fetch_timeout, exchange(&connection, &request)).await;
+    let is_confirmed = matches!(response, Ok(Ok(Response::Returned)));
+    engine.receive(link, |machine, _, _| machine.lease_returned(id, is_confirmed));
+}
+
+async fn exchange(connection: &Connection, request: &Request) -> Result<Response, LinkError> {
+    let response = ask(connection, request).await?.next::<Response>().await?;
+    response.ok_or(LinkError::Ended("answer to a request"))
 }
 
 async fn ask(connection: &Connection, request: &Request) -> Result<Incoming, LinkError> {

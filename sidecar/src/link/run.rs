@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, LinkState};
 use crate::fetch::Fetch;
+use crate::lease::Asked;
 use crate::link::backoff::Backoff;
 use crate::link::session::Session;
 use crate::link::{Dialer, LinkError};
@@ -34,7 +35,8 @@ pub(crate) struct Link {
     pub(crate) engine: Arc<Engine>,
     pub(crate) dialer: Dialer,
     pub(crate) identity: Identity,
-    pub(crate) fetches: mpsc::Receiver<Fetch>,
+    /// Accounts and leases that somebody waits for.
+    pub(crate) asked: (mpsc::Receiver<Fetch>, mpsc::Receiver<Asked>),
     pub(crate) stop: CancellationToken,
 }
 
@@ -53,8 +55,9 @@ impl Link {
         loop {
             let ended = self.once(&mut attempts).await;
             self.engine.link_down();
-            // Whoever waits for a fetch goes on without.
-            while self.fetches.try_recv().is_ok() {}
+            // Whoever waits for one goes on without.
+            while self.asked.0.try_recv().is_ok() {}
+            while self.asked.1.try_recv().is_ok() {}
             match ended {
                 // Going on would mix two environments.
                 Err(LinkError::Sync(error @ SyncError::WrongEnvironment { .. })) => {
@@ -82,7 +85,7 @@ impl Link {
                 counter!(LINKS).increment(1);
                 tracing::info!(server = %connection.remote_address(), "linked to the server");
                 self.engine.link_state.send_replace(LinkState::Up);
-                session.run(&mut self.fetches, &self.stop).await
+                session.run(&mut self.asked, &self.stop).await
             }
             Err(error) => Err(error),
         };

@@ -1,6 +1,7 @@
 //! What happens over one connection: hello, then deltas, heartbeats, batches and fetches side by side.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quinn::{Connection, SendStream};
@@ -14,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Counter;
 use crate::engine::Engine;
 use crate::fetch::Fetch;
+use crate::lease::Asked;
 use crate::link::LinkError;
-use crate::link::requests::{fetch, send_batch};
+use crate::link::requests::{fetch, lease, return_lease, send_batch};
 use crate::link::run::Identity;
 use crate::link::stream::{Incoming, send};
 
@@ -26,6 +28,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Heartbeats without an answer after which the link is given up: a server that was killed sends no farewell, and
 /// one that started again on its address does not know this connection.
 const UNANSWERED_MAX: u32 = 3;
+/// How often leases are looked at that are over or idle.
+const LEASES_INTERVAL: Duration = Duration::from_millis(100);
 /// Changes that are not on disk yet; beyond, deltas wait: a first load must not fill the memory.
 const BACKLOG_MAX: usize = 20_000;
 
@@ -97,7 +101,7 @@ impl<'a> Session<'a> {
     /// Runs until the connection breaks or the sidecar stops (`Ok`).
     pub(crate) async fn run(
         self,
-        fetches: &mut mpsc::Receiver<Fetch>,
+        (fetches, leases): &mut (mpsc::Receiver<Fetch>, mpsc::Receiver<Asked>),
         stop: &CancellationToken,
     ) -> Result<(), LinkError> {
         let Self { engine, connection, link, to_server, from_server } = self;
@@ -107,6 +111,8 @@ impl<'a> Session<'a> {
             error = keep_alive(engine, to_server, from_server) => error,
             () = send_batches(engine, connection, link) => Ok(()),
             () = send_fetches(engine, connection, link, fetches) => Ok(()),
+            () = ask_for_leases(engine, connection, link, leases) => Ok(()),
+            () = return_leases(engine, connection, link) => Ok(()),
         }
     }
 }
@@ -187,6 +193,25 @@ async fn send_batches(engine: &Arc<Engine>, connection: &Connection, link: u64) 
 
 fn until(wake: Timestamp, now: Timestamp) -> Duration {
     Duration::from_micros(u64::try_from(wake.micros_since(now)).unwrap_or(0))
+}
+
+async fn ask_for_leases(engine: &Arc<Engine>, connection: &Connection, link: u64, leases: &mut mpsc::Receiver<Asked>) {
+    while let Some(asked) = leases.recv().await {
+        tokio::spawn(lease(Arc::clone(engine), connection.clone(), link, asked));
+    }
+}
+
+/// Gives back what is over or idle, and everything when the sidecar stops.
+async fn return_leases(engine: &Arc<Engine>, connection: &Connection, link: u64) {
+    let mut tick = tokio::time::interval(LEASES_INTERVAL);
+    loop {
+        tick.tick().await;
+        let all = engine.ending.load(Ordering::Acquire);
+        let returns = engine.receive(link, |machine, _, now| machine.end_leases(now, all)).unwrap_or_default();
+        for returned in returns {
+            tokio::spawn(return_lease(Arc::clone(engine), connection.clone(), link, returned));
+        }
+    }
 }
 
 async fn send_fetches(engine: &Arc<Engine>, connection: &Connection, link: u64, fetches: &mut mpsc::Receiver<Fetch>) {

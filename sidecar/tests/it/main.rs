@@ -15,4 +15,5 @@ mod outbox_store;
 mod replica_store;
 mod sandbox_story;
 mod status;
+mod strict;
 mod support;

@@ -40,6 +40,7 @@ pub(crate) fn metered(cost: i64, overage_policy: OveragePolicy, offline: Offline
         prices: vec![PriceVersion { effective_from: Timestamp::MIN, price }],
         overage_policy,
         overdraft_limit: None,
+        enforcement: quotastack_core::catalogue::Enforcement::Advisory,
         offline,
         summary_properties: Vec::new(),
     }

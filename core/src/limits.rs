@@ -45,6 +45,10 @@ pub const PAST_STRETCHES_MAX: usize = 40;
 /// Stretches of postpaid periods without a gap whose summaries were sent that an account remembers: usage of an older one
 /// can be undone too, and no summary says so.
 pub const SENT_STRETCHES_MAX: usize = 100;
+/// Periods in a term of a contract.
+pub const CONTRACT_PERIODS_MAX: u32 = 1_000;
+/// Summaries of one end user that wait to be sent; beyond, one is sent when its period ends.
+pub const UNSENT_SUMMARIES_MAX: usize = 100;
 /// How long after the end of a postpaid period its summary may be sent, in minutes (72 hours).
 pub const SUMMARY_DELAY_MINUTES_MAX: u16 = 72 * 60;
 /// How far ahead `effective_at` of usage may lie, in microseconds (5 minutes); it counts as now.

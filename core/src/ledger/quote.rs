@@ -13,7 +13,7 @@ use crate::ledger::counter::CounterKey;
 use crate::ledger::refusal::Refusal;
 use crate::ledger::wallet::Wallet;
 use crate::pricing::{PriceModel, TierWindow};
-use crate::subscription::Subscription;
+use crate::subscription::{Subscription, SubscriptionStatus};
 use crate::time::Timestamp;
 
 /// Which price an event was given.
@@ -112,7 +112,11 @@ fn window_at<L>(wallet: &Wallet<L>, window: TierWindow, at: Timestamp) -> Option
                     let base = then.iter().find(|own| own.plan_kind == PlanKind::Base && own.period.contains(at));
                     base.map(|base| base.tier_window)
                 }
-                None => wallet.base().filter(|base| base.current_period.contains(at)).map(Subscription::tier_window),
+                // In a pause the period has not ended, whenever that may be.
+                None => wallet
+                    .base()
+                    .filter(|base| base.current_period.contains(at) || base.status == SubscriptionStatus::Paused)
+                    .map(Subscription::tier_window),
             };
             window.map_or_else(calendar_month, |window| (Some(window.start), Some(window.end)))
         }

@@ -24,7 +24,8 @@ impl Book<'_> {
             && period.is_none_or(|period| period.start != start)
         {
             let until = period.map_or(after.current_period.end.min(at), |period| period.start);
-            let delay = before.and_then(variant).map_or(0, Variant::summary_delay_micros);
+            let delay = before.and_then(variant).filter(|_| !tallies.is_full());
+            let delay = delay.map_or(0, Variant::summary_delay_micros);
             tallies.close(after.id, until, seq, until.saturating_add_micros(delay).max(at));
         }
         let is_postpaid = variant(after).is_some_and(|variant| variant.billing_mode == BillingMode::Postpaid);

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::credits::Credits;
+use crate::credits::{AMOUNT_MAX, Credits};
 use crate::ids::{FeatureKey, SubscriptionId};
 use crate::ledger::outcome::UsageRecord;
-use crate::limits::SENT_STRETCHES_MAX;
+use crate::limits::{SENT_STRETCHES_MAX, UNSENT_SUMMARIES_MAX};
 use crate::time::{Interval, Timestamp};
 
 /// What was used of one feature. Of what is late, voids may outweigh it.
@@ -25,18 +25,18 @@ pub struct Used {
     pub events: i64,
     /// Its units; the greatest count where they are more.
     pub units: i64,
-    /// What was charged for it.
-    pub cost: Credits,
-    /// Debt of it that went onto an invoice.
-    pub billed: Credits,
+    /// What was charged for it, in the smallest credit unit; the greatest amount where it is more.
+    pub cost: i64,
+    /// Debt of it that went onto an invoice, likewise.
+    pub billed: i64,
 }
 
 impl Used {
     fn add(&mut self, other: Self) {
         self.events += other.events;
         self.units = self.units.saturating_add(other.units);
-        self.cost += other.cost;
-        self.billed += other.billed;
+        self.cost = self.cost.saturating_add(other.cost);
+        self.billed = self.billed.saturating_add(other.billed);
     }
 }
 
@@ -141,6 +141,11 @@ impl Tallies {
         self.unsent.iter().find(|tally| tally.is_open_of(id)).map(|tally| tally.period_start)
     }
 
+    /// Whether so many summaries wait that the next one must not.
+    pub(super) fn is_full(&self) -> bool {
+        self.unsent.len() >= UNSENT_SUMMARIES_MAX
+    }
+
     /// Begins to tally the period since `period_start` of a subscription, from `from` on, after the entry `seq`.
     pub(super) fn open(&mut self, id: SubscriptionId, period_start: Timestamp, from: Timestamp, seq: u64) {
         let stretch = Stretch { number: self.opened, from, opened_after: seq, end: None };
@@ -158,23 +163,24 @@ impl Tallies {
 
     /// Counts usage that was recorded.
     pub(super) fn count(&mut self, usage: &UsageRecord) {
-        let used = Used { events: 1, units: usage.units.get(), cost: usage.charged, billed: Credits::ZERO };
+        let used = Used { events: 1, units: usage.units.get(), cost: usage.charged.get(), billed: 0 };
         self.change(usage, used);
     }
 
     /// Takes off usage that was undone, and what of its debt invoices have.
     pub(super) fn uncount(&mut self, usage: &UsageRecord, billed: Credits) {
-        let used = Used { events: -1, units: -usage.units.get(), cost: -usage.charged, billed: Credits::ZERO };
+        let used = Used { events: -1, units: -usage.units.get(), cost: -usage.charged.get(), billed: 0 };
         self.change(usage, used);
         // The newest invoice gives first.
-        let mut left = billed;
+        let mut left = billed.get();
         for own in self.unsent.iter_mut().rev().filter_map(|tally| tally.used.get_mut(&usage.feature_key)) {
             let part = own.billed.min(left);
             own.billed -= part;
             left -= part;
         }
-        if left.is_positive() {
-            self.late.entry(usage.feature_key.clone()).or_default().billed -= left;
+        if left > 0 {
+            let late = self.late.entry(usage.feature_key.clone()).or_default();
+            late.billed = late.billed.saturating_sub(left);
         }
     }
 
@@ -183,7 +189,8 @@ impl Tallies {
         let open = self.unsent.iter_mut().find(|tally| tally.is_open_of(id));
         let used = open.map_or(&mut self.late, |tally| &mut tally.used);
         for (feature_key, amount) in debts {
-            used.entry(feature_key.clone()).or_default().billed += *amount;
+            let own = used.entry(feature_key.clone()).or_default();
+            own.billed = own.billed.saturating_add(amount.get());
         }
     }
 
@@ -241,8 +248,11 @@ impl Tally {
     }
 }
 
-/// What is not nothing.
+/// What is not nothing, as far as every reader of JSON holds it exactly.
 fn listed(used: UsedByFeature) -> Vec<FeatureUsage> {
     let something = used.into_iter().filter(|(_, used)| *used != Used::default());
-    something.map(|(feature_key, used)| FeatureUsage { feature_key, used }).collect()
+    let cut = |sum: i64| sum.clamp(-AMOUNT_MAX, AMOUNT_MAX);
+    let cut =
+        |Used { events, units, cost, billed }| Used { events, units: cut(units), cost: cut(cost), billed: cut(billed) };
+    something.map(|(feature_key, used)| FeatureUsage { feature_key, used: cut(used) }).collect()
 }

@@ -59,6 +59,7 @@ impl<L: HasLot> Motion<'_, L> {
         self.open_period_now(&mut own, variant);
         self.give(&mut own, variant, Share::Full, |_| true);
         self.keep(own, happening);
+        self.sleep_with_base(id);
     }
 
     /// The end user falls back to the free variant, if there is one: at the end of `ended`.
@@ -88,14 +89,15 @@ impl<L: HasLot> Motion<'_, L> {
         let happening = if has_trial { Happening::StartsInTrial } else { Happening::Starts };
         own.status = next(own.status, happening).expect("only what is scheduled begins");
         let at = self.at;
-        let mut share = Share::Full;
+        own.started_at = at;
+        let mut share = if variant.fallback { Share::FullOnce } else { Share::Full };
         if has_trial {
             let end = days_after(at, variant.trial_days);
             (own.trial_end, own.converts) = (Some(end), variant.trial_converts());
-            own.open(Interval { start: at, end }, Series { anchor: at, next: 0 });
+            own.open_series(Interval { start: at, end }, Series { anchor: at, next: 0 });
         } else if let Some(import) = import {
             let (period, series) = Series::begin(import.period_start, variant.billing_period);
-            own.open(period, series);
+            own.open_series(period, series);
             self.since = self.since.min(period.start);
             share = match import.grants {
                 ImportGrants::Full => Share::Full,
@@ -106,10 +108,10 @@ impl<L: HasLot> Motion<'_, L> {
             let first = || FallbackPeriods { anchor: at, granted_until: Default::default() };
             let anchor = self.wallet.given.fallback.get_or_insert_with(first).anchor;
             let (period, series) = Series::containing(anchor, variant.billing_period, at);
-            own.open(period, series);
+            own.open_series(period, series);
         } else {
             let (period, series) = Series::begin(at, variant.billing_period);
-            own.open(period, series);
+            own.open_series(period, series);
         }
         if !has_trial {
             own.begin_term(variant, TermFrom::ThisPeriod);
@@ -118,8 +120,8 @@ impl<L: HasLot> Motion<'_, L> {
         happening
     }
 
-    /// An add-on that begins while its base is paused sleeps at once.
-    fn sleep_with_base(&mut self, id: SubscriptionId) {
+    /// An add-on that begins, or becomes active, while its base is paused sleeps at once.
+    pub(super) fn sleep_with_base(&mut self, id: SubscriptionId) {
         let own = self.subscription(id);
         let is_awake = own.plan_kind == PlanKind::Addon && own.status == SubscriptionStatus::Active;
         if is_awake && self.wallet.base().is_some_and(|base| base.status == SubscriptionStatus::Paused) {

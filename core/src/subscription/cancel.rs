@@ -12,8 +12,14 @@ impl<L: HasLot> Motion<'_, L> {
     /// Will end at the end of the last period that is paid for, in a trial at its end.
     pub(super) fn cancel_at_period_end(&mut self, id: SubscriptionId, credits: EndCredits) {
         let mut own = self.moving(id, Happening::CancelAtPeriodEnd);
-        let length = self.variant(own.pending_change.unwrap_or(own.target())).map(|variant| variant.billing_period);
-        let next_end = length.map_or(own.current_period.end, |length| own.series.next_end(length));
+        let length = |target| self.variant(target).map(|variant| variant.billing_period);
+        let (this, next) = (length(own.target()), length(own.pending_change.unwrap_or(own.target())));
+        let next_end = match next {
+            None => own.current_period.end,
+            Some(length) if this == next => own.series.next_end(length),
+            // Another length begins another series.
+            Some(length) => length.end(own.current_period.end, 0),
+        };
         own.cancel_at = match own.status {
             SubscriptionStatus::Trialing => own.trial_end,
             _ => Some(own.paid_until(next_end)),

@@ -63,16 +63,23 @@ impl<L: HasLot> Motion<'_, L> {
             }
             ChangeCredits::KeepAndAdd => {}
         }
-        if opens {
+        let old = self.variant(own.target());
+        if opens || !variant.bills_debt() {
             self.bill(&own);
         }
+        // Back on the fallback within a period in which it was given, there is nothing to change.
+        let is_given_nothing = own.is_fallback && own.allowances.iter().all(|allowance| allowance.amount.is_zero());
+        let was_asked_to_convert = own.converts && !old.is_some_and(Variant::trial_converts);
         own.allowances.clear();
         own.set_target(target, variant);
         if opens {
             self.open_period_now(&mut own, variant);
-            let end = own.current_period.end;
-            own.cancel_at = own.cancel_at.map(|_| end);
-            own.pause_at = own.pause_at.map(|_| end);
+            let paid_until = own.paid_until(own.series.next_end(variant.billing_period));
+            own.cancel_at = own.cancel_at.map(|_| paid_until);
+            own.pause_at = own.pause_at.map(|_| own.current_period.end);
+        }
+        if stays_in_trial {
+            own.converts = was_asked_to_convert || variant.trial_converts();
         }
         if was_trialing && !stays_in_trial {
             own.trial_end = Some(self.at);
@@ -81,6 +88,7 @@ impl<L: HasLot> Motion<'_, L> {
             self.wallet.given.trials.insert(own.plan_id);
         }
         let share = match credits {
+            _ if variant.fallback && is_given_nothing && !opens => Share::Nothing,
             ChangeCredits::KeepAndAdd | ChangeCredits::Reset => Share::Full,
             ChangeCredits::Prorate if opens => Share::Opening,
             ChangeCredits::Prorate => Share::Left,

@@ -97,10 +97,10 @@ pub(crate) fn are_alike(some: &[Subscribed], others: &[Subscribed]) -> bool {
 }
 
 impl<L> Wallet<L> {
-    /// The subscriptions that run, in order of precedence: add-ons, the latest created first, then the base.
+    /// The subscriptions that run, in order of precedence: add-ons, the latest started first, then the base.
     pub fn running(&self) -> Vec<&Subscription> {
         let mut running: Vec<_> = self.subscriptions.iter().filter(|own| own.is_running()).collect();
-        running.sort_by_key(|own| (own.plan_kind == PlanKind::Base, Reverse((own.created_at, own.id))));
+        running.sort_by_key(|own| (own.plan_kind == PlanKind::Base, Reverse((own.started_at, own.created_at, own.id))));
         running
     }
 

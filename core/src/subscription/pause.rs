@@ -4,6 +4,7 @@ use crate::catalogue::PlanKind;
 use crate::ids::SubscriptionId;
 use crate::ledger::block::{HasLot, Lot, Reschedule};
 use crate::ledger::motion::{Motion, is_of_plan};
+use crate::limits::CONTRACT_PERIODS_MAX;
 use crate::subscription::machine::Happening;
 use crate::subscription::state::{Paused, Subscription, SubscriptionStatus};
 use crate::time::{Series, Timestamp};
@@ -26,6 +27,7 @@ impl<L: HasLot> Motion<'_, L> {
         self.start_clock(&mut own);
         let is_base = own.plan_kind == PlanKind::Base;
         self.keep(own, happening);
+        self.sleep_with_base(id);
         if is_base {
             for addon in self.addons(|own| own.paused.is_some_and(|pause| pause.with_base)) {
                 self.resume(addon, Happening::BaseResumes);
@@ -54,14 +56,33 @@ impl<L: HasLot> Motion<'_, L> {
             return;
         }
         self.wallet.rollovers.move_by(own.id, micros);
-        own.current_period.end = own.current_period.end.saturating_add_micros(micros);
+        let (old_end, old_series) = (own.current_period.end, own.series);
+        let length = self.variant(own.target()).map(|variant| variant.billing_period);
+        own.intervals_from = own.intervals_from.saturating_add_micros(micros);
+        own.current_period.end = old_end.saturating_add_micros(micros);
         own.stretched_micros = own.stretched_micros.saturating_add(micros);
         own.series = Series { anchor: own.current_period.end, next: 0 };
         for allowance in &mut own.allowances {
             allowance.move_by(micros);
         }
-        for at in [&mut own.cancel_at, &mut own.contract_end, &mut own.contract_notice].into_iter().flatten() {
-            *at = at.saturating_add_micros(micros);
+        // The end of a later period stays the end of that period.
+        let new_end = own.current_period.end;
+        let moved = |at: Timestamp| {
+            let of_length = length.filter(|_| at > old_end);
+            let later = of_length.and_then(|length| {
+                let index = (0..CONTRACT_PERIODS_MAX)
+                    .find(|index| length.end(old_series.anchor, old_series.next.saturating_add(*index)) >= at)?;
+                let is_end = length.end(old_series.anchor, old_series.next.saturating_add(index)) == at;
+                is_end.then(|| length.end(new_end, index))
+            });
+            later.unwrap_or_else(|| at.saturating_add_micros(micros))
+        };
+        own.cancel_at = own.cancel_at.map(moved);
+        if let Some(old) = own.contract_end {
+            let new = moved(old);
+            own.contract_end = Some(new);
+            let by = new.micros_since(old);
+            own.contract_notice = own.contract_notice.map(|at| at.saturating_add_micros(by));
         }
     }
 

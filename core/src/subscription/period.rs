@@ -52,7 +52,7 @@ impl<'a, L: HasLot> Motion<'a, L> {
             own.open(Interval { start, end: own.series.next_end(length) }, own.series.advanced());
         } else {
             let (period, series) = Series::begin(start, length);
-            own.open(period, series);
+            own.open_series(period, series);
         }
         if is_same {
             own.allowances.retain(|allowance| allowance.turns.is_some());
@@ -67,13 +67,15 @@ impl<'a, L: HasLot> Motion<'a, L> {
     /// A period opens now, apart from the series before.
     pub(super) fn open_period_now(&self, own: &mut Subscription, variant: &Variant) {
         let (period, series) = Series::begin(self.at, variant.billing_period);
-        own.open(period, series);
+        own.open_series(period, series);
         own.begin_term(variant, TermFrom::ThisPeriod);
     }
 
     /// A prepaid period has ended and nobody paid for the next one.
     fn miss_renewal(&mut self, id: SubscriptionId, end: Timestamp) {
         let mut own = self.moving(id, Happening::PeriodUnpaid);
+        // A postpaid period that a prepaid one was to follow has its invoice all the same.
+        self.bill(&own);
         let variant = self.variant(own.target());
         let days = variant.map_or(0, |variant| variant.grace_period_days);
         let grace_ends = days_after(end, days);
@@ -117,9 +119,12 @@ impl Subscription {
     /// Puts it on another variant, version or quantity.
     pub(super) fn set_target(&mut self, target: Target, variant: &Variant) {
         let is_other = self.variant_id != target.variant_id;
+        let is_other_version = self.variant_version != target.variant_version;
+        // Another version of the same does not bind anew; but it may bind, or not any more.
+        let keeps_term = !is_other && variant.contract.is_some() == self.contract_end.is_some();
         (self.variant_id, self.variant_version) = (target.variant_id, target.variant_version);
         (self.plan_id, self.quantity, self.is_fallback) = (variant.plan_id, target.quantity, variant.fallback);
-        if is_other {
+        if (is_other || is_other_version) && !keeps_term {
             self.begin_term(variant, TermFrom::ThisPeriod);
         }
     }

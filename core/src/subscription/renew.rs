@@ -48,8 +48,13 @@ impl<L: HasLot> Motion<'_, L> {
     ) -> Result<(), Refusal> {
         let mut own = self.moving(id, happening);
         let overdue = own.overdue.take().expect("what is past due says why");
+        if own.pause_at.is_some_and(|at| at <= self.at) {
+            // The instant for it has passed unpaid.
+            (own.pause_at, own.pause_until) = (None, None);
+        }
         if !overdue.is_unrenewed {
             self.keep(own, happening);
+            self.sleep_with_base(id);
             return Ok(());
         }
         let variant = self.variant(target).ok_or(Refusal::VariantUnknown(target.variant_id))?;
@@ -59,6 +64,7 @@ impl<L: HasLot> Motion<'_, L> {
         (own.owed, own.renewed, own.pending_change) = (Credits::ZERO, false, None);
         self.open_next_period(&mut own, target, variant);
         self.keep(own, happening);
+        self.sleep_with_base(id);
         Ok(())
     }
 

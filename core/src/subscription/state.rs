@@ -112,6 +112,10 @@ pub struct Subscription {
     pub stretched_micros: i64,
     /// Where its billing periods stand.
     pub series: Series,
+    /// From where intervals of templates' own are counted.
+    pub intervals_from: Timestamp,
+    /// When it began.
+    pub started_at: Timestamp,
     /// When its trial ends or has ended.
     pub trial_end: Option<Timestamp>,
     /// Whether the trial converts at its end.
@@ -188,6 +192,8 @@ impl Subscription {
             current_period,
             stretched_micros: 0,
             series,
+            intervals_from: start,
+            started_at: start,
             trial_end: None,
             converts: false,
             renewed: false,
@@ -229,9 +235,15 @@ impl Subscription {
         !self.status.is_over() && !matches!(self.status, SubscriptionStatus::Scheduled)
     }
 
-    /// Opens a period.
+    /// Opens the next period of the series.
     pub(super) const fn open(&mut self, period: Interval, series: Series) {
         (self.current_period, self.series, self.stretched_micros) = (period, series, 0);
+    }
+
+    /// Opens the first period of another series.
+    pub(super) const fn open_series(&mut self, period: Interval, series: Series) {
+        self.open(period, series);
+        self.intervals_from = series.anchor;
     }
 
     /// Where tiers by billing period count: the period that runs, as long as it was without pauses, so that those count on.

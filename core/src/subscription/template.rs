@@ -17,6 +17,8 @@ use crate::time::{Interval, Series, Timestamp};
 pub(super) enum Share {
     /// All of it.
     Full,
+    /// All of it, unless the end user was given it before: of what one falls back to.
+    FullOnce,
     /// Of a period that opens all, of intervals of their own what is left.
     Opening,
     /// What is left of the interval.
@@ -28,6 +30,8 @@ pub(super) enum Share {
 /// The interval of a template that runs, and what comes after it.
 struct Running {
     interval: Interval,
+    /// How long it is without pauses, in microseconds.
+    micros: i64,
     turns: Option<Turns>,
     next_end: Timestamp,
 }
@@ -54,18 +58,18 @@ impl<L: HasLot> Motion<'_, L> {
                 }
                 continue;
             };
-            let Running { interval, turns, next_end } = running;
+            let Running { interval, micros, turns, next_end } = running;
             let left = interval.end.micros_since(self.at);
-            let of_left = (portion(whole, left, interval.micros()), left);
-            let (mut amount, mut span_micros) = match share {
-                Share::Full => (whole, left),
+            let of_left = (portion(whole, left, micros), left);
+            // Noted whether or not it makes a difference now.
+            let is_first = !variant.fallback || self.is_first_on_fallback(index, interval.end);
+            let (amount, mut span_micros) = match share {
+                Share::FullOnce if !is_first => (Credits::ZERO, left),
+                Share::Full | Share::FullOnce => (whole, left),
                 Share::Opening if turns.is_none() => (whole, left),
                 Share::Opening | Share::Left => of_left,
                 Share::Nothing => (Credits::ZERO, left),
             };
-            if variant.fallback && !self.is_first_on_fallback(index, interval.end) {
-                amount = Credits::ZERO;
-            }
             span_micros = span_micros.max(1);
             let owed = own.owed.min(amount);
             own.owed -= owed;
@@ -164,11 +168,13 @@ fn running(own: &Subscription, variant: &Variant, template: &GrantTemplate, at: 
                 SubscriptionStatus::Trialing => variant.billing_period.end(own.current_period.end, 0),
                 _ => own.series.next_end(variant.billing_period),
             };
-            Some(Running { interval: own.current_period, turns: None, next_end })
+            let micros = own.tier_window().micros();
+            Some(Running { interval: own.current_period, micros, turns: None, next_end })
         }
         GrantInterval::Every(length) => {
-            let (interval, series) = Series::containing(own.series.anchor, length, at);
-            Some(Running { interval, turns: Some(Turns { length, series }), next_end: series.next_end(length) })
+            let (interval, series) = Series::containing(own.intervals_from, length, at);
+            let micros = interval.micros();
+            Some(Running { interval, micros, turns: Some(Turns { length, series }), next_end: series.next_end(length) })
         }
     }
 }

@@ -16,17 +16,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::catalogue::{Catalogue, Enforcement};
-use crate::credits::Credits;
-use crate::entitlement::evaluate::gate;
-use crate::ids::{EndUserId, FeatureKey, LaneCount, ReservationId};
-use crate::ledger::advance::read_at;
-use crate::ledger::command::{Leased, Usage};
+use crate::ids::{EndUserId, LaneCount};
+use crate::ledger::command::Usage;
 use crate::ledger::hold::Hold;
-use crate::ledger::quote::quote;
 use crate::ledger::refusal::Refusal;
 use crate::state::AccountState;
 use crate::sync::leases::Leases;
+use crate::sync::machine::leasing::is_strict;
 use crate::sync::outbox::Outbox;
 use crate::sync::overlay::{charge, effective};
 use crate::sync::record::{Admission, OutboxWrite, Status, UsageAnswer};
@@ -38,6 +34,8 @@ pub use crate::sync::handover::{Admitted, Config, NotAdmitted, OutboxStatus, Rep
 pub use crate::sync::leases::{LeaseReturn, LeaseWish};
 pub use crate::sync::outbox::Batch;
 pub use crate::sync::replica::Held;
+
+mod leasing;
 
 /// Up to so many pending events of one account, every change is shown at once.
 const REPLAYED_AT_ONCE_MAX: usize = 1_024;
@@ -454,112 +452,6 @@ impl Machine {
         Some(Ok(Admitted { admission, ticket, replayed: true, state: None, is_low: false }))
     }
 
-    // Leases.
-
-    /// Admits usage that is about to be done, and pays for it with a lease. `usage` is without `admitted_at`.
-    pub fn consume(
-        &mut self,
-        end_user_id: &EndUserId,
-        usage: Usage,
-        held: Held<'_>,
-        now: Timestamp,
-    ) -> Result<Admitted, NotAdmitted> {
-        if let Some(known) = self.find_admitted(end_user_id, &usage) {
-            return known;
-        }
-        let state = self.view(end_user_id, held).ok_or(NotAdmitted::NoState)?;
-        let catalogue = self.replica.catalogue.as_ref().ok_or(NotAdmitted::NoState)?;
-        if state.partial {
-            return Err(NotAdmitted::Partial);
-        }
-        let mut after = AccountState::clone(&state);
-        read_at(&mut after.wallet, catalogue, catalogue.clock.at(now));
-        let at = after.wallet.time;
-        gate(&after.wallet, catalogue, &usage.feature_key)?;
-        let quote = quote(&after.wallet, catalogue, &usage.feature_key, &usage.properties, at)?;
-        if quote.counter.is_some() || !is_strict(catalogue, &usage.feature_key) {
-            return Err(NotAdmitted::ServerOnly);
-        }
-        let cost = quote.cost_of(usage.units).map_err(Refusal::from)?;
-        let purpose = (end_user_id, &usage.feature_key);
-        let leased = |id| Leased { id, cost, priced_by: quote.priced_by };
-        let unpaid = Usage { admitted_at: Some(at), ..usage.clone() };
-        let answer = UsageAnswer { cost, charged: cost, totals: after.wallet.totals() };
-        let admission = Admission { end_user_id: end_user_id.clone(), usage: unpaid, answer };
-        if self.outbox.is_full(&admission, self.config.outbox_bytes_max) {
-            return Err(NotAdmitted::OutboxFull);
-        }
-        let lease = self.leases.spend(purpose, cost, at, now).ok_or(NotAdmitted::NoLease { need: cost })?;
-        let usage = Usage { leased: Some(leased(lease)), ..admission.usage };
-        let _refused = charge(&mut after.wallet, catalogue, &usage, at);
-        let answer = UsageAnswer { totals: after.wallet.totals(), ..answer };
-        let admission = Arc::new(Admission { usage, answer, ..admission });
-        let is_low = self.leases.is_low(end_user_id, &admission.usage.feature_key);
-        let (seq, ticket) = self.outbox.admit(Arc::clone(&admission), now);
-        let account = self.accounts.entry(end_user_id.clone()).or_default();
-        account.base.get_or_insert(state);
-        account.waiting.insert(seq);
-        let after = Arc::new(after);
-        account.effective = Some(Arc::clone(&after));
-        Ok(Admitted { admission, ticket, replayed: false, state: Some(after), is_low })
-    }
-
-    /// What to ask the server for, for an event that costs `need`.
-    pub fn lease_wish(
-        &self,
-        end_user_id: &EndUserId,
-        feature_key: &FeatureKey,
-        need: Credits,
-        now: Timestamp,
-    ) -> LeaseWish {
-        self.leases.wish(end_user_id, feature_key, need, now)
-    }
-
-    /// The server has opened a lease, to be spent until `until` (the environment's time).
-    pub fn lease_opened(
-        &mut self,
-        (end_user_id, feature_key): (&EndUserId, &FeatureKey),
-        id: ReservationId,
-        (granted, until): (Credits, Timestamp),
-        held: Held<'_>,
-        now: Timestamp,
-    ) {
-        self.leases.opened((end_user_id, feature_key), id, granted, until, now);
-        let base = self.replica.state(end_user_id, held);
-        let account = self.accounts.entry(end_user_id.clone()).or_default();
-        account.base = account.base.take().or(base);
-        self.refresh(end_user_id);
-    }
-
-    /// It is not known whether the server has opened this lease.
-    pub fn lease_doubtful(&mut self, end_user_id: &EndUserId, id: ReservationId) {
-        self.leases.is_doubtful(end_user_id, id);
-    }
-
-    /// Ends leases that are over, idle or (with `all`) there, and gives what is to be sent back now.
-    pub fn end_leases(&mut self, now: Timestamp, all: bool) -> Vec<LeaseReturn> {
-        let at = self.replica.catalogue.as_ref().map_or(now, |catalogue| catalogue.clock.at(now));
-        for id in self.leases.end(at, now, all) {
-            self.refresh(&id);
-        }
-        self.leases.take_returns()
-    }
-
-    /// The server has what was given back, or (`false`) it is not known whether.
-    pub fn lease_returned(&mut self, id: ReservationId, is_confirmed: bool) {
-        self.leases.returned(id, is_confirmed);
-    }
-
-    /// Whether the server has confirmed all that was given back.
-    pub fn are_leases_returned(&self) -> bool {
-        self.leases.is_returned()
-    }
-
-    /// Leases that are held, and what is left of them.
-    pub fn lease_figures(&self) -> (usize, Credits) {
-        self.leases.figures()
-    }
-
     /// What a check of this end user reads; `None` if its state is elsewhere or on its way. A replica of all knows the
     /// empty state of whom it has not heard of.
     pub fn view(&self, end_user_id: &EndUserId, held: Held<'_>) -> Option<Arc<AccountState>> {
@@ -664,8 +556,4 @@ impl Machine {
     pub fn take_dropped(&mut self) -> Vec<Arc<Admission>> {
         self.outbox.take_dropped()
     }
-}
-
-fn is_strict(catalogue: &Catalogue, feature_key: &FeatureKey) -> bool {
-    catalogue.features.get(feature_key).is_some_and(|feature| feature.enforcement == Enforcement::Strict)
 }

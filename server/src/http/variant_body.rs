@@ -10,7 +10,7 @@ use quotastack_core::catalogue::{
     PlanKind, TrialEnd, Variant, VariantPrice,
 };
 use quotastack_core::ids::FeatureKey;
-use quotastack_core::limits::{ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX, SUMMARY_DELAY_MINUTES_MAX};
+use quotastack_core::limits::{CONTRACT_PERIODS_MAX, ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX, SUMMARY_DELAY_MINUTES_MAX};
 use quotastack_core::time::{Period, PeriodUnit};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -24,8 +24,6 @@ use crate::store::plans::PlanRow;
 use crate::store::types::EnvironmentId;
 
 const PERIOD_COUNT_MAX: i64 = 1_000;
-/// Billing periods of a contract's term.
-const CONTRACT_PERIODS_MAX: i64 = 1_000;
 /// Days of a trial, of grace, and of the time in which a period can be renewed.
 const DAYS_MAX: u16 = 365;
 
@@ -204,7 +202,7 @@ fn checked_price(price: VariantPriceJson) -> Result<VariantPrice, Problem> {
 
 fn checked_contract(contract: &ContractJson) -> Result<Contract, Problem> {
     let periods = u32::try_from(contract.periods).ok();
-    let periods = periods.filter(|_| (1..=CONTRACT_PERIODS_MAX).contains(&contract.periods));
+    let periods = periods.filter(|_| (1..=i64::from(CONTRACT_PERIODS_MAX)).contains(&contract.periods));
     let periods = periods.ok_or_else(|| Problem::invalid("/contract/periods", "must be 1 to 1000"))?;
     let plain = Contract::new(periods, contract.auto_renew);
     Ok(Contract { notice_days: days(contract.notice_days, plain.notice_days, "/contract/notice_days")?, ..plain })

@@ -115,7 +115,7 @@ fn s7_a_postpaid_period_bills_its_debt_and_the_next_begins_without_it() {
     assert_eq!(billed, [&(crate::support::feature_key("endless"), credits(50))]);
     story.touch(day(31));
     let overage = story.effects.events.iter().find_map(|event| match &event.kind {
-        EventKind::UsageSummary { features, .. } => Some(features[0].used.billed.get()),
+        EventKind::UsageSummary { features, .. } => Some(features[0].used.billed),
         _ => None,
     });
     assert_eq!(overage, Some(50));

@@ -21,7 +21,7 @@ fn hour(number: i64) -> Timestamp {
 fn rows(features: &[FeatureUsage]) -> Rows {
     let row = |usage: &FeatureUsage| {
         let Used { events, units, cost, billed } = usage.used;
-        (usage.feature_key.as_str().to_owned(), [events, units, cost.get(), billed.get()])
+        (usage.feature_key.as_str().to_owned(), [events, units, cost, billed])
     };
     features.iter().map(row).collect()
 }

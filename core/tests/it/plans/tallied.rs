@@ -48,7 +48,7 @@ fn without_nothing(sums: &Sums) -> Sums {
 fn said(features: &[FeatureUsage]) -> Sums {
     let row = |usage: &FeatureUsage| {
         let used = usage.used;
-        (usage.feature_key.clone(), [used.events, used.units, used.cost.get(), used.billed.get()])
+        (usage.feature_key.clone(), [used.events, used.units, used.cost, used.billed])
     };
     features.iter().map(row).collect()
 }

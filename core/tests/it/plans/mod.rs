@@ -4,6 +4,7 @@
 //! - `pairs`: every state and every command, asked of the ledger
 //! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `stories`: with credit that was bought;
 //!   `contracts`: notices; `summaries` of postpaid periods; `past`: what late usage goes by; `entitled`: who may what meanwhile
+//! - `found`: what a reader of the page found
 //! - `order`: what burns first where only the order of granting tells
 //! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`) and of what
 //!   summaries say (`tallied`)
@@ -11,6 +12,7 @@
 mod clock;
 mod contracts;
 mod entitled;
+mod found;
 mod machine;
 mod order;
 mod pairs;

@@ -1,0 +1,229 @@
+//! What a reader of the page found the code to do otherwise, each with the numbers that it should have had.
+
+use quotastack_core::catalogue::{Access, Contract, Entitlement, TrialEnd};
+use quotastack_core::credits::{AMOUNT_MAX, Units};
+use quotastack_core::ledger::entry::EntryKind;
+use quotastack_core::ledger::event::EventKind;
+use quotastack_core::pricing::{Price, PriceModel, Tier, TierMode, TierWindow, Tiered};
+
+use super::*;
+use crate::support::{feature_key, units, usage};
+
+const WEEK: Period = Period { count: 1, unit: PeriodUnit::Week };
+
+fn weekly(number: u8) -> Variant {
+    let template = GrantTemplate { interval: GrantInterval::Every(WEEK), ..monthly(100) };
+    Variant { grants: vec![template], ..postpaid(base(number, DAYS_30, 1)) }
+}
+
+fn pause(story: &mut Story, id: SubscriptionId, from: i64, to: i64) {
+    story.ask(day(from), id, Action::Pause { at: When::Now, resume_at: None }).unwrap();
+    story.ask(day(to), id, Action::Resume).unwrap();
+}
+
+#[test]
+fn sums_of_a_period_may_be_beyond_the_range_of_amounts() {
+    let mut story = life([postpaid(base(1, DAYS_30, 1))]);
+    story.subscribe(day(0), 1);
+    for number in 0..3 {
+        let now = day(number);
+        story.apply(now, crate::support::grant(AMOUNT_MAX - 1)).unwrap_or_else(|_| panic!("there is room"));
+        let all = story.balance(now);
+        story.apply(now, usage(&format!("{number}"), "endless", all)).unwrap();
+    }
+    let stored = serde_json::to_string(&story.account.tallies).unwrap();
+    let read: quotastack_core::ledger::tally::Tallies = serde_json::from_str(&stored).unwrap();
+    assert_eq!(read, story.account.tallies);
+    story.touch(day(31));
+    let cost = story.effects.events.iter().find_map(|event| match &event.kind {
+        EventKind::UsageSummary { features, .. } => Some(features[0].used.cost),
+        _ => None,
+    });
+    assert_eq!(cost, Some(AMOUNT_MAX), "what every reader holds exactly");
+}
+
+#[test]
+fn a_change_after_a_pause_prorates_weekly_credit_as_without_it() {
+    let mut story = life([weekly(1), weekly(2)]);
+    let id = story.subscribe(day(0), 1);
+    pause(&mut story, id, 10, 11);
+    story.change(day(11), id, 2, ChangeCredits::Prorate);
+    assert_eq!(story.balance(day(11)), 99, "58 goes, 57 comes");
+    assert_eq!([14, 15, 21, 22].map(|number| story.balance(day(number))), [99, 100, 100, 100]);
+}
+
+#[test]
+fn a_change_after_a_pause_prorates_the_period_without_the_pause() {
+    let mut story = life([base(1, DAYS_30, 1_000), base(2, DAYS_30, 1_000)]);
+    let id = story.subscribe(day(0), 1);
+    pause(&mut story, id, 10, 50);
+    story.change(day(50), id, 2, ChangeCredits::Prorate);
+    assert_eq!(story.balance(day(50)), 999);
+}
+
+#[test]
+fn changing_the_free_plan_gives_what_is_left_of_it() {
+    let mut story = life([fallback(base(1, DAYS_30, 1_000)), base(2, DAYS_30, 5)]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(1), id, Action::SetQuantity(2)).unwrap();
+    assert_eq!(story.balance(day(1)), 1_000 - 967 + 1_933);
+    // Back on it within the period in which it was given, there is nothing, and nothing of it to change.
+    let paid = story.subscribe(day(2), 2);
+    story.ask(day(3), paid, Action::Cancel { at: When::Now, credits: EndCredits::Void }).unwrap();
+    let before = story.balance(day(3));
+    let again = story.account.wallet.base().unwrap().id;
+    story.ask(day(4), again, Action::SetQuantity(3)).unwrap();
+    assert_eq!(story.balance(day(4)), before);
+}
+
+#[test]
+fn a_postpaid_plan_that_is_left_has_its_debt_billed() {
+    let variants = [postpaid(base(1, DAYS_30, 100)), base(2, DAYS_30, 100)];
+    let billed = |story: &Story| -> i64 {
+        let entries = story.effects.entries.iter().filter(|entry| entry.body.kind == EntryKind::DebtBilled);
+        entries.map(|entry| entry.body.amount.get()).sum()
+    };
+    let mut unrenewed = life(variants.clone());
+    let id = unrenewed.subscribe(day(0), 1);
+    unrenewed.apply(day(5), usage("u", "endless", 150)).unwrap();
+    let mut at_once = unrenewed.clone();
+    let (at, credits) = (When::PeriodEnd, ChangeCredits::Prorate);
+    unrenewed.ask(day(6), id, Action::Change { variant_id: variant_id(2), quantity: None, at, credits }).unwrap();
+    unrenewed.touch(day(30));
+    assert_eq!((billed(&unrenewed), unrenewed.account.totals.debt.get()), (50, 0));
+    at_once.change(day(6), id, 2, ChangeCredits::KeepAndAdd);
+    assert_eq!(billed(&at_once), 50);
+}
+
+#[test]
+fn another_version_binds_or_no_longer_binds() {
+    let bound = Variant { contract: Some(Contract::new(2, true)), ..free(base(1, DAYS_30, 1)) };
+    let unbound = free(base(1, DAYS_30, 1));
+    for (first, second) in [(&bound, &unbound), (&unbound, &bound)] {
+        let mut story = life([first.clone()]);
+        let id = story.subscribe(day(0), 1);
+        story.catalogue.add_variant(variant_id(1), Variant { version: 2, ..second.clone() });
+        let migrate = Action::Migrate { at: When::Now, credits: ChangeCredits::Prorate };
+        let own = story.ask(day(3), id, migrate).unwrap();
+        assert_eq!(own.contract_end.is_some(), second.contract.is_some());
+        assert_eq!(story.status(day(100), id), Some(SubscriptionStatus::Active));
+    }
+}
+
+#[test]
+fn cancelled_at_its_end_ends_with_the_last_period_that_is_paid_for() {
+    let year = Period { count: 1, unit: PeriodUnit::Year };
+    let mut story = life([base(1, DAYS_30, 1), base(2, year, 1)]);
+    let id = story.subscribe(day(0), 1);
+    let (at, credits) = (When::PeriodEnd, ChangeCredits::Prorate);
+    story.ask(day(28), id, Action::Change { variant_id: variant_id(2), quantity: None, at, credits }).unwrap();
+    story.ask(day(29), id, Action::Renew).unwrap();
+    let own = story.ask(day(29), id, cancel(When::PeriodEnd)).unwrap();
+    assert_eq!(own.cancel_at, Some(day(30 + 365)));
+    assert_eq!(story.status(day(30 + 364), id), Some(SubscriptionStatus::Active));
+    assert_eq!(story.status(day(30 + 365), id), None);
+
+    let mut reset = life([base(1, DAYS_30, 1), base(2, DAYS_30, 1)]);
+    let id = reset.subscribe(day(0), 1);
+    reset.ask(day(29), id, Action::Renew).unwrap();
+    reset.ask(day(29), id, cancel(When::PeriodEnd)).unwrap();
+    reset.change(day(29), id, 2, ChangeCredits::Reset);
+    assert_eq!(reset.account.wallet.base().unwrap().cancel_at, Some(day(29 + 30 + 30)), "the renewed one is paid for");
+}
+
+#[test]
+fn a_period_that_a_pause_has_not_let_end_is_one_window() {
+    let tiers = vec![Tier { up_to: Some(units(100)), cost: credits(10) }, Tier { up_to: None, cost: credits(1) }];
+    let (mode, window) = (TierMode::Graduated, TierWindow::BillingPeriod);
+    let model = PriceModel::Tiered(Tiered { mode, per_units: Units::ONE, window, tiers });
+    let access = Access { enabled: true, value: None };
+    let mut variant = free(base(1, DAYS_30, 1));
+    let entitlement = Entitlement { price: Some(Price::plain(model)), ..Entitlement::plain(access) };
+    variant.entitlements.insert(feature_key("endless"), entitlement);
+    let mut story = life([variant]);
+    let id = story.subscribe(day(0), 1);
+    story.apply(day(5), usage("first", "endless", 100)).unwrap();
+    story.ask(day(10), id, Action::Pause { at: When::Now, resume_at: None }).unwrap();
+    let Outcome::Used { record, .. } = story.apply(day(33), usage("in the pause", "endless", 10)).unwrap() else {
+        panic!("usage is recorded")
+    };
+    assert_eq!(record.cost, credits(10));
+}
+
+#[test]
+fn no_addon_is_awake_while_its_base_is_paused() {
+    let trial = Variant { trial_days: 5, ..postpaid(addon(3, DAYS_30, 10)) };
+    let mut story = life([postpaid(base(1, DAYS_30, 100)), postpaid(addon(2, DAYS_30, 10)), trial]);
+    let base = story.subscribe(day(0), 1);
+    let own_pause = story.subscribe(day(0), 2);
+    let in_trial = story.subscribe(day(0), 3);
+    story.ask(day(1), own_pause, Action::Pause { at: When::Now, resume_at: None }).unwrap();
+    story.ask(day(2), base, Action::Pause { at: When::Now, resume_at: None }).unwrap();
+    story.ask(day(3), own_pause, Action::Resume).unwrap();
+    for addon in [own_pause, in_trial] {
+        assert_eq!(story.status(day(6), addon), Some(SubscriptionStatus::Paused));
+    }
+    story.ask(day(7), base, Action::Resume).unwrap();
+    for addon in [own_pause, in_trial] {
+        assert_eq!(story.status(day(7), addon), Some(SubscriptionStatus::Active));
+    }
+}
+
+#[test]
+fn a_trial_ends_as_the_variant_says_that_it_was_changed_to() {
+    let on_trial = |number, end| Variant { trial_days: 10, trial_end: Some(end), ..postpaid(base(number, DAYS_30, 1)) };
+    let mut story = life([on_trial(1, TrialEnd::Expire), on_trial(2, TrialEnd::Convert)]);
+    let id = story.subscribe(day(0), 1);
+    let mut back = story.clone();
+    story.change(day(3), id, 2, ChangeCredits::Prorate);
+    assert_eq!(story.status(day(10), id), Some(SubscriptionStatus::Active));
+    back.change(day(3), id, 2, ChangeCredits::Prorate);
+    back.change(day(4), id, 1, ChangeCredits::Prorate);
+    assert_eq!(back.status(day(10), id), None);
+}
+
+#[test]
+fn a_term_ends_with_a_period_also_after_a_pause() {
+    let bound = Variant { contract: Some(Contract::new(4, false)), ..postpaid(base(1, MONTH, 1)) };
+    let mut story = life([bound]);
+    // 30 January: the ends of the periods are not the same number of days apart.
+    let id = story.subscribe(day(29), 1);
+    pause(&mut story, id, 50, 51);
+    let ends = |story: &Story| {
+        let own = story.account.wallet.base().unwrap();
+        let end = |index| MONTH.end(own.series.anchor, index);
+        (own.contract_end.unwrap(), [end(0), end(1), end(2)])
+    };
+    let (term, periods) = ends(&story);
+    assert_eq!(term, periods[2], "the current period, and three more");
+}
+
+#[test]
+fn a_pause_that_was_missed_unpaid_is_off() {
+    let mut story = life([Variant { grace_period_days: 30, ..postpaid(base(1, DAYS_30, 1)) }]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(5), id, Action::Pause { at: When::PeriodEnd, resume_at: None }).unwrap();
+    story.ask(day(20), id, Action::MarkOverdue).unwrap();
+    let own = story.ask(day(35), id, Action::MarkPaid).unwrap();
+    assert_eq!((own.status, own.pause_at), (SubscriptionStatus::Active, None));
+}
+
+#[test]
+fn the_addon_that_started_last_says_the_price() {
+    let at_cost = |number, cost| {
+        let mut variant = free(addon(number, DAYS_30, 1));
+        let access = Access { enabled: true, value: None };
+        let model = PriceModel::Flat { cost: credits(cost) };
+        let entitlement = Entitlement { price: Some(Price::plain(model)), ..Entitlement::plain(access) };
+        variant.entitlements.insert(feature_key("endless"), entitlement);
+        variant
+    };
+    let mut story = life([free(base(1, DAYS_30, 1)), at_cost(2, 5), at_cost(3, 9)]);
+    story.subscribe(day(0), 1);
+    story.try_subscribe(day(0), Subscribe { start_at: Some(day(2)), ..Subscribe::now(variant_id(2), 1) }).unwrap();
+    story.subscribe(day(1), 3);
+    let Outcome::Used { record, .. } = story.apply(day(3), usage("u", "endless", 1)).unwrap() else {
+        panic!("usage is recorded")
+    };
+    assert_eq!(record.cost, credits(5));
+}

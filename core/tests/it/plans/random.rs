@@ -345,6 +345,52 @@ proptest! {
         world.apply(&Op::Hours(24 * 4));
     }
 
+    /// Where nothing is spent, prorated changes of plan, version and seats leave no more than the most and no less than the
+    /// least of what was subscribed to gives, but for a credit per change: whatever the credit is given for, whatever is
+    /// paused, and on the free plan too.
+    #[test]
+    fn prorated_changes_neither_give_nor_take(
+        amounts in prop::collection::vec(1i64..5_000, 2..5),
+        moves in prop::collection::vec((0usize..5, 1u32..4, 1i64..160, prop::option::of(1i64..900)), 1..24),
+        is_weekly in any::<bool>(),
+        has_fallback in any::<bool>(),
+    ) {
+        let week = Period { count: 1, unit: PeriodUnit::Week };
+        let offered = |(number, amount): (u8, &i64)| {
+            let interval = if is_weekly { GrantInterval::Every(week) } else { GrantInterval::BillingPeriod };
+            let grants = vec![GrantTemplate { interval, ..monthly(*amount) }];
+            let variant = Variant { grants, ..postpaid(base(number, DAYS_30, 1)) };
+            if has_fallback && number == 1 { fallback(variant) } else { variant }
+        };
+        let mut story = life((1..).zip(&amounts).map(offered));
+        let id = story.subscribe(day(0), 1);
+        let hours = |now: Timestamp, hours: i64| now.saturating_add_micros(hours * 3_600_000_000);
+        let (mut now, mut ran, mut changes) = (day(0), 0, 0);
+        let (mut least, mut most) = (amounts[0], amounts[0]);
+        for (to, seats, runs, pauses) in moves {
+            (now, ran) = (hours(now, runs), ran + runs);
+            if ran >= 30 * 24 {
+                break;
+            }
+            if let Some(pauses) = pauses {
+                story.ask(now, id, Action::Pause { at: When::Now, resume_at: None }).unwrap();
+                now = hours(now, pauses);
+                story.ask(now, id, Action::Resume).unwrap();
+            }
+            let place = to % amounts.len();
+            let to = variant_id(u8::try_from(place).unwrap() + 1);
+            let (at, credits) = (When::Now, ChangeCredits::Prorate);
+            let change = Action::Change { variant_id: to, quantity: Some(seats), at, credits };
+            if story.ask(now, id, change).is_ok() {
+                changes += 1;
+                let gives = amounts[place] * i64::from(seats);
+                (least, most) = (least.min(gives), most.max(gives));
+            }
+            let there = story.balance(now);
+            prop_assert!((least - changes..=most).contains(&there), "{there} is not {least} - {changes} to {most}");
+        }
+    }
+
     /// What is granted in a period, less what changes take back, is never more than the greatest of the plans gives.
     #[test]
     fn no_sequence_of_prorated_changes_gives_more_than_the_plans(

@@ -7,7 +7,7 @@ use std::thread::scope;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Process, Server, eventually};
+use crate::support::{Client, Process, Relay, Server, eventually};
 
 fn start() -> Server {
     let server = Server::start();
@@ -46,15 +46,24 @@ fn credits(server: &Server) -> [i64; 3] {
     ["balance", "reserved", "debt"].map(|name| credits[name].as_i64().unwrap())
 }
 
-/// Consumes one credit at a time until there is none or the sidecar is gone; the ids of what was admitted.
+/// Refusals because the server is out of reach after which a caller gives up.
+const UNREACHABLE_MAX: usize = 3;
+
+/// Consumes one credit at a time until there is none or the sidecar or its server is gone; the ids of what was admitted.
 fn consume_all(client: &Client, name: &str) -> Vec<String> {
-    let mut admitted = Vec::new();
+    let (mut admitted, mut unreachable) = (Vec::new(), 0);
     for number in 0.. {
         let body = event(&format!("{name} {number}"), 1).to_string();
         match client.try_call(Method::POST, "/v1/consume", Some(body)) {
             Ok(answer) if answer.status == 200 => admitted.push(answer.json()["id"].as_str().unwrap().to_owned()),
             Ok(answer) if answer.problem().1 == "insufficient_credits" => break,
-            Ok(answer) => assert_eq!(answer.problem().0, 503, "{:?}", answer.problem()),
+            Ok(answer) => {
+                assert_eq!(answer.problem().0, 503, "{:?}", answer.problem());
+                unreachable += 1;
+                if unreachable == UNREACHABLE_MAX {
+                    break;
+                }
+            }
             Err(_) => break,
         }
     }
@@ -93,33 +102,70 @@ fn one_sidecar_spends_its_lease_and_gives_back_the_rest() {
     assert_eq!(credits(&server), [94, 0, 0], "a stop in order leaves nothing behind");
 }
 
+/// Nine callers on three sidecars, until none of them is given anything.
+fn one_round(sidecars: &[Process], round: usize) -> Vec<String> {
+    scope(|scope| {
+        let callers = (0..9).map(|caller| {
+            let client = sidecars[caller % 3].client();
+            scope.spawn(move || consume_all(&client, &format!("{round} {caller}")))
+        });
+        let callers: Vec<_> = callers.collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    })
+}
+
+/// Rounds until there is nothing left: what one sidecar gives back, the others may have in the next one.
+fn all_rounds(server: &Server, sidecars: &[Process], mut admitted: Vec<String>) {
+    for round in 1.. {
+        let more = one_round(sidecars, round);
+        eventually("idle leases come back", || credits(server)[1] == 0);
+        if more.is_empty() {
+            break;
+        }
+        admitted.extend(more);
+    }
+    assert_eq!(admitted.len(), 1_000);
+    eventually("all is reported", || credits(server) == [0, 0, 0]);
+    let told: BTreeSet<String> = admitted.into_iter().collect();
+    assert_eq!(in_ledger(server), (told, 1_000));
+}
+
 #[test]
 fn three_sidecars_under_load_admit_all_there_is_and_not_one_more() {
     let server = start();
     server.grant("user_123", 1_000);
     let data_dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let sidecars: Vec<Process> = data_dirs.iter().map(|dir| server.sidecar(dir.path()).start()).collect();
-    let mut admitted = Vec::new();
-    // What one of them gives back, the others may have in the next round.
-    for round in 0.. {
-        let before = admitted.len();
-        scope(|scope| {
-            let callers = (0..9).map(|caller| {
-                let client = sidecars[caller % 3].client();
-                scope.spawn(move || consume_all(&client, &format!("{round} {caller}")))
-            });
-            let callers: Vec<_> = callers.collect();
-            admitted.extend(callers.into_iter().flat_map(|caller| caller.join().unwrap()));
-        });
-        eventually("idle leases come back", || credits(&server)[1] == 0);
-        if admitted.len() == before {
-            break;
-        }
-    }
-    assert_eq!(admitted.len(), 1_000);
-    eventually("all is reported", || credits(&server) == [0, 0, 0]);
-    let told: BTreeSet<String> = admitted.into_iter().collect();
-    assert_eq!(in_ledger(&server), (told, 1_000));
+    all_rounds(&server, &sidecars, Vec::new());
+}
+
+#[test]
+fn one_that_is_cut_off_spends_its_lease_and_all_is_admitted_once_when_it_is_back() {
+    let server = start();
+    server.grant("user_123", 1_000);
+    let relay = Relay::to(server.address());
+    let data_dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let sidecars: Vec<Process> = data_dirs
+        .iter()
+        .enumerate()
+        .map(|(place, dir)| match place {
+            0 => server.sidecar_over(dir.path(), &relay.address()).start(),
+            _ => server.sidecar(dir.path()).start(),
+        })
+        .collect();
+    let first = sidecars[0].client().post("/v1/consume", &event("first", 1)).ok();
+    eventually("it has a lease", || credits(&server)[1] > 0);
+    relay.cut(true);
+    let alone = consume_all(&sidecars[0].client(), "alone");
+    assert!(!alone.is_empty(), "it goes on without the server");
+    assert!(alone.len() < 1_000);
+    let mut admitted = one_round(&sidecars, 0);
+    admitted.extend(alone);
+    admitted.push(first["id"].as_str().unwrap().to_owned());
+    assert!(admitted.len() <= 1_000);
+    relay.cut(false);
+    eventually("it is back", || sidecars[0].client().get("/status").ok()["link"] == "up");
+    all_rounds(&server, &sidecars, admitted);
 }
 
 #[test]

@@ -95,6 +95,17 @@ impl Server {
         self.sidecar_with_key(data_dir, self.key("live"))
     }
 
+    /// Where sidecars link.
+    pub(crate) fn address(&self) -> &str {
+        self.text("quic")
+    }
+
+    /// A sidecar of the live environment that reaches it elsewhere.
+    pub(crate) fn sidecar_over(&self, data_dir: &Path, quic: &str) -> Options {
+        let ca_file = PathBuf::from(self.text("ca_file"));
+        Options::with_server(data_dir, self.text("http"), quic, &ca_file, self.key("live"))
+    }
+
     /// A sidecar with another key.
     pub(crate) fn sidecar_with_key(&self, data_dir: &Path, key: &str) -> Options {
         let ca_file = PathBuf::from(self.text("ca_file"));

@@ -1,5 +1,5 @@
-//! What a sidecar's machine does in single steps: a change of mode, states that are on their way, refused events, and
-//! an outbox that grew long.
+//! What a sidecar's machine does in single steps: a change of mode, states that are on their way, refused events, an
+//! outbox that grew long, and leases.
 
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
 
@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use quotastack_core::catalogue::{Access, Catalogue, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
-use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, LaneCount, UsageId, uuid_v7};
+use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, LaneCount, ReservationId, UsageId, uuid_v7};
 use quotastack_core::ledger::block::{BlockKind, Lot};
 use quotastack_core::ledger::command::Usage;
+use quotastack_core::ledger::hold::{HeldPart, Hold};
+use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::ledger::tranche::Tranche;
 use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue::encode;
-use quotastack_core::sync::machine::{Admitted, Batch, Config, Machine, NotAdmitted, Shown, Stored};
+use quotastack_core::sync::machine::{Admitted, Batch, Config, LeaseReturn, Machine, NotAdmitted, Shown, Stored};
 use quotastack_core::sync::record::{Meta, OutboxWrite, Record};
 use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{BatchAnswer, BatchReply, Blob, Delta, EventResult, Mode, Welcome};
@@ -35,6 +37,11 @@ fn ai() -> FeatureKey {
     FeatureKey::new("ai").unwrap()
 }
 
+/// Strict.
+fn sure() -> FeatureKey {
+    FeatureKey::new("sure").unwrap()
+}
+
 fn config(mode: Mode) -> Config {
     Config { mode, outbox_bytes_max: 1 << 30, answered_kept_max: 1_000_000 }
 }
@@ -51,7 +58,8 @@ fn catalogue() -> Catalogue {
         offline: OfflinePolicy::Allow,
         summary_properties: vec![],
     };
-    Catalogue { version: 1, features: BTreeMap::from([(ai(), feature)]), ..Catalogue::default() }
+    let strict = Feature { enforcement: Enforcement::Strict, ..feature.clone() };
+    Catalogue { version: 1, features: BTreeMap::from([(ai(), feature), (sure(), strict)]), ..Catalogue::default() }
 }
 
 /// The user's state with `remaining` credits.
@@ -285,4 +293,172 @@ fn a_long_outbox_of_one_end_user_drains_with_few_computations_and_ends_exact() {
     assert_eq!(balance(&machine), Some(left));
     assert!(shown > 1, "it is shown now and then");
     assert!(replayed <= 10 * EVENTS, "{replayed} events were computed again");
+}
+
+fn lease_id(number: u8) -> ReservationId {
+    ReservationId::from_uuid(uuid_v7(now(), [number; 10], Some(user().bucket())))
+}
+
+fn later(seconds: i64) -> Timestamp {
+    now().saturating_add_micros(seconds * 1_000_000)
+}
+
+fn open_lease(machine: &mut Machine, number: u8, granted: i64, until: Timestamp) {
+    let granted = Credits::new(granted).unwrap();
+    machine.lease_opened((&user(), &sure()), lease_id(number), (granted, until), &nothing, now());
+}
+
+/// Consumes one credit of the strict feature.
+fn consume(machine: &mut Machine, key: &str, at: Timestamp) -> Result<Admitted, NotAdmitted> {
+    machine.consume(&user(), Usage { feature_key: sure(), ..usage(key) }, &nothing, at)
+}
+
+fn spent_of(admitted: &Admitted) -> (ReservationId, i64) {
+    let leased = admitted.admission.usage.leased.unwrap();
+    (leased.id, leased.cost.get())
+}
+
+fn back(number: u8, returned: i64) -> LeaseReturn {
+    LeaseReturn { end_user_id: user(), id: lease_id(number), returned: Credits::new(returned).unwrap() }
+}
+
+fn with_lease(granted: i64) -> Machine {
+    let mut machine = empty(config(Mode::All));
+    load(&mut machine, vec![state(5, 100)]);
+    open_lease(&mut machine, 1, granted, later(60));
+    machine
+}
+
+#[test]
+fn a_strict_feature_is_spent_from_leases_only_and_each_for_as_long_as_it_lasts() {
+    let mut machine = empty(config(Mode::All));
+    load(&mut machine, vec![state(5, 100)]);
+    let none = NotAdmitted::NoLease { need: Credits::new(1).unwrap() };
+    assert_eq!(consume(&mut machine, "a", now()).unwrap_err(), none);
+    assert_eq!(
+        machine.admit(&user(), Usage { feature_key: sure(), ..usage("b") }, &nothing, now()).unwrap_err(),
+        NotAdmitted::ServerOnly
+    );
+    assert_eq!(machine.consume(&user(), usage("c"), &nothing, now()).unwrap_err(), NotAdmitted::ServerOnly);
+    let free = Usage { units: Units::default(), feature_key: sure(), ..usage("d") };
+    assert_eq!(machine.consume(&user(), free, &nothing, now()).unwrap_err(), NotAdmitted::ServerOnly);
+    open_lease(&mut machine, 1, 2, later(60));
+    for key in ["a", "b"] {
+        assert_eq!(spent_of(&consume(&mut machine, key, now()).unwrap()), (lease_id(1), 1));
+    }
+    assert!(consume(&mut machine, "a", now()).unwrap().replayed);
+    assert_eq!(consume(&mut machine, "c", now()).unwrap_err(), none, "it is used up");
+    open_lease(&mut machine, 2, 50, later(60));
+    let last = later(60).saturating_add_micros(-1);
+    assert_eq!(spent_of(&consume(&mut machine, "c", last).unwrap()), (lease_id(2), 1));
+    assert_eq!(consume(&mut machine, "d", later(60)).unwrap_err(), none, "it is over");
+}
+
+#[test]
+fn what_the_rules_deny_no_lease_allows() {
+    let mut machine = with_lease(10);
+    let mut catalogue = catalogue();
+    catalogue.version = 2;
+    catalogue.features.get_mut(&sure()).unwrap().default.enabled = false;
+    let bytes = Blob(encode(&catalogue));
+    machine.delta(Delta::Catalogue { version: 2, index: 0, count: 1, bytes }, &nothing).unwrap();
+    let refused = consume(&mut machine, "a", now()).unwrap_err();
+    assert_eq!(refused, NotAdmitted::Refused(Refusal::NoSubscription(sure())));
+}
+
+#[test]
+fn an_idle_lease_and_one_that_is_over_go_back_once_and_are_sent_until_that_is_confirmed() {
+    let mut machine = with_lease(10);
+    consume(&mut machine, "a", later(1)).unwrap();
+    assert_eq!(machine.end_leases(later(2), false), []);
+    assert_eq!(machine.end_leases(later(3), false), [back(1, 9)], "2 s after it was spent last");
+    assert!(matches!(consume(&mut machine, "b", later(3)), Err(NotAdmitted::NoLease { .. })), "nothing of it any more");
+    assert_eq!(machine.end_leases(later(3), false), [], "it is on its way");
+    assert!(!machine.are_leases_returned());
+    machine.link_down();
+    link_up(&mut machine);
+    assert_eq!(machine.end_leases(later(4), false), [back(1, 9)], "nobody knows whether it arrived");
+    machine.lease_returned(lease_id(1), false);
+    assert_eq!(machine.end_leases(later(4), false), [back(1, 9)]);
+    machine.lease_returned(lease_id(1), true);
+    assert_eq!((machine.end_leases(later(5), false), machine.are_leases_returned()), (vec![], true));
+
+    open_lease(&mut machine, 2, 10, later(6));
+    consume(&mut machine, "c", later(5)).unwrap();
+    assert_eq!(machine.end_leases(later(6), false), [back(2, 9)], "busy, and over");
+    machine.lease_doubtful(&user(), lease_id(3));
+    assert_eq!(machine.end_leases(later(6), false), [back(3, Credits::MAX.get())], "all of it, if it was opened");
+    open_lease(&mut machine, 4, 10, later(60));
+    assert_eq!(machine.end_leases(later(6), true), [back(4, 10)], "a stop");
+    assert_eq!(machine.lease_figures(), (0, Credits::ZERO));
+}
+
+#[test]
+fn its_own_lease_counts_as_free_and_what_was_spent_of_it_once() {
+    let mut machine = with_lease(10);
+    let available = |machine: &Machine| machine.view(&user(), &nothing).unwrap().wallet.totals().available.get();
+    let holding = |stamp, remaining, held: i64| {
+        let mut state = state(stamp, remaining);
+        let amount = Credits::new(held).unwrap();
+        state.wallet.lots[0].lot.held = amount;
+        let parts = vec![HeldPart { lot: 0, amount }];
+        let (id, feature_key, expires_at) = (lease_id(1), sure(), later(70));
+        state.wallet.holds.push(Hold { id, feature_key, expires_at, parts, uncovered: Credits::ZERO, counted: None });
+        state
+    };
+    machine.delta(Delta::States(vec![holding(6, 100, 10)]), &nothing).unwrap();
+    assert_eq!(available(&machine), 100);
+    consume(&mut machine, "a", now()).unwrap();
+    assert_eq!(available(&machine), 99);
+    let batch = next_batch(&mut machine);
+    answer(&mut machine, &batch, &recorded(), holding(7, 99, 9));
+    assert_eq!(available(&machine), 99);
+    machine.end_leases(later(10), false);
+    assert_eq!(available(&machine), 90, "until the server has it back");
+}
+
+#[test]
+fn leases_are_of_one_run_and_one_history() {
+    let mut machine = with_lease(10);
+    let welcome = Welcome {
+        epoch: [2; 16],
+        environment: "ten_1/live".to_owned(),
+        lanes: LaneCount::new(1).unwrap(),
+        server_now: now(),
+        in_flight_max: 1,
+        resume: false,
+    };
+    machine.link_down();
+    machine.link_up(&welcome).unwrap();
+    assert_eq!(machine.lease_figures(), (0, Credits::ZERO));
+    let mut machine = with_lease(10);
+    let admitted = consume(&mut machine, "a", now()).unwrap();
+    let records = commit(&mut machine);
+    let stored = Stored { environment: Some("ten_1/live".to_owned()), records, ..Stored::default() };
+    let mut again = Machine::open(config(Mode::All), stored, &nothing, now());
+    load(&mut again, vec![state(5, 100)]);
+    let batch = next_batch(&mut again);
+    assert_eq!(batch.events[0].usage, admitted.admission.usage, "what was spent is reported");
+    answer(&mut again, &batch, &recorded(), state(6, 99));
+    assert!(matches!(consume(&mut again, "b", now()), Err(NotAdmitted::NoLease { .. })), "a restart holds nothing");
+}
+
+#[test]
+fn how_much_is_wanted_follows_how_much_is_used() {
+    let mut machine = empty(config(Mode::All));
+    load(&mut machine, vec![state(5, 100)]);
+    let wish = |machine: &Machine, need, at| {
+        let wish = machine.lease_wish(&user(), &sure(), Credits::new(need).unwrap(), at);
+        (wish.need.get(), wish.want.get())
+    };
+    assert_eq!(wish(&machine, 3, now()), (3, 48));
+    open_lease(&mut machine, 1, 48, later(60));
+    assert_eq!(wish(&machine, 3, later(4)), (3, 96), "used up soon");
+    assert_eq!(wish(&machine, 3, later(6)), (3, 24), "not so soon");
+    assert_eq!(wish(&machine, 30, later(6)), (30, 30), "never less than is needed");
+    let mut low = Vec::new();
+    for number in 0..48 {
+        low.push(consume(&mut machine, &format!("{number}"), now()).unwrap().is_low);
+    }
+    assert_eq!(low.iter().position(|is_low| *is_low), Some(36), "less than a quarter is left");
 }

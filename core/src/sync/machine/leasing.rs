@@ -45,6 +45,10 @@ impl Machine {
             return Err(NotAdmitted::ServerOnly);
         }
         let cost = quote.cost_of(usage.units).map_err(Refusal::from)?;
+        // There is no lease of nothing.
+        if cost.is_zero() {
+            return Err(NotAdmitted::ServerOnly);
+        }
         let purpose = (end_user_id, &usage.feature_key);
         let leased = |id| Leased { id, cost, priced_by: quote.priced_by };
         let unpaid = Usage { admitted_at: Some(at), ..usage.clone() };

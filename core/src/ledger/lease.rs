@@ -82,7 +82,7 @@ pub(super) fn open(book: &mut Book<'_>, catalogue: &Catalogue, order: &OpenLease
         closed_at: None,
         held: amount,
         uncovered,
-        lease: Some(LeaseTerms { holder: order.holder, until, returned: Credits::ZERO }),
+        lease: Some(Box::new(LeaseTerms { holder: order.holder, until, returned: Credits::ZERO })),
     };
     book.write(EntryBody {
         allocations,

@@ -89,7 +89,7 @@ impl Book<'_> {
     fn note_expired_hold(&mut self, wallet: &Wallet<Block>, hold: &Hold, at: Timestamp) {
         let reservation = self.account.reservation_mut(hold.id).expect("an open hold has its reservation");
         reservation.close(ReservationStatus::Expired, at);
-        let (cause, lease) = (reservation.cause(), reservation.lease);
+        let (cause, lease) = (reservation.cause(), reservation.lease.clone());
         self.effects.reservations.insert(hold.id);
         self.write(EntryBody {
             allocations: given_back(wallet, hold),

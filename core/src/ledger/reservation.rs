@@ -59,7 +59,7 @@ pub struct Reservation {
     pub uncovered: Credits,
     /// Where it is a lease: whose, and how far it was returned.
     #[serde(default)]
-    pub lease: Option<LeaseTerms>,
+    pub lease: Option<Box<LeaseTerms>>,
 }
 
 /// What a lease is beside a reservation.

@@ -2,6 +2,7 @@
 
 use metrics::counter;
 use quinn::{Connection, SendStream};
+use quotastack_core::credits::Credits;
 use quotastack_core::ids::EndUserId;
 use quotastack_core::ledger::command::{Command, OpenLease, ReturnLease};
 use quotastack_core::ledger::outcome::Outcome;
@@ -107,7 +108,11 @@ async fn record(shared: &Shared, lane: u16, events: Vec<UsageEvent>, answer: &mu
     let lanes = shared.environment.handle.lane_count();
     let belongs = |event: &UsageEvent| {
         let bucket = event.end_user_id.bucket();
-        lanes.lane_of(bucket) == lane && event.usage.id.bucket() == bucket && event.usage.admitted_at.is_some()
+        let is_paid = event.usage.leased.is_none_or(|leased| leased.cost >= Credits::ZERO);
+        lanes.lane_of(bucket) == lane
+            && event.usage.id.bucket() == bucket
+            && event.usage.admitted_at.is_some()
+            && is_paid
     };
     if events.is_empty() || !events.iter().all(belongs) {
         return Err(LinkError::Unexpected("a batch whose events do not belong to its lane"));

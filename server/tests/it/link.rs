@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
-use quotastack_core::ledger::command::Usage;
+use quotastack_core::credits::Credits;
+use quotastack_core::entitlement::terms::PriceSource;
+use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, ReservationId, UsageId, uuid_v7};
+use quotastack_core::ledger::command::{Leased, Usage};
+use quotastack_core::ledger::quote::PricedBy;
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue::decode as decode_catalogue;
 use quotastack_core::time::Timestamp;
@@ -255,9 +258,18 @@ async fn a_batch_that_breaks_the_rules_ends_the_session_and_records_nothing() {
         event.usage.admitted_at = None;
         event
     };
+    let paid_for = {
+        let mut event = event(&id, "k", 1);
+        let priced_by = PricedBy { source: PriceSource::Feature, rule: None };
+        let lease = ReservationId::from_uuid(event.usage.id.uuid());
+        event.usage.leased = Some(Leased { id: lease, cost: Credits::new(-5).unwrap(), priced_by });
+        event
+    };
     let lanes = peer(&server, Mode::All, None).await.welcome.lanes;
     let own = lanes.lane_of(id.bucket());
-    for (lane, events) in [(own, vec![not_admitted]), (own, vec![]), (lanes.get(), vec![event(&id, "k", 1)])] {
+    let refused =
+        [(own, vec![not_admitted]), (own, vec![paid_for]), (own, vec![]), (lanes.get(), vec![event(&id, "k", 1)])];
+    for (lane, events) in refused {
         let peer = peer(&server, Mode::All, None).await;
         let mut answer = peer.ask(&Request::Usage { lane, events }).await;
         assert_eq!(answer.next::<Response>().await, None);

@@ -70,7 +70,7 @@ fn a_period_is_summed_up_an_hour_after_its_end_with_what_its_invoice_has() {
     assert_eq!(story.account.next_due(), Some(hour(721)));
     story.touch(day(32));
     let first = (721, [0, 720], used("endless", [1, 150, 150, 50]), nothing());
-    assert_eq!(summaries(&story), [first.clone()]);
+    assert_eq!(summaries(&story), std::slice::from_ref(&first));
     story.touch(day(61));
     assert_eq!(summaries(&story), [first, (1_441, [720, 1_440], used("endless", [1, 7, 7, 0]), nothing())]);
 }

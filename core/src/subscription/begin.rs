@@ -90,7 +90,7 @@ impl<L: HasLot> Motion<'_, L> {
         own.status = next(own.status, happening).expect("only what is scheduled begins");
         let at = self.at;
         own.started_at = at;
-        let mut share = if variant.fallback { Share::FullOnce } else { Share::Full };
+        let mut share = Share::Full;
         if has_trial {
             let end = days_after(at, variant.trial_days);
             (own.trial_end, own.converts) = (Some(end), variant.trial_converts());

@@ -64,11 +64,12 @@ impl<L: HasLot> Motion<'_, L> {
             ChangeCredits::KeepAndAdd => {}
         }
         let old = self.variant(own.target());
-        if opens || !variant.bills_debt() {
+        if opens || (!stays_in_trial && !variant.bills_debt()) {
             self.bill(&own);
         }
-        // Back on the fallback within a period in which it was given, there is nothing to change.
-        let is_given_nothing = own.is_fallback && own.allowances.iter().all(|allowance| allowance.amount.is_zero());
+        // Back on the fallback within an interval in which it was given, there is nothing to change.
+        self.changes_what_was_given =
+            own.is_fallback && own.allowances.iter().any(|allowance| allowance.amount.is_positive());
         let was_asked_to_convert = own.converts && !old.is_some_and(Variant::trial_converts);
         own.allowances.clear();
         own.set_target(target, variant);
@@ -88,13 +89,15 @@ impl<L: HasLot> Motion<'_, L> {
             self.wallet.given.trials.insert(own.plan_id);
         }
         let share = match credits {
-            _ if variant.fallback && is_given_nothing && !opens => Share::Nothing,
             ChangeCredits::KeepAndAdd | ChangeCredits::Reset => Share::Full,
             ChangeCredits::Prorate if opens => Share::Opening,
             ChangeCredits::Prorate => Share::Left,
         };
         self.give(&mut own, variant, share, |_| true);
+        self.changes_what_was_given = false;
+        own.forget_missed_pause(self.at);
         self.keep(own, happening);
+        self.sleep_with_base(id);
     }
 
     /// Takes back what recurring grants have not earned, each from its own block as far as it is free; the rest is

@@ -48,10 +48,7 @@ impl<L: HasLot> Motion<'_, L> {
     ) -> Result<(), Refusal> {
         let mut own = self.moving(id, happening);
         let overdue = own.overdue.take().expect("what is past due says why");
-        if own.pause_at.is_some_and(|at| at <= self.at) {
-            // The instant for it has passed unpaid.
-            (own.pause_at, own.pause_until) = (None, None);
-        }
+        own.forget_missed_pause(self.at);
         if !overdue.is_unrenewed {
             self.keep(own, happening);
             self.sleep_with_base(id);

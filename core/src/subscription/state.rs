@@ -235,6 +235,13 @@ impl Subscription {
         !self.status.is_over() && !matches!(self.status, SubscriptionStatus::Scheduled)
     }
 
+    /// A pause whose instant has passed while nothing was paid does not come.
+    pub(super) fn forget_missed_pause(&mut self, now: Timestamp) {
+        if self.pause_at.is_some_and(|at| at <= now) {
+            (self.pause_at, self.pause_until) = (None, None);
+        }
+    }
+
     /// Opens the next period of the series.
     pub(super) const fn open(&mut self, period: Interval, series: Series) {
         (self.current_period, self.series, self.stretched_micros) = (period, series, 0);

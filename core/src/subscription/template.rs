@@ -17,8 +17,6 @@ use crate::time::{Interval, Series, Timestamp};
 pub(super) enum Share {
     /// All of it.
     Full,
-    /// All of it, unless the end user was given it before: of what one falls back to.
-    FullOnce,
     /// Of a period that opens all, of intervals of their own what is left.
     Opening,
     /// What is left of the interval.
@@ -37,7 +35,8 @@ struct Running {
 }
 
 impl<L: HasLot> Motion<'_, L> {
-    /// Has the templates that `which` names give their share for the intervals that run now.
+    /// Has the templates that `which` names give their share for the intervals that run now. What one falls back to gives
+    /// once per interval, but for what is changed of what it has given.
     pub(super) fn give(
         &mut self,
         own: &mut Subscription,
@@ -63,13 +62,15 @@ impl<L: HasLot> Motion<'_, L> {
             let of_left = (portion(whole, left, micros), left);
             // Noted whether or not it makes a difference now.
             let is_first = !variant.fallback || self.is_first_on_fallback(index, interval.end);
-            let (amount, mut span_micros) = match share {
-                Share::FullOnce if !is_first => (Credits::ZERO, left),
-                Share::Full | Share::FullOnce => (whole, left),
+            let (mut amount, mut span_micros) = match share {
+                Share::Full => (whole, left),
                 Share::Opening if turns.is_none() => (whole, left),
                 Share::Opening | Share::Left => of_left,
                 Share::Nothing => (Credits::ZERO, left),
             };
+            if !is_first && !self.changes_what_was_given {
+                amount = Credits::ZERO;
+            }
             span_micros = span_micros.max(1);
             let owed = own.owed.min(amount);
             own.owed -= owed;

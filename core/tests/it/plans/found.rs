@@ -227,3 +227,83 @@ fn the_addon_that_started_last_says_the_price() {
     };
     assert_eq!(record.cost, credits(5));
 }
+
+#[test]
+fn the_free_plan_gives_once_per_interval_however_one_comes_to_it() {
+    let begin = || {
+        let mut story = life([fallback(base(1, DAYS_30, 50)), base(2, DAYS_30, 10)]);
+        story.subscribe(day(0), 1);
+        story
+    };
+    let void = Action::Cancel { at: When::Now, credits: EndCredits::Void };
+    // By a change from what is paid.
+    let mut story = begin();
+    for number in 1..4 {
+        let paid = story.subscribe(day(number), 2);
+        story.change(day(number), paid, 1, ChangeCredits::Prorate);
+        assert_eq!(story.balance(day(number)), 50);
+    }
+    // By an import.
+    let mut story = begin();
+    for number in 1..4 {
+        let id = story.account.wallet.base().unwrap().id;
+        story.ask(day(number), id, cancel(When::Now)).unwrap();
+        let import = Some(quotastack_core::subscription::order::Import {
+            period_start: day(number),
+            grants: quotastack_core::subscription::order::ImportGrants::Full,
+        });
+        story.try_subscribe(day(number), Subscribe { import, ..Subscribe::now(variant_id(1), 1) }).unwrap();
+        assert_eq!(story.balance(day(number)), 50);
+    }
+    // By a reset after coming back.
+    let mut story = begin();
+    let paid = story.subscribe(day(1), 2);
+    story.ask(day(2), paid, void).unwrap();
+    let before = story.balance(day(2));
+    let id = story.account.wallet.base().unwrap().id;
+    let (at, credits) = (When::Now, ChangeCredits::Reset);
+    story.ask(day(3), id, Action::Change { variant_id: variant_id(1), quantity: Some(2), at, credits }).unwrap();
+    assert!(story.balance(day(3)) <= before);
+}
+
+#[test]
+fn a_free_plan_that_begins_to_give_gives_what_is_left_and_what_it_gives_once() {
+    let nothing = Variant { grants: vec![], ..fallback(base(1, DAYS_30, 50)) };
+    let once = GrantTemplate { interval: GrantInterval::Once, ..monthly(30) };
+    let something = Variant { grants: vec![monthly(50), once], version: 2, ..nothing.clone() };
+    let mut story = life([nothing]);
+    let id = story.subscribe(day(0), 1);
+    story.catalogue.add_variant(variant_id(1), something);
+    story.ask(day(15), id, Action::Migrate { at: When::Now, credits: ChangeCredits::Prorate }).unwrap();
+    assert_eq!(story.balance(day(15)), 25 + 30);
+}
+
+#[test]
+fn a_change_inside_a_trial_bills_nothing() {
+    let on_trial = |variant| Variant { trial_days: 10, ..variant };
+    let mut story = life([on_trial(postpaid(base(1, DAYS_30, 100))), on_trial(base(2, DAYS_30, 100))]);
+    let id = story.subscribe(day(0), 1);
+    story.apply(day(1), usage("u", "endless", 80)).unwrap();
+    story.change(day(2), id, 2, ChangeCredits::Prorate);
+    assert!(story.effects.entries.iter().all(|entry| entry.body.kind != EntryKind::DebtBilled));
+    assert_eq!(story.account.totals.debt, credits(80));
+}
+
+#[test]
+fn a_change_wakes_no_addon_beside_a_paused_base_and_brings_no_missed_pause() {
+    let trial = Variant { trial_days: 20, ..postpaid(addon(2, DAYS_30, 10)) };
+    let mut story = life([postpaid(base(1, DAYS_30, 100)), trial, postpaid(addon(3, DAYS_30, 10))]);
+    let base = story.subscribe(day(0), 1);
+    let addon = story.subscribe(day(0), 2);
+    story.ask(day(2), base, Action::Pause { at: When::Now, resume_at: None }).unwrap();
+    story.change(day(3), addon, 3, ChangeCredits::Prorate);
+    assert_eq!(story.status(day(3), addon), Some(SubscriptionStatus::Paused));
+
+    let long_grace = |number| Variant { grace_period_days: 30, ..postpaid(self::base(number, DAYS_30, 1)) };
+    let mut story = life([long_grace(1), long_grace(2)]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(5), id, Action::Pause { at: When::PeriodEnd, resume_at: None }).unwrap();
+    story.ask(day(20), id, Action::MarkOverdue).unwrap();
+    story.change(day(35), id, 2, ChangeCredits::Prorate);
+    assert_eq!(story.status(day(36), id), Some(SubscriptionStatus::Active));
+}

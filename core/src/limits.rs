@@ -36,7 +36,7 @@ pub const ENTITLEMENTS_MAX: usize = 500;
 /// arrive until then, and no sidecar's clock is that far off.
 pub const LEASE_GRACE_MICROS: i64 = 10 * crate::time::MICROS_PER_SECOND;
 /// How long a lease may be spent, in microseconds (60 seconds).
-pub const LEASE_TTL_MICROS_MAX: i64 = 60 * crate::time::MICROS_PER_SECOND;
+pub const LEASE_TTL_MICROS: i64 = 60 * crate::time::MICROS_PER_SECOND;
 /// How far back `effective_at` of usage may lie, in microseconds (35 days).
 pub const LATE_WINDOW_MICROS: i64 = 35 * 86_400 * crate::time::MICROS_PER_SECOND;
 /// Changes of what an end user is subscribed to, and of the base's billing period, that usage which arrives late is priced by;

@@ -713,7 +713,7 @@ pub mod types {
         pub priced_by: ::std::option::Option<PricedBy>,
         #[doc = "Whether the event had been recorded before."]
         pub replayed: bool,
-        #[doc = "Who decided."]
+        #[doc = "Who allowed it: the server, or a sidecar from a lease."]
         pub source: ::std::string::String,
     }
     impl ConsumeReceipt {

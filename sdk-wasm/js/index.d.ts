@@ -173,7 +173,7 @@ export interface UsageReceipt {
 
 export interface ConsumeReceipt extends UsageReceipt {
   allowed: true
-  source: Open<"server">
+  source: Open<"server" | "lease">
 }
 
 /** A usage event as it was recorded. */

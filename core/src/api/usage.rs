@@ -114,6 +114,32 @@ impl UsageBatchJson {
     }
 }
 
+/// Who allowed what was consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsumedFrom {
+    /// The server's ledger.
+    Server,
+    /// A sidecar, from a lease.
+    Lease,
+}
+
+/// Allowed, and what the event cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConsumeReceiptJson {
+    allowed: bool,
+    #[serde(flatten)]
+    receipt: ReceiptJson,
+    source: ConsumedFrom,
+}
+
+impl ConsumeReceiptJson {
+    /// Who may not is refused, so there is no other.
+    pub const fn new(receipt: ReceiptJson, source: ConsumedFrom) -> Self {
+        Self { allowed: true, receipt, source }
+    }
+}
+
 /// What an event cost and what is left.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReceiptJson {

@@ -188,8 +188,6 @@ pub struct OpenLease {
     pub need: Credits,
     /// More than this is not asked for.
     pub want: Credits,
-    /// How long it may be spent, in microseconds.
-    pub ttl_micros: i64,
 }
 
 /// Give back what a lease holds.

@@ -6,16 +6,19 @@
 use crate::catalogue::{Catalogue, OveragePolicy};
 use crate::credits::{Credits, Units};
 use crate::ids::IdempotencyKey;
+use crate::ledger::block::Block;
 use crate::ledger::book::Book;
 use crate::ledger::command::{Commit, OverCommit, Usage};
 use crate::ledger::debt::DebtOf;
 use crate::ledger::entry::{Allocation, Cause, EntryBody, EntryKind, HoldTerms};
+use crate::ledger::hold::HeldPart;
 use crate::ledger::outcome::{Outcome, UsageRecord};
 use crate::ledger::refusal::Refusal;
 use crate::ledger::reservation::{Reservation, ReservationStatus};
 use crate::ledger::reserve::{close, hold_mut, open_reservation};
 use crate::ledger::usage;
 use crate::ledger::usage::check_overdraft;
+use crate::ledger::wallet::Wallet;
 
 /// What a commit takes, and where from.
 struct Charge {
@@ -113,15 +116,7 @@ fn take(
     if let Some((key, units)) = &counted {
         wallet.counters.add(key, *units);
     }
-    let mut paid = Vec::with_capacity(from_hold.len() + drawn.len());
-    let mut changes = Vec::with_capacity(paid.capacity());
-    for part in from_hold {
-        let block = &mut wallet.lots[part.lot];
-        block.lot.remaining -= part.amount;
-        block.lot.held -= part.amount;
-        paid.push(Allocation::of(block.id, part.amount));
-        changes.push(Allocation { held: -part.amount, ..Allocation::of(block.id, -part.amount) });
-    }
+    let (mut paid, mut changes) = pay_from_hold(wallet, from_hold);
     let drawn = usage::parts_of(wallet, &drawn);
     changes.extend(usage::negated(&drawn));
     paid.extend(drawn);
@@ -163,6 +158,17 @@ fn take(
     };
     book.account.tallies.count(&record);
     Ok(record)
+}
+
+/// What was taken off a hold leaves its blocks: what paid, per block, and how the blocks changed.
+pub(super) fn pay_from_hold(wallet: &mut Wallet<Block>, parts: Vec<HeldPart>) -> (Vec<Allocation>, Vec<Allocation>) {
+    let pay = |HeldPart { lot, amount }| {
+        let block = &mut wallet.lots[lot];
+        block.lot.remaining -= amount;
+        block.lot.held -= amount;
+        (Allocation::of(block.id, amount), Allocation { held: -amount, ..Allocation::of(block.id, -amount) })
+    };
+    parts.into_iter().map(pay).unzip()
 }
 
 /// A commit after the reservation's end, as ordinary usage linked to it. A final one is the last, as it is in time: a

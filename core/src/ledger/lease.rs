@@ -10,15 +10,16 @@ use crate::entitlement::evaluate::gate;
 use crate::ids::ReservationId;
 use crate::ledger::book::{Book, given_back};
 use crate::ledger::command::{Leased, OpenLease, Properties, ReturnLease, Usage};
+use crate::ledger::commit::pay_from_hold;
 use crate::ledger::entry::{Allocation, Cause, EntryBody, EntryKind, HoldTerms};
 use crate::ledger::hold::Hold;
 use crate::ledger::outcome::{Outcome, UsageRecord};
 use crate::ledger::quote::quote;
 use crate::ledger::refusal::Refusal;
 use crate::ledger::reservation::{LeaseTerms, Reservation, ReservationStatus};
-use crate::ledger::reserve::{close, hold_mut};
+use crate::ledger::reserve::{close, hold_mut, note_opened};
 use crate::ledger::usage::when;
-use crate::limits::{LEASE_GRACE_MICROS, LEASE_TTL_MICROS_MAX, OPEN_HOLDS_MAX};
+use crate::limits::{LEASE_GRACE_MICROS, LEASE_TTL_MICROS, OPEN_HOLDS_MAX};
 use crate::time::Timestamp;
 
 /// A lease gets at most this part of what may be spent, unless it needs more: others want some too.
@@ -54,8 +55,7 @@ pub(super) fn open(book: &mut Book<'_>, catalogue: &Catalogue, order: &OpenLease
     let parts = wallet.set_aside(feature_key, amount);
     // Not spendable any longer than the credit that it is made of.
     let ends = parts.iter().filter_map(|part| wallet.lots[part.lot].lot.expires_at).min().unwrap_or(Timestamp::MAX);
-    let ttl = order.ttl_micros.clamp(1, LEASE_TTL_MICROS_MAX);
-    let until = now.saturating_add_micros(ttl).min(ends);
+    let until = now.saturating_add_micros(LEASE_TTL_MICROS).min(ends);
     let expires_at = until.saturating_add_micros(LEASE_GRACE_MICROS);
     let allocations = parts.iter().map(|part| Allocation::of_held(wallet.lots[part.lot].id, part.amount)).collect();
     let uncovered = Credits::ZERO;
@@ -84,14 +84,7 @@ pub(super) fn open(book: &mut Book<'_>, catalogue: &Catalogue, order: &OpenLease
         uncovered,
         lease: Some(Box::new(LeaseTerms { holder: order.holder, until, returned: Credits::ZERO })),
     };
-    book.write(EntryBody {
-        allocations,
-        hold: Some(HoldTerms { expires_at, uncovered }),
-        ..EntryBody::new(EntryKind::Hold, reservation.cause(), now)
-    });
-    book.account.reservations.push(reservation.clone());
-    book.effects.reservations.insert(reservation.id);
-    Ok(Outcome::Reserved { reservation, standing: book.standing() })
+    Ok(note_opened(book, reservation, allocations, None))
 }
 
 /// Takes an event that was admitted under a lease from its hold; `None` if that is gone or holds less: then it is late,
@@ -107,16 +100,7 @@ pub(super) fn spend(book: &mut Book<'_>, usage: &Usage, leased: &Leased) -> Resu
     let parts = hold.take(cost);
     let still_open = HoldTerms { expires_at: hold.expires_at, uncovered: hold.uncovered };
     let is_spent = hold.parts.is_empty();
-    let wallet = &mut book.account.wallet;
-    let mut allocations = Vec::with_capacity(parts.len());
-    let mut changes = Vec::with_capacity(parts.len());
-    for part in parts {
-        let block = &mut wallet.lots[part.lot];
-        block.lot.remaining -= part.amount;
-        block.lot.held -= part.amount;
-        allocations.push(Allocation::of(block.id, part.amount));
-        changes.push(Allocation { held: -part.amount, ..Allocation::of(block.id, -part.amount) });
-    }
+    let (allocations, changes) = pay_from_hold(&mut book.account.wallet, parts);
     let (feature_key, units) = (usage.feature_key.clone(), usage.units);
     let cause = Cause::Commit { id: usage.id, reservation_id: id, feature_key: feature_key.clone(), units };
     let seq = book.write(EntryBody {
@@ -166,10 +150,9 @@ pub(super) fn give_back(book: &mut Book<'_>, order: &ReturnLease) -> Result<Outc
     let Some(lease) = known.lease.as_mut().filter(|lease| lease.holder == order.holder) else {
         return Err(Refusal::LeaseOfAnother(id));
     };
-    let more = (order.returned - lease.returned).max(Credits::ZERO);
-    lease.returned = lease.returned.max(order.returned);
-    let is_open = known.status == ReservationStatus::Active;
-    if is_open && more.is_positive() {
+    let more = order.returned - lease.returned;
+    if known.status == ReservationStatus::Active && more.is_positive() {
+        lease.returned = order.returned;
         if more >= known.held {
             let clawed_back = close(book, id, ReservationStatus::Released);
             book.after_return(clawed_back);

@@ -33,8 +33,6 @@ pub(crate) struct Motion<'a, L> {
     pub(crate) is_passing: bool,
     /// Since when what is subscribed to in the end has held: the instant; before it, where an import reaches back.
     pub(crate) since: Timestamp,
-    /// Whether what is given now takes the place of what the fallback had given for the same interval.
-    pub(crate) changes_what_was_given: bool,
     /// Whether an amount was cut because it would leave the range of amounts.
     pub(crate) was_cut: bool,
     report: Report<'a, L>,
@@ -47,18 +45,7 @@ impl<'a, L: HasLot> Motion<'a, L> {
         let at = wallet.time;
         let subscribed_before = wallet.subscribed();
         let orders = Vec::new();
-        Self {
-            wallet,
-            catalogue,
-            at,
-            is_passing: false,
-            changes_what_was_given: false,
-            since: at,
-            was_cut: false,
-            report,
-            orders,
-            subscribed_before,
-        }
+        Self { wallet, catalogue, at, is_passing: false, since: at, was_cut: false, report, orders, subscribed_before }
     }
 
     pub(crate) fn tell(&mut self, step: Step) {

@@ -7,6 +7,7 @@ use crate::ids::ReservationId;
 use crate::ledger::account::Account;
 use crate::ledger::book::{Book, given_back, uncounted};
 use crate::ledger::command::{Extend, Reserve};
+use crate::ledger::counter::CounterKey;
 use crate::ledger::entry::{Allocation, EntryBody, EntryKind, HoldTerms};
 use crate::ledger::hold::Hold;
 use crate::ledger::outcome::Outcome;
@@ -74,15 +75,26 @@ pub(super) fn reserve(book: &mut Book<'_>, catalogue: &Catalogue, order: &Reserv
         uncovered,
         lease: None,
     };
+    Ok(note_opened(book, reservation, allocations, counted_now))
+}
+
+/// Writes down a reservation whose hold was just opened.
+pub(super) fn note_opened(
+    book: &mut Book<'_>,
+    reservation: Reservation,
+    allocations: Vec<Allocation>,
+    counted: Option<(CounterKey, i64)>,
+) -> Outcome {
+    let Reservation { expires_at, uncovered, .. } = reservation;
     book.write(EntryBody {
         allocations,
         hold: Some(HoldTerms { expires_at, uncovered }),
-        counted: counted_now,
-        ..EntryBody::new(EntryKind::Hold, reservation.cause(), now)
+        counted,
+        ..EntryBody::new(EntryKind::Hold, reservation.cause(), book.now())
     });
     book.account.reservations.push(reservation.clone());
     book.effects.reservations.insert(reservation.id);
-    Ok(Outcome::Reserved { reservation, standing: book.standing() })
+    Outcome::Reserved { reservation, standing: book.standing() }
 }
 
 /// Moves the end of an open reservation to now + `ttl`: never earlier than it was, never beyond 24 hours from its

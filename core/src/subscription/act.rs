@@ -38,7 +38,7 @@ impl<L: HasLot> Motion<'_, L> {
             Action::Convert(When::Now) => self.convert(id, happening),
             Action::Convert(When::PeriodEnd) => {
                 let mut own = self.moving(id, happening);
-                own.converts = true;
+                own.asked_to_convert = true;
                 self.keep(own, happening);
             }
             Action::Change { variant_id, quantity, at, credits } => {

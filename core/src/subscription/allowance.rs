@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::credits::{AMOUNT_MAX, Credits};
-use crate::time::{Period, Series, Timestamp};
+use crate::time::{Interval, Period, Series, Timestamp};
 
 /// What one template gives in the interval that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,17 +21,38 @@ pub struct Allowance {
     pub until: Timestamp,
     /// How long `amount` is for, in microseconds, more than 0.
     pub span_micros: i64,
-    /// Where it turns by itself; `None` = with the billing period.
-    pub turns: Option<Turns>,
+    /// The length of its intervals where they are its own; `None` = it turns with the billing period.
+    pub every: Option<Period>,
 }
 
-/// A series of intervals of a template's own.
+/// Intervals of templates' own: counted from one instant, on a clock that stands in pauses. So those of one length are
+/// the same whatever was changed and paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turns {
-    /// The length of an interval.
-    pub length: Period,
-    /// Where the series stands.
-    pub series: Series,
+pub struct Intervals {
+    /// Where the first one begins.
+    pub from: Timestamp,
+    /// How long the clock has stood since, in microseconds.
+    pub paused_micros: i64,
+}
+
+impl Intervals {
+    /// From `from` on, without a pause so far.
+    pub(super) const fn begin(from: Timestamp) -> Self {
+        Self { from, paused_micros: 0 }
+    }
+
+    /// The interval of `length` that runs at `at`, and the end of the one after it. It is as long as it is without
+    /// pauses; its end is where the clock comes to it.
+    pub(super) fn running(self, length: Period, at: Timestamp) -> (Interval, Timestamp) {
+        let moved = |instant: Timestamp| instant.saturating_add_micros(self.paused_micros);
+        let (interval, series) = Series::containing(self.from, length, at.saturating_add_micros(-self.paused_micros));
+        let Interval { start, end } = interval;
+        (Interval { start: moved(start), end: moved(end) }, moved(series.next_end(length)))
+    }
+
+    pub(super) fn pause_for(&mut self, micros: i64) {
+        self.paused_micros = self.paused_micros.saturating_add(micros);
+    }
 }
 
 impl Allowance {
@@ -43,20 +64,17 @@ impl Allowance {
 
     /// Whether its interval is over by `now`, and the next one is its own.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        self.turns.is_some() && self.until <= now && self.until < Timestamp::MAX
+        self.every.is_some() && self.until <= now && self.until < Timestamp::MAX
     }
 
     /// Whether nobody is woken for it.
     pub(super) fn is_lazy(&self) -> bool {
-        self.turns.is_some_and(|turns| turns.length.is_shorter_than_a_day())
+        self.every.is_some_and(Period::is_shorter_than_a_day)
     }
 
     /// Its subscription goes on after a pause of this length.
     pub(super) fn move_by(&mut self, micros: i64) {
         self.until = self.until.saturating_add_micros(micros);
-        if let Some(turns) = &mut self.turns {
-            turns.series = Series { anchor: self.until, next: 0 };
-        }
     }
 }
 

@@ -93,7 +93,7 @@ impl<L: HasLot> Motion<'_, L> {
         let mut share = Share::Full;
         if has_trial {
             let end = days_after(at, variant.trial_days);
-            (own.trial_end, own.converts) = (Some(end), variant.trial_converts());
+            own.trial_end = Some(end);
             own.open_series(Interval { start: at, end }, Series { anchor: at, next: 0 });
         } else if let Some(import) = import {
             let (period, series) = Series::begin(import.period_start, variant.billing_period);

@@ -6,26 +6,27 @@ use crate::ledger::motion::Motion;
 use crate::ledger::refusal::Refusal;
 use crate::subscription::machine::Happening;
 use crate::subscription::order::{EndCredits, Uncancel};
-use crate::subscription::state::SubscriptionStatus;
+use crate::subscription::state::Subscription;
+use crate::time::Timestamp;
 
 impl<L: HasLot> Motion<'_, L> {
     /// Will end at the end of the last period that is paid for, in a trial at its end.
     pub(super) fn cancel_at_period_end(&mut self, id: SubscriptionId, credits: EndCredits) {
         let mut own = self.moving(id, Happening::CancelAtPeriodEnd);
+        (own.cancel_at, own.cancel_credits) = (Some(self.paid_until(&own)), credits);
+        self.keep(own, Happening::CancelAtPeriodEnd);
+    }
+
+    /// The end of the last period that is paid for; in a trial, of the trial.
+    pub(super) fn paid_until(&self, own: &Subscription) -> Timestamp {
         let length = |target| self.variant(target).map(|variant| variant.billing_period);
         let (this, next) = (length(own.target()), length(own.pending_change.unwrap_or(own.target())));
-        let next_end = match next {
+        match next.filter(|_| own.renewed) {
             None => own.current_period.end,
             Some(length) if this == next => own.series.next_end(length),
             // Another length begins another series.
             Some(length) => length.end(own.current_period.end, 0),
-        };
-        own.cancel_at = match own.status {
-            SubscriptionStatus::Trialing => own.trial_end,
-            _ => Some(own.paid_until(next_end)),
-        };
-        own.cancel_credits = credits;
-        self.keep(own, Happening::CancelAtPeriodEnd);
+        }
     }
 
     /// Takes back what was asked for the end of the period.

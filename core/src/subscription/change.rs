@@ -63,24 +63,17 @@ impl<L: HasLot> Motion<'_, L> {
             }
             ChangeCredits::KeepAndAdd => {}
         }
-        let old = self.variant(own.target());
         if opens || (!stays_in_trial && !variant.bills_debt()) {
             self.bill(&own);
         }
-        // Back on the fallback within an interval in which it was given, there is nothing to change.
-        self.changes_what_was_given =
-            own.is_fallback && own.allowances.iter().any(|allowance| allowance.amount.is_positive());
-        let was_asked_to_convert = own.converts && !old.is_some_and(Variant::trial_converts);
+        if own.is_fallback && variant.fallback {
+            self.forget_given(&own);
+        }
         own.allowances.clear();
         own.set_target(target, variant);
         if opens {
             self.open_period_now(&mut own, variant);
-            let paid_until = own.paid_until(own.series.next_end(variant.billing_period));
-            own.cancel_at = own.cancel_at.map(|_| paid_until);
             own.pause_at = own.pause_at.map(|_| own.current_period.end);
-        }
-        if stays_in_trial {
-            own.converts = was_asked_to_convert || variant.trial_converts();
         }
         if was_trialing && !stays_in_trial {
             own.trial_end = Some(self.at);
@@ -94,7 +87,6 @@ impl<L: HasLot> Motion<'_, L> {
             ChangeCredits::Prorate => Share::Left,
         };
         self.give(&mut own, variant, share, |_| true);
-        self.changes_what_was_given = false;
         own.forget_missed_pause(self.at);
         self.keep(own, happening);
         self.sleep_with_base(id);

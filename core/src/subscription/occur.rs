@@ -1,5 +1,6 @@
 //! What time does to subscriptions. Bases come before add-ons, ends before pauses, changes and periods, starts last.
 
+use crate::catalogue::Variant;
 use crate::ids::SubscriptionId;
 use crate::ledger::block::HasLot;
 use crate::ledger::motion::Motion;
@@ -30,8 +31,14 @@ impl<L: HasLot> Motion<'_, L> {
                 let credits = own.cancel_credits;
                 self.end(id, Happening::CancelFallsDue, credits);
             }
-            Occurrence::TrialEnd if own.converts => self.convert(id, Happening::TrialConverts),
-            Occurrence::TrialEnd => self.end(id, Happening::TrialExpires, EndCredits::Keep),
+            Occurrence::TrialEnd => {
+                let converts = own.asked_to_convert || self.variant(own.target()).is_some_and(Variant::trial_converts);
+                if converts {
+                    self.convert(id, Happening::TrialConverts);
+                } else {
+                    self.end(id, Happening::TrialExpires, EndCredits::Keep);
+                }
+            }
             Occurrence::GraceEnd => self.end(id, Happening::GraceEnds, EndCredits::Keep),
             Occurrence::ContractEnd => self.end_term(id),
             Occurrence::Pause => {
@@ -62,6 +69,7 @@ impl<L: HasLot> Motion<'_, L> {
     pub(super) fn keep(&mut self, mut after: Subscription, happening: Happening) {
         let place = self.wallet.subscriptions.iter().position(|own| own.id == after.id);
         let place = place.expect("only subscriptions that are not over are moved");
+        after.cancel_at = after.cancel_at.map(|_| self.paid_until(&after));
         if after.status.is_over() {
             (after.ended_at, after.ended_by) = (Some(self.at), Some(happening));
             after.allowances.clear();

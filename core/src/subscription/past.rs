@@ -10,7 +10,7 @@ use crate::catalogue::PlanKind;
 use crate::ids::{SubscriptionId, VariantId};
 use crate::ledger::wallet::Wallet;
 use crate::limits::{LATE_WINDOW_MICROS, PAST_STRETCHES_MAX};
-use crate::subscription::state::Subscription;
+use crate::subscription::state::{Subscription, SubscriptionStatus};
 use crate::time::{Interval, Timestamp};
 
 /// What prices and tiers go by, of a subscription that runs.
@@ -24,7 +24,7 @@ pub struct Subscribed {
     pub variant_id: VariantId,
     /// in this version.
     pub variant_version: u32,
-    /// The billing period that ran.
+    /// The billing period that ran; in a pause without an end, for nobody knew it.
     pub period: Interval,
     /// Where tiers by billing period count.
     pub tier_window: Interval,
@@ -71,12 +71,15 @@ impl Past {
 
 impl Subscribed {
     fn of(own: &Subscription) -> Self {
+        let Interval { start, end } = own.current_period;
+        let end = if own.status == SubscriptionStatus::Paused { Timestamp::MAX } else { end };
+        let period = Interval { start, end };
         Self {
             id: own.id,
             plan_kind: own.plan_kind,
             variant_id: own.variant_id,
             variant_version: own.variant_version,
-            period: own.current_period,
+            period,
             tier_window: own.tier_window(),
         }
     }

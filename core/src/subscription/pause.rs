@@ -58,28 +58,21 @@ impl<L: HasLot> Motion<'_, L> {
         self.wallet.rollovers.move_by(own.id, micros);
         let (old_end, old_series) = (own.current_period.end, own.series);
         let length = self.variant(own.target()).map(|variant| variant.billing_period);
-        own.intervals_from = own.intervals_from.saturating_add_micros(micros);
+        own.intervals.pause_for(micros);
         own.current_period.end = old_end.saturating_add_micros(micros);
         own.stretched_micros = own.stretched_micros.saturating_add(micros);
         own.series = Series { anchor: own.current_period.end, next: 0 };
         for allowance in &mut own.allowances {
             allowance.move_by(micros);
         }
-        // The end of a later period stays the end of that period.
-        let new_end = own.current_period.end;
-        let moved = |at: Timestamp| {
-            let of_length = length.filter(|_| at > old_end);
-            let later = of_length.and_then(|length| {
-                let index = (0..CONTRACT_PERIODS_MAX)
-                    .find(|index| length.end(old_series.anchor, old_series.next.saturating_add(*index)) >= at)?;
-                let is_end = length.end(old_series.anchor, old_series.next.saturating_add(index)) == at;
-                is_end.then(|| length.end(new_end, index))
-            });
-            later.unwrap_or_else(|| at.saturating_add_micros(micros))
-        };
-        own.cancel_at = own.cancel_at.map(moved);
         if let Some(old) = own.contract_end {
-            let new = moved(old);
+            // The end of a later period stays the end of that period.
+            let later = length.filter(|_| old > old_end).and_then(|length| {
+                let end = |index| length.end(old_series.anchor, old_series.next.saturating_add(index));
+                let index = (0..CONTRACT_PERIODS_MAX).find(|index| end(*index) >= old)?;
+                (end(index) == old).then(|| length.end(own.current_period.end, index))
+            });
+            let new = later.unwrap_or_else(|| old.saturating_add_micros(micros));
             own.contract_end = Some(new);
             let by = new.micros_since(old);
             own.contract_notice = own.contract_notice.map(|at| at.saturating_add_micros(by));

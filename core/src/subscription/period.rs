@@ -30,11 +30,6 @@ impl<'a, L: HasLot> Motion<'a, L> {
         let Some(variant) = self.variant(new).filter(goes_on) else { return self.miss_renewal(id, end) };
         let mut own = self.moving(id, Happening::PeriodTurns);
         self.bill(&own);
-        if own.pending_change.take().is_some() {
-            // What intervals of their own have not earned goes; what cannot be taken is forgiven with the period.
-            self.take_unearned(&mut own);
-        }
-        (own.owed, own.renewed) = (Credits::ZERO, false);
         self.open_next_period(&mut own, new, variant);
         self.keep(own, Happening::PeriodTurns);
     }
@@ -44,9 +39,13 @@ impl<'a, L: HasLot> Motion<'a, L> {
         let before = self.variant(own.target());
         let is_same = own.target() == target;
         let length = variant.billing_period;
-        if let Some(before) = before.filter(|_| is_same) {
+        if !is_same {
+            // What intervals of their own have not earned goes; what cannot be taken is forgiven with the period.
+            self.take_unearned(own);
+        } else if let Some(before) = before {
             self.note_rolling(own, before);
         }
+        (own.owed, own.renewed, own.pending_change) = (Credits::ZERO, false, None);
         let start = own.current_period.end;
         if before.is_some_and(|before| before.billing_period == length) {
             own.open(Interval { start, end: own.series.next_end(length) }, own.series.advanced());
@@ -55,7 +54,7 @@ impl<'a, L: HasLot> Motion<'a, L> {
             own.open_series(period, series);
         }
         if is_same {
-            own.allowances.retain(|allowance| allowance.turns.is_some());
+            own.allowances.retain(|allowance| allowance.every.is_some());
             self.give(own, variant, Share::Opening, |template| template.interval == GrantInterval::BillingPeriod);
         } else {
             own.allowances.clear();

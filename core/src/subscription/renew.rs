@@ -1,6 +1,5 @@
 //! Renewing, and the payments that fail or arrive.
 
-use crate::credits::Credits;
 use crate::ids::SubscriptionId;
 use crate::ledger::block::{BlockKind, HasLot, Lot, Reschedule};
 use crate::ledger::motion::Motion;
@@ -58,7 +57,6 @@ impl<L: HasLot> Motion<'_, L> {
         // What was left of the period that has ended ends now, by the rollover rule: the subscription goes on.
         let ends_with_grace = |lot: &Lot| lot.kind == BlockKind::Plan && lot.expires_at == Some(overdue.grace_ends);
         self.reschedule(id, Reschedule::EndsAt(self.at), ends_with_grace);
-        (own.owed, own.renewed, own.pending_change) = (Credits::ZERO, false, None);
         self.open_next_period(&mut own, target, variant);
         self.keep(own, happening);
         self.sleep_with_base(id);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::{PlanKind, Variant};
 use crate::credits::Credits;
 use crate::ids::{PlanId, SubscriptionId, VariantId};
-use crate::subscription::allowance::Allowance;
+use crate::subscription::allowance::{Allowance, Intervals};
 use crate::subscription::machine::Happening;
 use crate::subscription::order::EndCredits;
 use crate::time::{Interval, Series, Timestamp};
@@ -112,14 +112,14 @@ pub struct Subscription {
     pub stretched_micros: i64,
     /// Where its billing periods stand.
     pub series: Series,
-    /// From where intervals of templates' own are counted.
-    pub intervals_from: Timestamp,
+    /// The intervals of templates' own.
+    pub intervals: Intervals,
     /// When it began.
     pub started_at: Timestamp,
     /// When its trial ends or has ended.
     pub trial_end: Option<Timestamp>,
-    /// Whether the trial converts at its end.
-    pub converts: bool,
+    /// Whether the trial was asked to convert at its end, whatever its variant says.
+    pub asked_to_convert: bool,
     /// Whether the next period is paid for.
     pub renewed: bool,
     /// When it will be canceled.
@@ -192,10 +192,10 @@ impl Subscription {
             current_period,
             stretched_micros: 0,
             series,
-            intervals_from: start,
+            intervals: Intervals::begin(start),
             started_at: start,
             trial_end: None,
-            converts: false,
+            asked_to_convert: false,
             renewed: false,
             cancel_at: None,
             cancel_credits: EndCredits::Keep,
@@ -250,7 +250,7 @@ impl Subscription {
     /// Opens the first period of another series.
     pub(super) const fn open_series(&mut self, period: Interval, series: Series) {
         self.open(period, series);
-        self.intervals_from = series.anchor;
+        self.intervals = Intervals::begin(series.anchor);
     }
 
     /// Where tiers by billing period count: the period that runs, as long as it was without pauses, so that those count on.
@@ -279,7 +279,7 @@ impl Subscription {
         let runs = self.carries_on();
         let has_period = runs && self.status != SubscriptionStatus::Trialing;
         let period_end = Some(self.current_period.end).filter(|end| *end < Timestamp::MAX);
-        let interval_ends = self.allowances.iter().filter(|own| own.turns.is_some() && !own.is_lazy());
+        let interval_ends = self.allowances.iter().filter(|own| own.every.is_some() && !own.is_lazy());
         let interval_end = interval_ends.map(|own| own.until).min().filter(|end| *end < Timestamp::MAX);
         let when = |holds: bool, at: Option<Timestamp>| at.filter(|_| holds);
         let is = |status| self.status == status;
@@ -301,10 +301,5 @@ impl Subscription {
     /// Whether an interval that nobody is woken for has ended by `now`.
     pub fn lags(&self, now: Timestamp) -> bool {
         self.carries_on() && self.allowances.iter().any(|own| own.is_lazy() && own.is_over(now))
-    }
-
-    /// The end of the last period that is paid for; in a trial, of the trial. `next_end` = of the one after this.
-    pub(super) fn paid_until(&self, next_end: Timestamp) -> Timestamp {
-        if self.renewed { next_end } else { self.current_period.end }
     }
 }

@@ -7,10 +7,10 @@ use crate::credits::Credits;
 use crate::ids::SubscriptionId;
 use crate::ledger::block::{BlockKind, HasLot, Lot, Origin, RolloverRule};
 use crate::ledger::motion::{LotOrder, Motion};
-use crate::subscription::allowance::{Allowance, Turns, portion, times};
+use crate::subscription::allowance::{Allowance, portion, times};
 use crate::subscription::given::FallbackPeriods;
 use crate::subscription::state::{Subscription, SubscriptionStatus};
-use crate::time::{Interval, Series, Timestamp};
+use crate::time::{Interval, Period, Timestamp};
 
 /// Which part of their interval's amount the templates give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +30,13 @@ struct Running {
     interval: Interval,
     /// How long it is without pauses, in microseconds.
     micros: i64,
-    turns: Option<Turns>,
+    every: Option<Period>,
     next_end: Timestamp,
 }
 
 impl<L: HasLot> Motion<'_, L> {
     /// Has the templates that `which` names give their share for the intervals that run now. What one falls back to gives
-    /// once per interval, but for what is changed of what it has given.
+    /// once per interval.
     pub(super) fn give(
         &mut self,
         own: &mut Subscription,
@@ -57,25 +57,25 @@ impl<L: HasLot> Motion<'_, L> {
                 }
                 continue;
             };
-            let Running { interval, micros, turns, next_end } = running;
+            let Running { interval, micros, every, next_end } = running;
             let left = interval.end.micros_since(self.at);
             let of_left = (portion(whole, left, micros), left);
             // Noted whether or not it makes a difference now.
             let is_first = !variant.fallback || self.is_first_on_fallback(index, interval.end);
             let (mut amount, mut span_micros) = match share {
                 Share::Full => (whole, left),
-                Share::Opening if turns.is_none() => (whole, left),
+                Share::Opening if every.is_none() => (whole, left),
                 Share::Opening | Share::Left => of_left,
                 Share::Nothing => (Credits::ZERO, left),
             };
-            if !is_first && !self.changes_what_was_given {
+            if !is_first {
                 amount = Credits::ZERO;
             }
             span_micros = span_micros.max(1);
             let owed = own.owed.min(amount);
             own.owed -= owed;
             let (granted_at, until) = (self.at, interval.end);
-            own.allowances.push(Allowance { template: index, amount, granted_at, until, span_micros, turns });
+            own.allowances.push(Allowance { template: index, amount, granted_at, until, span_micros, every });
             let lot = (amount - owed, granted_at, Some((until, next_end)));
             orders.extend(recurring(own, variant, index, template, lot));
         }
@@ -90,11 +90,19 @@ impl<L: HasLot> Motion<'_, L> {
         periods.granted_until.insert(template, until).is_none_or(|before| before <= at)
     }
 
+    /// What the fallback has given for the intervals that run gives way to what it gives after a change.
+    pub(super) fn forget_given(&mut self, own: &Subscription) {
+        let Some(periods) = &mut self.wallet.given.fallback else { return };
+        for allowance in own.allowances.iter().filter(|allowance| allowance.amount.is_positive()) {
+            periods.granted_until.remove(&allowance.template);
+        }
+    }
+
     /// Intervals of templates' own that are over turn; only `lazy` ones, or only the others.
     pub(super) fn turn_intervals(&mut self, id: SubscriptionId, lazy: bool) {
         let mut own = self.subscription(id).clone();
         let Some(variant) = self.variant(own.target()) else {
-            own.allowances.retain(|allowance| allowance.turns.is_none());
+            own.allowances.retain(|allowance| allowance.every.is_none());
             return self.replace(own);
         };
         let at = self.at;
@@ -102,10 +110,8 @@ impl<L: HasLot> Motion<'_, L> {
         let mut allowances = std::mem::take(&mut own.allowances);
         self.note_rolling_of(&own, variant, allowances.iter().filter(|it| it.is_over(at) && it.is_lazy() == lazy));
         for allowance in allowances.iter_mut().filter(|it| it.is_over(at) && it.is_lazy() == lazy) {
-            let turns = allowance.turns.as_mut().expect("only what turns by itself is over by itself");
-            let (interval, series) = Series::containing(turns.series.anchor, turns.length, at);
-            turns.series = series;
-            let next_end = series.next_end(turns.length);
+            let length = allowance.every.expect("only intervals of its own are over by themselves");
+            let (interval, next_end) = own.intervals.running(length, at);
             let template = &variant.grants[usize::from(allowance.template)];
             let mut amount = times(template.amount, own.quantity);
             if variant.fallback && !self.is_first_on_fallback(allowance.template, interval.end) {
@@ -132,7 +138,7 @@ impl<L: HasLot> Motion<'_, L> {
 
     /// What comes back to blocks of the period, which is over, moves on.
     pub(super) fn note_rolling(&mut self, own: &Subscription, variant: &Variant) {
-        let with_period = own.allowances.iter().filter(|allowance| allowance.turns.is_none());
+        let with_period = own.allowances.iter().filter(|allowance| allowance.every.is_none());
         self.note_rolling_of(own, variant, with_period);
     }
 
@@ -146,8 +152,8 @@ impl<L: HasLot> Motion<'_, L> {
         for allowance in over {
             let template = variant.grants.get(usize::from(allowance.template));
             let Some(template) = template.filter(|template| template.expires_after.is_none()) else { continue };
-            let next_end = match allowance.turns {
-                Some(turns) => turns.series.next_end(turns.length),
+            let next_end = match allowance.every {
+                Some(length) => own.intervals.running(length, allowance.until).0.end,
                 None => own.series.next_end(variant.billing_period),
             };
             if let Some(rule) = rollover_rule(template, next_end)
@@ -170,12 +176,11 @@ fn running(own: &Subscription, variant: &Variant, template: &GrantTemplate, at: 
                 _ => own.series.next_end(variant.billing_period),
             };
             let micros = own.tier_window().micros();
-            Some(Running { interval: own.current_period, micros, turns: None, next_end })
+            Some(Running { interval: own.current_period, micros, every: None, next_end })
         }
         GrantInterval::Every(length) => {
-            let (interval, series) = Series::containing(own.intervals_from, length, at);
-            let micros = interval.micros();
-            Some(Running { interval, micros, turns: Some(Turns { length, series }), next_end: series.next_end(length) })
+            let (interval, next_end) = own.intervals.running(length, at);
+            Some(Running { interval, micros: interval.micros(), every: Some(length), next_end })
         }
     }
 }

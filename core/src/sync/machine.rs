@@ -16,6 +16,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::catalogue::Catalogue;
 use crate::ids::{EndUserId, LaneCount};
 use crate::ledger::command::Usage;
 use crate::ledger::hold::Hold;
@@ -418,29 +419,47 @@ impl Machine {
         if let Some(known) = self.find_admitted(end_user_id, &usage) {
             return known;
         }
-        let state = self.view(end_user_id, held).ok_or(NotAdmitted::NoState)?;
-        let catalogue = self.replica.catalogue.as_ref().ok_or(NotAdmitted::NoState)?;
-        if state.partial {
-            return Err(NotAdmitted::Partial);
-        }
-        if is_strict(catalogue, &usage.feature_key) {
+        let (state, catalogue) = self.state_to_charge(end_user_id, held)?;
+        if is_strict(&catalogue, &usage.feature_key) {
             return Err(NotAdmitted::ServerOnly);
         }
         let mut after = AccountState::clone(&state);
-        let charge = charge(&mut after.wallet, catalogue, &usage, catalogue.clock.at(now))?;
+        let charge = charge(&mut after.wallet, &catalogue, &usage, catalogue.clock.at(now))?;
         let answer = UsageAnswer { cost: charge.cost, charged: charge.charged(), totals: after.wallet.totals() };
         let usage = Usage { admitted_at: Some(after.wallet.time), ..usage };
         let admission = Arc::new(Admission { end_user_id: end_user_id.clone(), usage, answer });
         if self.outbox.is_full(&admission, self.config.outbox_bytes_max) {
             return Err(NotAdmitted::OutboxFull);
         }
+        Ok(self.take_in(admission, state, after, now))
+    }
+
+    /// What usage is decided over: the state that checks see, and the catalogue.
+    fn state_to_charge(
+        &self,
+        end_user_id: &EndUserId,
+        held: Held<'_>,
+    ) -> Result<(Arc<AccountState>, Arc<Catalogue>), NotAdmitted> {
+        let state = self.view(end_user_id, held).ok_or(NotAdmitted::NoState)?;
+        let catalogue = self.replica.catalogue.clone().ok_or(NotAdmitted::NoState)?;
+        if state.partial { Err(NotAdmitted::Partial) } else { Ok((state, catalogue)) }
+    }
+
+    /// Takes an admitted event into the outbox: checks see `after` from now on.
+    fn take_in(
+        &mut self,
+        admission: Arc<Admission>,
+        state: Arc<AccountState>,
+        after: AccountState,
+        now: Timestamp,
+    ) -> Admitted {
         let (seq, ticket) = self.outbox.admit(Arc::clone(&admission), now);
-        let account = self.accounts.entry(end_user_id.clone()).or_default();
+        let account = self.accounts.entry(admission.end_user_id.clone()).or_default();
         account.base.get_or_insert(state);
         account.waiting.insert(seq);
         let after = Arc::new(after);
         account.effective = Some(Arc::clone(&after));
-        Ok(Admitted { admission, ticket, replayed: false, state: Some(after), is_low: false })
+        Admitted { admission, ticket, replayed: false, state: Some(after), is_low: false }
     }
 
     /// What this end user and key were admitted as, or that it was something else.

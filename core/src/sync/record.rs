@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 use crate::wire::{Mode, WireError};
 
 /// The first byte of stored records, states and metadata. A file with another one is of another release.
-pub const STORED_FORMAT: u8 = 2;
+pub const STORED_FORMAT: u8 = 3;
 
 /// What the client was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

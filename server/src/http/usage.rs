@@ -9,7 +9,8 @@ use futures_util::future::join_all;
 use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::api::usage::{
-    PaidJson, ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson, UsageRequest,
+    ConsumeReceiptJson, ConsumedFrom, PaidJson, ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson,
+    UsageRequest,
 };
 use quotastack_core::credits::{Credits, Units};
 use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, ReservationId, UsageId, uuid_v7};
@@ -59,19 +60,12 @@ pub async fn consume(
     caller: Caller,
     body: Json<UsageJson>,
 ) -> Result<Response, ApiError> {
-    #[derive(Serialize)]
-    struct ConsumedJson {
-        allowed: bool,
-        #[serde(flatten)]
-        receipt: ReceiptJson,
-        source: &'static str,
-    }
     let principal = caller.with(Scope::UsageWrite)?;
     let request = body.value.into_request(body.key)?;
     let dry_run = request.dry_run;
     let (end_user_id, usage) = usage(request);
     let command = Command::Consume(usage);
-    let consumed = |receipt| ConsumedJson { allowed: true, receipt, source: "server" };
+    let consumed = |receipt| ConsumeReceiptJson::new(receipt, ConsumedFrom::Server);
     if dry_run {
         let (record, replayed) = state.app.dry_run(&principal, end_user_id, command).await?;
         return Ok(json(StatusCode::OK, &consumed(ReceiptJson::of_dry_run(&record, replayed))));

@@ -7,7 +7,6 @@ use quotastack_core::ids::EndUserId;
 use quotastack_core::ledger::command::{Command, OpenLease, ReturnLease};
 use quotastack_core::ledger::outcome::Outcome;
 use quotastack_core::ledger::reservation::Reservation;
-use quotastack_core::limits::LEASE_TTL_MICROS_MAX;
 use quotastack_core::state::AccountState;
 use quotastack_core::wire::{BatchAnswer, EventResult, Request, Response, UsageEvent, follow_hash};
 
@@ -58,8 +57,7 @@ async fn serve(shared: &Shared, mut question: Incoming, mut answer: SendStream) 
                 return Err(LinkError::Unexpected("a lease whose id belongs to another end user"));
             }
             shared.publisher.lock().follow(follow_hash(&end_user_id));
-            let (holder, ttl_micros) = (shared.holder, LEASE_TTL_MICROS_MAX);
-            let order = OpenLease { id, holder, feature_key, need, want, ttl_micros };
+            let order = OpenLease { id, holder: shared.holder, feature_key, need, want };
             let response = lease(shared, end_user_id, Command::OpenLease(order)).await?;
             send(&mut answer, &response).await?;
         }

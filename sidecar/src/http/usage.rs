@@ -7,9 +7,12 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
-use quotastack_core::api::usage::{ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson};
+use quotastack_core::api::usage::{
+    ConsumeReceiptJson, ConsumedFrom, ReceiptJson, ResultJson, ResultsJson, UsageBatchJson, UsageJson,
+};
 use quotastack_core::ids::IdempotencyKey;
 use quotastack_core::problem::Code;
+use serde::Serialize;
 
 use crate::http::body::{Body, json, parse_json};
 use crate::http::guard::only;
@@ -31,7 +34,7 @@ pub(crate) async fn one(api: &Api, request: Request<Incoming>) -> Result<Respons
     }
     match api.sidecar.record_usage(event).await {
         Err(UsageError::Partial | UsageError::ServerOnly) => pass_through(&api.sidecar, head, body).await,
-        recorded => recorded.map(|receipt| answer(&receipt)).map_err(problem),
+        recorded => recorded.map(|receipt| answer(&receipt_json(&receipt), receipt.replayed)).map_err(problem),
     }
 }
 
@@ -47,13 +50,17 @@ pub(crate) async fn consume(api: &Api, request: Request<Incoming>) -> Result<Res
     }
     match api.sidecar.consume(&event).await {
         Err(UsageError::Partial | UsageError::ServerOnly) => pass_through(&api.sidecar, head, body).await,
-        consumed => consumed.map(|receipt| answer(&receipt)).map_err(problem),
+        consumed => {
+            let receipt = consumed.map_err(problem)?;
+            let json = ConsumeReceiptJson::new(receipt_json(&receipt), ConsumedFrom::Lease);
+            Ok(answer(&json, receipt.replayed))
+        }
     }
 }
 
-fn answer(receipt: &Receipt) -> Response<Body> {
+fn receipt_json(receipt: &Receipt) -> ReceiptJson {
     let Receipt { id, charged, balance, available, debt, replayed, .. } = *receipt;
-    let receipt = ReceiptJson {
+    ReceiptJson {
         id: Some(id),
         cost: charged,
         balance,
@@ -65,8 +72,11 @@ fn answer(receipt: &Receipt) -> Response<Body> {
         priced_by: None,
         replayed,
         dry_run: false,
-    };
-    let mut response = json(serde_json::to_vec(&receipt).expect("receipts have a JSON form"));
+    }
+}
+
+fn answer(receipt: &impl Serialize, replayed: bool) -> Response<Body> {
+    let mut response = json(serde_json::to_vec(receipt).expect("receipts have a JSON form"));
     if replayed {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }

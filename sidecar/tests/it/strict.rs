@@ -79,6 +79,7 @@ fn one_sidecar_spends_its_lease_and_gives_back_the_rest() {
     let client = sidecar.client().with("authorization", &format!("Bearer {}", server.key("live")));
     let receipt = client.post("/v1/consume", &event("a", 3)).ok();
     assert_eq!((&receipt["cost"], &receipt["balance"]), (&json!(3), &json!(97)));
+    assert_eq!((&receipt["allowed"], &receipt["source"]), (&json!(true), &json!("lease")));
     let again = client.post("/v1/consume", &event("a", 3)).ok();
     assert_eq!((&again["id"], &again["replayed"]), (&receipt["id"], &json!(true)));
     assert_eq!(client.post("/v1/consume", &event("a", 4)).problem().1, "idempotency_conflict");

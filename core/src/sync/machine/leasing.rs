@@ -31,11 +31,8 @@ impl Machine {
         if let Some(known) = self.find_admitted(end_user_id, &usage) {
             return known;
         }
-        let state = self.view(end_user_id, held).ok_or(NotAdmitted::NoState)?;
-        let catalogue = self.replica.catalogue.as_ref().ok_or(NotAdmitted::NoState)?;
-        if state.partial {
-            return Err(NotAdmitted::Partial);
-        }
+        let (state, catalogue) = self.state_to_charge(end_user_id, held)?;
+        let catalogue = &*catalogue;
         let mut after = AccountState::clone(&state);
         read_at(&mut after.wallet, catalogue, catalogue.clock.at(now));
         let at = after.wallet.time;
@@ -49,27 +46,20 @@ impl Machine {
         if cost.is_zero() {
             return Err(NotAdmitted::ServerOnly);
         }
-        let purpose = (end_user_id, &usage.feature_key);
-        let leased = |id| Leased { id, cost, priced_by: quote.priced_by };
-        let unpaid = Usage { admitted_at: Some(at), ..usage.clone() };
         let answer = UsageAnswer { cost, charged: cost, totals: after.wallet.totals() };
+        let unpaid = Usage { admitted_at: Some(at), ..usage };
         let admission = Admission { end_user_id: end_user_id.clone(), usage: unpaid, answer };
         if self.outbox.is_full(&admission, self.config.outbox_bytes_max) {
             return Err(NotAdmitted::OutboxFull);
         }
-        let lease = self.leases.spend(purpose, cost, at, now).ok_or(NotAdmitted::NoLease { need: cost })?;
-        let usage = Usage { leased: Some(leased(lease)), ..admission.usage };
+        let purpose = (end_user_id, &admission.usage.feature_key);
+        let id = self.leases.spend(purpose, cost, at, now).ok_or(NotAdmitted::NoLease { need: cost })?;
+        let usage = Usage { leased: Some(Leased { id, cost, priced_by: quote.priced_by }), ..admission.usage };
         let _refused = charge(&mut after.wallet, catalogue, &usage, at);
         let answer = UsageAnswer { totals: after.wallet.totals(), ..answer };
         let admission = Arc::new(Admission { usage, answer, ..admission });
         let is_low = self.leases.is_low(end_user_id, &admission.usage.feature_key);
-        let (seq, ticket) = self.outbox.admit(Arc::clone(&admission), now);
-        let account = self.accounts.entry(end_user_id.clone()).or_default();
-        account.base.get_or_insert(state);
-        account.waiting.insert(seq);
-        let after = Arc::new(after);
-        account.effective = Some(Arc::clone(&after));
-        Ok(Admitted { admission, ticket, replayed: false, state: Some(after), is_low })
+        Ok(Admitted { is_low, ..self.take_in(admission, state, after, now) })
     }
 
     /// What to ask the server for, for an event that costs `need`.

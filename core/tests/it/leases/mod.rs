@@ -32,7 +32,6 @@ fn open(name: &str, number: u8, need: i64, want: i64) -> OpenLease {
         feature_key: crate::support::feature_key("f"),
         need: credits(need),
         want: credits(want),
-        ttl_micros: 60 * MICROS_PER_SECOND,
     }
 }
 

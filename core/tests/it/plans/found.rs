@@ -2,9 +2,11 @@
 
 use quotastack_core::catalogue::{Access, Contract, Entitlement, TrialEnd};
 use quotastack_core::credits::{AMOUNT_MAX, Units};
+use quotastack_core::ledger::command::Usage;
 use quotastack_core::ledger::entry::EntryKind;
 use quotastack_core::ledger::event::EventKind;
 use quotastack_core::pricing::{Price, PriceModel, Tier, TierMode, TierWindow, Tiered};
+use quotastack_core::subscription::order::Uncancel;
 
 use super::*;
 use crate::support::{feature_key, units, usage};
@@ -14,6 +16,10 @@ const WEEK: Period = Period { count: 1, unit: PeriodUnit::Week };
 fn weekly(number: u8) -> Variant {
     let template = GrantTemplate { interval: GrantInterval::Every(WEEK), ..monthly(100) };
     Variant { grants: vec![template], ..postpaid(base(number, DAYS_30, 1)) }
+}
+
+fn to_2(at: When) -> Action {
+    Action::Change { variant_id: variant_id(2), quantity: None, at, credits: ChangeCredits::Prorate }
 }
 
 fn pause(story: &mut Story, id: SubscriptionId, from: i64, to: i64) {
@@ -147,6 +153,11 @@ fn a_period_that_a_pause_has_not_let_end_is_one_window() {
     let Outcome::Used { record, .. } = story.apply(day(33), usage("in the pause", "endless", 10)).unwrap() else {
         panic!("usage is recorded")
     };
+    assert_eq!(record.cost, credits(10));
+    // Nor is it another one for what arrives once it has ended in the pause.
+    story.ask(day(35), id, cancel(When::Now)).unwrap();
+    let late = Usage { effective_at: Some(day(34)), ..usage("late", "endless", 10) };
+    let Outcome::Used { record, .. } = story.apply(day(36), late).unwrap() else { panic!("usage is recorded") };
     assert_eq!(record.cost, credits(10));
 }
 
@@ -306,4 +317,70 @@ fn a_change_wakes_no_addon_beside_a_paused_base_and_brings_no_missed_pause() {
     story.ask(day(20), id, Action::MarkOverdue).unwrap();
     story.change(day(35), id, 2, ChangeCredits::Prorate);
     assert_eq!(story.status(day(36), id), Some(SubscriptionStatus::Active));
+}
+
+#[test]
+fn an_unpaid_period_that_is_settled_onto_another_variant_gives_no_week_twice() {
+    let prepaid = |number| Variant { billing_mode: BillingMode::Prepaid, ..weekly(number) };
+    let mut now = life([prepaid(1), prepaid(2)].map(|own| Variant { grace_period_days: 3, ..own }));
+    let id = now.subscribe(day(0), 1);
+    let mut pending = now.clone();
+    now.ask(day(31), id, to_2(When::Now)).unwrap();
+    assert_eq!(now.balance(day(31)), 99, "of the week from day 28 on 58 goes and 57 comes");
+    pending.ask(day(29), id, to_2(When::PeriodEnd)).unwrap();
+    pending.ask(day(31), id, Action::Renew).unwrap();
+    assert_eq!(pending.balance(day(31)), 99);
+    assert_eq!(pending.balance(day(35)), 100);
+}
+
+#[test]
+fn cancelled_at_its_end_follows_what_that_end_becomes() {
+    let year = Period { count: 1, unit: PeriodUnit::Year };
+    let mut story = life([base(1, DAYS_30, 1), base(2, year, 1)]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(28), id, Action::Renew).unwrap();
+    assert_eq!(story.ask(day(28), id, cancel(When::PeriodEnd)).unwrap().cancel_at, Some(day(60)));
+    let of_year = year.end(day(30), 0);
+    assert_eq!(story.ask(day(28), id, to_2(When::PeriodEnd)).unwrap().cancel_at, Some(of_year));
+    // A pause moves it, by the length of the periods that it is the end of.
+    let mut paused = story.clone();
+    pause(&mut paused, id, 29, 39);
+    assert_eq!(paused.account.wallet.base().unwrap().cancel_at, Some(year.end(day(40), 0)));
+    assert_eq!(paused.status(year.end(day(40), 0).saturating_add_micros(-1), id), Some(SubscriptionStatus::Active));
+    assert_eq!(paused.status(year.end(day(40), 0), id), None);
+    let taken_back = story.ask(day(29), id, Action::Uncancel(Uncancel::PendingChange)).unwrap();
+    assert_eq!(taken_back.cancel_at, Some(day(60)));
+}
+
+#[test]
+fn a_trial_that_was_asked_to_convert_converts_whatever_it_was_changed_to() {
+    let with_trial = |number, trial_end| Variant { trial_days: 10, trial_end, ..free(base(number, DAYS_30, 1)) };
+    let expiring = [with_trial(1, Some(TrialEnd::Expire)), with_trial(2, Some(TrialEnd::Convert))];
+    let mut story = life(expiring);
+    let id = story.subscribe(day(0), 1);
+    let mut unasked = story.clone();
+    story.ask(day(1), id, Action::Convert(When::PeriodEnd)).unwrap();
+    for story in [&mut story, &mut unasked] {
+        story.change(day(2), id, 2, ChangeCredits::Prorate);
+        story.change(day(3), id, 1, ChangeCredits::Prorate);
+    }
+    assert_eq!(story.status(day(10), id), Some(SubscriptionStatus::Active));
+    assert_eq!(unasked.status(day(10), id), None);
+}
+
+#[test]
+fn months_of_grants_are_the_same_after_a_pause_whatever_is_changed() {
+    let template = || GrantTemplate { interval: GrantInterval::Every(MONTH), ..monthly(310) };
+    let year = Period { count: 1, unit: PeriodUnit::Year };
+    let variant = |number| Variant { grants: vec![template()], ..postpaid(base(number, year, 1)) };
+    let mut story = life([variant(1), variant(2)]);
+    // The story begins on 1 January; the months of this one end on the 28th, 30th and 31st.
+    let id = story.subscribe(day(29), 1);
+    pause(&mut story, id, 39, 49);
+    let end = story.account.wallet.base().unwrap().allowances[0].until;
+    for (number, now) in [(2, end.saturating_add_micros(-1)), (1, end.saturating_add_micros(-1))] {
+        story.change(now, id, number, ChangeCredits::Prorate);
+        assert!(story.balance(now) <= 310, "{} at {now}", story.balance(now));
+    }
+    assert_eq!(story.account.wallet.base().unwrap().allowances[0].until, end);
 }

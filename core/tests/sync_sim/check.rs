@@ -28,13 +28,13 @@ impl World {
         }
     }
 
-    /// Everything that was committed by `as_of` is shown, but for accounts whose events, or they themselves, are on their way.
+    /// Everything that was committed before `as_of` is shown, but for accounts whose events, or they themselves, are on their way.
     fn check_as_of(&self, sidecar: &Sidecar) {
         let Some(as_of) = sidecar.machine.as_of() else { return };
         let busy = sidecar.machine.waiting_accounts().chain(&sidecar.fetching);
         let busy: BTreeSet<EndUserId> = busy.cloned().collect();
         let version = sidecar.machine.catalogue_version();
-        for (at, id, stamp) in self.server.history.iter().filter(|(at, ..)| *at <= as_of) {
+        for (at, id, stamp) in self.server.history.iter().filter(|(at, ..)| *at < as_of) {
             let Some(view) =
                 sidecar.view(id).filter(|_| !busy.contains(id) && version == self.server.catalogue.version)
             else {
@@ -52,6 +52,8 @@ impl World {
                     && sidecar.machine.catalogue_version() == self.server.catalogue.version
                     && sidecar.machine.cursor().is_some_and(|cursor| cursor.lanes == self.server.heads)
                     && sidecar.machine.replica_backlog() == 0
+                    && sidecar.machine.lease_figures().0 == 0
+                    && sidecar.machine.are_leases_returned()
             })
     }
 

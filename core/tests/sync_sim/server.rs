@@ -6,22 +6,24 @@ use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
 use quotastack_core::credits::Credits;
-use quotastack_core::ids::{AccountId, EndUserId, IdempotencyKey, KeyId, LaneCount, uuid_v7};
+use quotastack_core::ids::{AccountId, EndUserId, IdempotencyKey, KeyId, LaneCount, ReservationId, uuid_v7};
 use quotastack_core::ledger::account::Account;
 use quotastack_core::ledger::apply::{Known, apply};
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::ledger::book::Effects;
-use quotastack_core::ledger::command::{Command, Grant, Request, Usage};
+use quotastack_core::ledger::command::{Command, Grant, LeaseHolder, OpenLease, Request, ReturnLease, Usage};
 use quotastack_core::ledger::entry::Actor;
 use quotastack_core::ledger::outcome::{Outcome, UsageRecord};
 use quotastack_core::ledger::refusal::Refusal;
+use quotastack_core::limits::LEASE_GRACE_MICROS;
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue::EncodedCatalogue;
 use quotastack_core::sync::publisher::{Next, Session, can_resume};
 use quotastack_core::sync::ring::{Published, Ring, RingLimits};
 use quotastack_core::time::Timestamp;
-use quotastack_core::wire::{BatchAnswer, EventResult, Hello, UsageEvent, Welcome, follow_hash};
+use quotastack_core::wire::{self, BatchAnswer, EventResult, Hello, Response, UsageEvent, Welcome, follow_hash};
 
+use crate::fault::Fault;
 use crate::rng::Rng;
 
 pub(crate) const LANES: u16 = 2;
@@ -55,6 +57,9 @@ pub(crate) struct Server {
     pub(crate) history: Vec<(Timestamp, EndUserId, u64)>,
     rings: Vec<Ring>,
     pub(crate) sessions: BTreeMap<u64, Session>,
+    /// Who said hello over each connection that ever was.
+    holders: BTreeMap<u64, LeaseHolder>,
+    pub(crate) fault: Option<Fault>,
     now: Timestamp,
 }
 
@@ -70,6 +75,8 @@ impl Server {
             history: Vec::new(),
             rings: Vec::new(),
             sessions: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            fault: None,
             now,
         };
         server.restart();
@@ -89,7 +96,9 @@ impl Server {
     /// What was committed after the backup never happened: another history.
     pub(crate) fn restore(&mut self, Backup { rows, records, heads }: Backup) {
         (self.rows, self.records, self.heads) = (rows, records, heads);
-        self.epoch = [2; 16];
+        if self.fault != Some(Fault::EpochIgnored) {
+            self.epoch = [2; 16];
+        }
         self.history.clear();
         self.restart();
     }
@@ -154,18 +163,16 @@ impl Server {
         let actor = Actor::Key(KeyId::from_uuid(uuid_v7(now, rng.bytes(), None)));
         let request = Request { now: self.now, actor, seed: rng.bytes(), command };
         let mut effects = Effects::default();
-        let outcome = apply(
-            &mut row.account,
-            &self.catalogue,
-            &request,
-            Known { usage: known, ..Known::default() },
-            &mut effects,
-        );
+        // What writes nothing leaves the row as it is.
+        let mut account = row.account.clone();
+        let outcome =
+            apply(&mut account, &self.catalogue, &request, Known { usage: known, ..Known::default() }, &mut effects);
         if let Ok(Outcome::Used { record, replayed: false }) = &outcome {
             row.charged.push((record.id, record.charged.get()));
             self.records.insert((id.clone(), record.key.clone()), record.clone());
         }
         if !effects.is_empty() {
+            row.account = account;
             let lane = Self::lane_of(id);
             self.heads[lane] += 1;
             row.stamp = self.heads[lane];
@@ -206,6 +213,8 @@ impl Server {
 
     pub(crate) fn hello(&mut self, conn: u64, hello: &Hello, now: Timestamp) -> Welcome {
         let resumed = hello.cursor.as_ref().filter(|cursor| can_resume(cursor, self.epoch, &self.heads));
+        let holder = LeaseHolder { sidecar_id: hello.sidecar_id, run_id: hello.run_id };
+        self.holders.insert(conn, holder);
         let resume = resumed.is_some();
         let lanes = resumed.map(|cursor| cursor.lanes.clone());
         let version = if resume { hello.catalogue_version } else { 0 };
@@ -244,6 +253,71 @@ impl Server {
             session.follow(follow_hash(id));
         }
         self.state(id)
+    }
+
+    /// Opens a lease, or takes credit of one back.
+    pub(crate) fn lease_request(
+        &mut self,
+        conn: u64,
+        request: &wire::Request,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> Response {
+        let before = self.heads.clone();
+        let holder = self.holders[&conn];
+        let response = match request {
+            wire::Request::Lease { end_user_id, feature_key, id, need, want } => {
+                if let Some(session) = self.sessions.get_mut(&conn) {
+                    session.follow(follow_hash(end_user_id));
+                }
+                let (id, feature_key, need, want) = (*id, feature_key.clone(), *need, *want);
+                let order = OpenLease { id, holder, feature_key, need, want };
+                match self.run(end_user_id, Command::OpenLease(order), now, rng) {
+                    Ok(Outcome::Reserved { reservation, .. }) => {
+                        let until = reservation.lease.expect("a lease was opened").until;
+                        Response::Leased { granted: reservation.amount, until }
+                    }
+                    Ok(other) => panic!("a lease gave {other:?}"),
+                    Err(refusal) => {
+                        Response::Refused { code: refusal.code().as_str().to_owned(), detail: refusal.to_string() }
+                    }
+                }
+            }
+            wire::Request::Return { end_user_id, id, returned } => {
+                let holder = self
+                    .holder_of(end_user_id, *id)
+                    .filter(|_| self.fault == Some(Fault::FencingOff))
+                    .unwrap_or(holder);
+                let order = ReturnLease { id: *id, holder, returned: *returned };
+                let _refused = self.run(end_user_id, Command::ReturnLease(order), now, rng);
+                Response::Returned
+            }
+            other => panic!("{other:?} is about no lease"),
+        };
+        self.announce(&before, rng);
+        response
+    }
+
+    fn holder_of(&self, end_user_id: &EndUserId, id: ReservationId) -> Option<LeaseHolder> {
+        let reservation = self.rows.get(end_user_id)?.account.reservation(id)?;
+        reservation.lease.as_ref().map(|lease| lease.holder)
+    }
+
+    /// The broken rule: leases give back what they hold as soon as they are over.
+    pub(crate) fn free_leases_before_grace(&mut self, now: Timestamp, rng: &mut Rng) {
+        if self.fault != Some(Fault::LeasesFreedBeforeGrace) {
+            return;
+        }
+        let before = self.heads.clone();
+        let holds = self.rows.iter().flat_map(|(id, row)| row.account.wallet.holds.iter().map(move |hold| (id, hold)));
+        let over = holds.filter(|(_, hold)| hold.expires_at <= now.saturating_add_micros(LEASE_GRACE_MICROS));
+        let over: Vec<_> = over.map(|(id, hold)| (id.clone(), hold.id)).collect();
+        for (end_user_id, id) in over {
+            let Some(holder) = self.holder_of(&end_user_id, id) else { continue };
+            let order = ReturnLease { id, holder, returned: Credits::MAX };
+            self.run(&end_user_id, Command::ReturnLease(order), now, rng).unwrap();
+        }
+        self.announce(&before, rng);
     }
 
     /// One transaction for the whole batch.

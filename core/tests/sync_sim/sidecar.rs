@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use quotastack_core::catalogue::Catalogue;
-use quotastack_core::ids::{EndUserId, IdempotencyKey, SidecarId, uuid_v7};
+use quotastack_core::ids::{EndUserId, IdempotencyKey, ReservationId, SidecarId, uuid_v7};
 use quotastack_core::state::AccountState;
 use quotastack_core::sync::catalogue;
 use quotastack_core::sync::machine::{Config, Machine, ReplicaWrites, Shown, Stored};
@@ -14,6 +14,7 @@ use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{Hello, Mode, Secret, follow_hash};
 
 use crate::rng::Rng;
+use crate::strict::HeldLease;
 
 /// The replica file.
 #[derive(Clone, Default)]
@@ -83,6 +84,8 @@ pub(crate) struct Sidecar {
     id: SidecarId,
     pub(crate) run: u64,
     pub(crate) conn: Option<u64>,
+    /// The connection over which it was taken in.
+    pub(crate) link: Option<u64>,
     pub(crate) machine: Machine,
     pub(crate) disk: Disk,
     pub(crate) views: BTreeMap<EndUserId, Arc<AccountState>>,
@@ -94,6 +97,13 @@ pub(crate) struct Sidecar {
     /// Highest stamp ever shown in this history, per account and run.
     stamps: HashMap<EndUserId, u64>,
     pub(crate) fetching: BTreeSet<EndUserId>,
+    /// By how much its clock is ahead, in microseconds.
+    pub(crate) skew: i64,
+    /// Leases that are asked for.
+    pub(crate) asking: BTreeMap<EndUserId, ReservationId>,
+    /// Leases that this run was given, and the one before.
+    pub(crate) held_leases: Vec<HeldLease>,
+    pub(crate) leases_before: Vec<HeldLease>,
 }
 
 impl Sidecar {
@@ -103,6 +113,7 @@ impl Sidecar {
             id: SidecarId::from_uuid(uuid_v7(now, rng.bytes(), None)),
             run: 0,
             conn: None,
+            link: None,
             machine: Machine::open(config, Stored::default(), &|_| None, now),
             disk: Disk::default(),
             views: BTreeMap::new(),
@@ -112,6 +123,10 @@ impl Sidecar {
             committed: 0,
             stamps: HashMap::new(),
             fetching: BTreeSet::new(),
+            skew: 0,
+            asking: BTreeMap::new(),
+            held_leases: Vec::new(),
+            leases_before: Vec::new(),
         };
         sidecar.show();
         sidecar
@@ -154,7 +169,7 @@ impl Sidecar {
         let file = &self.disk.file;
         self.machine = Machine::open(self.config, stored, &|id| file.get(id), now);
         self.run += 1;
-        self.conn = None;
+        (self.conn, self.link) = (None, None);
         self.committed = 0;
         self.views.clear();
         self.stamps.clear();
@@ -163,11 +178,15 @@ impl Sidecar {
         self.show();
     }
 
+    fn run_id(&self) -> [u8; 16] {
+        u128::from(self.run).to_le_bytes()
+    }
+
     pub(crate) fn hello(&self) -> Hello {
         Hello {
             key: Secret("qs_live_key".to_owned()),
             sidecar_id: self.id,
-            run_id: [0; 16],
+            run_id: self.run_id(),
             software: "sim".to_owned(),
             mode: self.config.mode,
             cursor: self.machine.cursor(),

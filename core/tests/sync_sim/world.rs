@@ -14,15 +14,20 @@ use quotastack_core::wire::{
     encode,
 };
 
+use crate::fault::Fault;
 use crate::rng::Rng;
 use crate::server::{Backup, Server};
 use crate::sidecar::Sidecar;
+use crate::strict::{self, Strict};
 
 const START: i64 = 1_700_000_000_000_000;
-const OPS: usize = 400;
+pub(crate) const OPS: usize = 400;
 const POLL_MICROS: i64 = 20_000;
+/// So many times slower are clients where leases are to end meanwhile.
+const STRICT_PACE: i64 = 60;
+const RETURN_MICROS: i64 = 250_000;
 const RECONNECT_MICROS: i64 = 30_000;
-/// By then everything must be at rest.
+/// So long after the last client everything must be at rest.
 const REST_MICROS: i64 = 120_000_000;
 /// Accounts charged through the first sidecar only, and never granted anything after the start: their balance must
 /// be exact at every moment.
@@ -30,7 +35,7 @@ pub(crate) const STEADY: usize = 2;
 pub(crate) const STEADY_GRANT: i64 = 1_000_000_000;
 const SHARED: usize = 6;
 
-enum Event {
+pub(crate) enum Event {
     Op,
     Poll,
     Pump { conn: u64 },
@@ -44,6 +49,9 @@ enum Event {
     Fetched { conn: u64, sidecar: usize, id: EndUserId, frame: Vec<u8> },
     OutboxDone { sidecar: usize, run: u64 },
     ReplicaDone { sidecar: usize, run: u64 },
+    Lease { conn: u64, sidecar: usize, frame: Vec<u8> },
+    Leased { conn: u64, sidecar: usize, request: Request, answer: Vec<u8> },
+    ReturnLeases,
     Wake,
     Connect { sidecar: usize },
 }
@@ -67,6 +75,8 @@ pub(crate) struct World {
     pub(crate) next_conn: u64,
     pub(crate) next_key: u64,
     pub(crate) ops: usize,
+    /// When the last client was done.
+    done_at: i64,
     pub(crate) unacknowledged: Vec<Admitted>,
     pub(crate) acknowledged: BTreeSet<(EndUserId, IdempotencyKey)>,
     /// Cost by key of all that the first sidecar admitted for steady accounts and did not lose in a crash.
@@ -76,6 +86,11 @@ pub(crate) struct World {
     /// The operation before which a backup is taken; some operations later the database is restored from it.
     pub(crate) backup_at: Option<usize>,
     pub(crate) backup: Option<Backup>,
+    /// Whether clients consume from strict accounts too, at a slower pace.
+    pub(crate) is_strict: bool,
+    pub(crate) outage_micros_max: i64,
+    pub(crate) strict: Strict,
+    pub(crate) fault: Option<Fault>,
 }
 
 pub(crate) fn at(micros: i64) -> Timestamp {
@@ -96,7 +111,7 @@ fn feature(policy: OveragePolicy, limit: Option<i64>) -> Feature {
     }
 }
 
-fn key(name: &str) -> FeatureKey {
+pub(crate) fn key(name: &str) -> FeatureKey {
     FeatureKey::new(name).unwrap()
 }
 
@@ -115,6 +130,20 @@ impl World {
         world
     }
 
+    /// The same, with a rule that is broken.
+    pub(crate) fn breaking(mut self, fault: Fault) -> Self {
+        (self.fault, self.server.fault) = (Some(fault), Some(fault));
+        (0..self.sidecars.len()).for_each(|sidecar| self.break_machine(sidecar));
+        self
+    }
+
+    /// What is broken in the machine of a run that begins.
+    fn break_machine(&mut self, sidecar: usize) {
+        if self.fault == Some(Fault::StateOverAnswer) {
+            self.sidecars[sidecar].machine.apply_states_over_answers();
+        }
+    }
+
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let features = [
@@ -122,13 +151,14 @@ impl World {
             ("capped", feature(OveragePolicy::Cap, None)),
             ("overdraft", feature(OveragePolicy::Overdraft, Some(50))),
             ("steady", feature(OveragePolicy::Block, None)),
+            (strict::FEATURE, Feature { enforcement: Enforcement::Strict, ..feature(OveragePolicy::Block, None) }),
         ];
         let features = features.into_iter().map(|(name, feature)| (key(name), feature)).collect();
         let mut server = Server::new(Catalogue { version: 1, features, ..Catalogue::default() }, at(START));
         for index in 0..STEADY {
             server.grant(&user("steady", index), STEADY_GRANT, None, at(START), &mut rng);
         }
-        let count = 1 + rng.index(2);
+        let count = 1 + rng.index(3);
         let sidecars = (0..count).map(|_| {
             let mode = if rng.chance(50) { Mode::All } else { Mode::OnDemand };
             let answered_kept_max = if rng.chance(50) { 5 } else { 1_000 };
@@ -146,6 +176,7 @@ impl World {
             next_conn: 1,
             next_key: 1,
             ops: 0,
+            done_at: START,
             unacknowledged: Vec::new(),
             acknowledged: BTreeSet::new(),
             steady: BTreeMap::new(),
@@ -153,21 +184,26 @@ impl World {
             checked_as_of: Vec::new(),
             backup_at: None,
             backup: None,
+            is_strict: false,
+            outage_micros_max: RECONNECT_MICROS,
+            strict: Strict::default(),
+            fault: None,
         };
         world.after(0, Event::Op);
         world.after(POLL_MICROS, Event::Poll);
+        world.after(0, Event::ReturnLeases);
         for sidecar in 0..count {
             world.after(0, Event::Connect { sidecar });
         }
         world
     }
 
-    fn after(&mut self, delay: i64, event: Event) {
+    pub(crate) fn after(&mut self, delay: i64, event: Event) {
         self.order += 1;
         self.queue.insert((self.now + delay, self.order), event);
     }
 
-    fn later(&mut self, event: Event) {
+    pub(crate) fn later(&mut self, event: Event) {
         let delay = self.rng.delay();
         self.after(delay, event);
     }
@@ -181,16 +217,23 @@ impl World {
                 self.drive(sidecar);
             }
             self.check();
+            self.check_strict();
             if self.ops == OPS && self.is_at_rest() {
                 self.check_rest();
+                self.check_strict_at_rest();
                 return self.acknowledged.len();
             }
-            assert!(self.now < START + REST_MICROS, "no rest");
+            assert!(self.now < self.done_at + REST_MICROS, "no rest");
         }
         unreachable!("lanes are polled for ever")
     }
 
-    fn is_up(&self, sidecar: usize, conn: u64) -> bool {
+    /// The time as a sidecar knows it.
+    pub(crate) fn clock(&self, sidecar: usize) -> Timestamp {
+        at(self.now + self.sidecars[sidecar].skew)
+    }
+
+    pub(crate) fn is_up(&self, sidecar: usize, conn: u64) -> bool {
         self.sidecars[sidecar].conn == Some(conn)
     }
 
@@ -200,8 +243,10 @@ impl World {
             Event::Op => {
                 self.ops += 1;
                 self.client();
+                self.done_at = self.now;
                 if self.ops < OPS {
-                    let delay = i64::try_from(self.rng.below(6_000)).unwrap();
+                    let pace = if self.is_strict { STRICT_PACE } else { 1 };
+                    let delay = pace * i64::try_from(self.rng.below(6_000)).unwrap();
                     self.after(delay, Event::Op);
                 }
             }
@@ -209,7 +254,17 @@ impl World {
                 self.server.poll_lanes(now);
                 let conns: Vec<u64> = self.server.sessions.keys().copied().collect();
                 conns.into_iter().for_each(|conn| self.after(0, Event::Pump { conn }));
-                self.after(POLL_MICROS, Event::Poll);
+                self.server.free_leases_before_grace(now, &mut self.rng);
+                let pace = if self.is_strict { 10 } else { 1 };
+                self.after(pace * POLL_MICROS, Event::Poll);
+            }
+            Event::Lease { conn, sidecar, frame } => self.lease_request(conn, sidecar, &frame),
+            Event::Leased { conn, sidecar, request, answer } => self.lease_answer(conn, sidecar, request, &answer),
+            Event::ReturnLeases => {
+                if self.is_strict {
+                    self.return_leases();
+                    self.after(RETURN_MICROS, Event::ReturnLeases);
+                }
             }
             Event::Pump { conn } => self.pump(conn),
             Event::Connect { sidecar } => self.connect(sidecar),
@@ -231,6 +286,8 @@ impl World {
                 if self.is_up(sidecar, conn) {
                     self.sidecars[sidecar].machine.link_up(&welcome).unwrap();
                     self.sidecars[sidecar].show();
+                    self.sidecars[sidecar].link = Some(conn);
+                    self.return_leases_of_earlier_run(sidecar);
                     if self.sidecars[sidecar].mode() == Mode::OnDemand {
                         let hashes = self.sidecars[sidecar].followed();
                         let frame = encode(&SidecarControl::Follow { hashes, complete: true }).unwrap();
@@ -259,6 +316,7 @@ impl World {
                     let mut parts = AnswerParts::default();
                     let replies = frames.iter().filter_map(|frame| parts.push(decode(frame).unwrap()).unwrap());
                     let reply: BatchReply = replies.last().expect("an answer ends");
+                    let now = self.clock(sidecar);
                     let Sidecar { machine, disk, .. } = &mut self.sidecars[sidecar];
                     machine.answered(id, reply, &|id| disk.file.get(id), now).unwrap();
                 }
@@ -297,11 +355,11 @@ impl World {
         }
     }
 
-    fn acknowledge(&mut self) {
-        let sidecars = &self.sidecars;
+    pub(crate) fn acknowledge(&mut self) {
+        let (sidecars, is_early) = (&self.sidecars, self.fault == Some(Fault::AcknowledgedBeforeDurable));
         let is_durable = |admitted: &Admitted| {
             let sidecar = &sidecars[admitted.sidecar];
-            sidecar.run == admitted.run && admitted.ticket <= sidecar.committed
+            sidecar.run == admitted.run && (is_early || admitted.ticket <= sidecar.committed)
         };
         let (durable, waiting) = self.unacknowledged.drain(..).partition(|admitted| is_durable(admitted));
         self.unacknowledged = waiting;
@@ -311,7 +369,7 @@ impl World {
 
     /// What the glue does after each call.
     fn drive(&mut self, index: usize) {
-        let now = at(self.now);
+        let now = self.clock(index);
         let sidecar = &mut self.sidecars[index];
         sidecar.show();
         let run = sidecar.run;
@@ -376,18 +434,21 @@ impl World {
         self.later(Event::Hello { conn, sidecar, run, hello });
     }
 
-    fn disconnect(&mut self, index: usize) {
-        let Sidecar { machine, disk, conn, fetching, .. } = &mut self.sidecars[index];
+    pub(crate) fn disconnect(&mut self, index: usize) {
+        let Sidecar { machine, disk, conn, link, fetching, .. } = &mut self.sidecars[index];
         let Some(conn) = conn.take() else { return };
+        *link = None;
         machine.link_down();
         for id in std::mem::take(fetching) {
             machine.fetched(&id, None, &|id| disk.file.get(id)).unwrap();
         }
+        self.doubt_leases(index);
         // The server may notice much later.
         if self.rng.chance(50) {
             self.server.sessions.remove(&conn);
         }
-        self.after(RECONNECT_MICROS, Event::Connect { sidecar: index });
+        let outage = self.outage();
+        self.after(outage, Event::Connect { sidecar: index });
     }
 
     fn batch(&mut self, conn: u64, sidecar: usize, id: u64, frame: &[u8]) {
@@ -439,13 +500,15 @@ impl World {
                 let amount = 1 + i64::try_from(self.rng.below(60)).unwrap();
                 self.server.grant(&id, amount, expiry, at(self.now), &mut self.rng);
             }
+            _ if self.is_strict && self.rng.chance(70) => self.strict_client(sidecar),
             _ => self.usage(sidecar),
         }
     }
 
     fn crash(&mut self, index: usize) {
         let conn = self.sidecars[index].conn;
-        self.sidecars[index].crash(at(self.now), &mut self.rng);
+        let now = self.clock(index);
+        self.sidecars[index].crash(now, &mut self.rng);
         if let Some(conn) = conn.filter(|_| self.rng.chance(50)) {
             self.server.sessions.remove(&conn);
         }
@@ -454,7 +517,16 @@ impl World {
             let recorded = &self.server.records;
             self.steady.retain(|event, _| kept.contains(event) || recorded.contains_key(event));
         }
-        self.after(RECONNECT_MICROS, Event::Connect { sidecar: index });
+        self.break_machine(index);
+        self.leases_end_with_their_run(index);
+        let outage = self.outage();
+        self.after(outage, Event::Connect { sidecar: index });
+    }
+
+    /// How long a link is away.
+    fn outage(&mut self) -> i64 {
+        let max = if self.ops < OPS && self.rng.chance(20) { self.outage_micros_max } else { RECONNECT_MICROS };
+        RECONNECT_MICROS + i64::try_from(self.rng.below(u64::try_from(max).unwrap())).unwrap()
     }
 
     fn change_price(&mut self) {
@@ -494,7 +566,7 @@ impl World {
             };
             (id, self.new_usage(feature))
         };
-        let now = at(self.now);
+        let now = self.clock(index);
         let Sidecar { machine, disk, run, fetching, conn, .. } = &mut self.sidecars[index];
         let (run, conn) = (*run, *conn);
         let file = &disk.file;
@@ -528,7 +600,7 @@ impl World {
         UsageId::from_uuid(uuid_v7(at(self.now), self.rng.bytes(), Some(0)))
     }
 
-    fn new_usage(&mut self, feature: &str) -> Usage {
+    pub(crate) fn new_usage(&mut self, feature: &str) -> Usage {
         self.next_key += 1;
         Usage {
             id: self.usage_id(),

@@ -378,9 +378,9 @@ fn an_idle_lease_and_one_that_is_over_go_back_once_and_are_sent_until_that_is_co
     machine.link_down();
     link_up(&mut machine);
     assert_eq!(machine.end_leases(later(4), false), [back(1, 9)], "nobody knows whether it arrived");
-    machine.lease_returned(lease_id(1), false);
+    machine.lease_returned(&back(1, 9), false);
     assert_eq!(machine.end_leases(later(4), false), [back(1, 9)]);
-    machine.lease_returned(lease_id(1), true);
+    machine.lease_returned(&back(1, 9), true);
     assert_eq!((machine.end_leases(later(5), false), machine.are_leases_returned()), (vec![], true));
 
     open_lease(&mut machine, 2, 10, later(6));
@@ -390,6 +390,26 @@ fn an_idle_lease_and_one_that_is_over_go_back_once_and_are_sent_until_that_is_co
     assert_eq!(machine.end_leases(later(6), false), [back(3, Credits::MAX.get())], "all of it, if it was opened");
     open_lease(&mut machine, 4, 10, later(60));
     assert_eq!(machine.end_leases(later(6), true), [back(4, 10)], "a stop");
+    assert_eq!(machine.lease_figures(), (0, Credits::ZERO));
+}
+
+#[test]
+fn where_others_find_nothing_what_is_not_needed_soon_goes_back_at_once() {
+    let mut machine = with_lease(10);
+    let half = |number: i64| now().saturating_add_micros(number * 500_000);
+    consume(&mut machine, "a", now()).unwrap();
+    assert_eq!(machine.end_leases(half(1), false), [], "there is enough for others");
+    machine.delta(Delta::States(vec![state(6, 9)]), &nothing).unwrap();
+    consume(&mut machine, "b", half(1)).unwrap();
+    assert_eq!(machine.end_leases(half(2), false), [back(1, 4)], "four times as much as was spent since is kept");
+    assert_eq!(machine.lease_figures(), (1, Credits::new(4).unwrap()));
+    machine.lease_returned(&back(1, 3), true);
+    assert!(!machine.are_leases_returned(), "that was an earlier return");
+    machine.lease_returned(&back(1, 4), true);
+    consume(&mut machine, "c", half(2)).unwrap();
+    let last = back(1, 7);
+    assert_eq!(machine.end_leases(half(3), false), [], "three are left of four that may be needed");
+    assert_eq!(machine.end_leases(half(4), false), [last], "nothing was spent since");
     assert_eq!(machine.lease_figures(), (0, Credits::ZERO));
 }
 

@@ -1,6 +1,7 @@
 //! Usage: decided by the ledger's own rules over what the sidecar holds, acknowledged when the outbox is on disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quotastack_core::api::usage::UsageRequest;
 use quotastack_core::credits::Credits;
@@ -16,6 +17,8 @@ use crate::random::random;
 
 /// Leases that one event asks for: others may be quicker to spend them.
 const LEASE_ATTEMPTS_MAX: u32 = 8;
+/// Until then sidecars have given back what they do not need and others do.
+const OTHERS_RETURN: Duration = Duration::from_millis(700);
 
 /// What an event cost and what is left of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,7 @@ pub(crate) async fn record(engine: &Engine, requests: &[UsageRequest]) -> Vec<Re
 pub(crate) async fn consume(engine: &Engine, request: &UsageRequest) -> Result<Receipt, UsageError> {
     let (end_user_id, feature_key) = (&request.end_user_id, &request.feature_key);
     let mut attempts = 0..LEASE_ATTEMPTS_MAX;
+    let mut has_waited = false;
     let admitted = loop {
         let refused = match admit(engine, request, By::Lease) {
             Ok(admitted) => break admitted,
@@ -170,6 +174,10 @@ pub(crate) async fn consume(engine: &Engine, request: &UsageRequest) -> Result<R
             NotAdmittedYet::NoState => return Err(UsageError::Unreachable),
             NotAdmittedYet::NoLease(need) => match lease::ask(engine, end_user_id, feature_key, need).await {
                 LeaseAnswer::Opened => {}
+                LeaseAnswer::Refused { .. } if !has_waited && is_held_by_others(engine, request, need) => {
+                    has_waited = true;
+                    tokio::time::sleep(OTHERS_RETURN).await;
+                }
                 LeaseAnswer::Refused { code, detail } => return Err(UsageError::Unleased { code, detail }),
                 LeaseAnswer::Unreachable => return Err(UsageError::Unreachable),
             },
@@ -180,6 +188,12 @@ pub(crate) async fn consume(engine: &Engine, request: &UsageRequest) -> Result<R
     }
     engine.outbox_signal.set();
     if is_durable(engine, admitted.ticket).await { Ok(receipt(&admitted)) } else { Err(UsageError::Stopping) }
+}
+
+/// Whether the account has the credit, and other sidecars have set it aside.
+fn is_held_by_others(engine: &Engine, request: &UsageRequest, need: Credits) -> bool {
+    let (end_user_id, feature_key) = (&request.end_user_id, &request.feature_key);
+    engine.lock().machine.is_held_by_others(end_user_id, feature_key, need, &|id| engine.held(id))
 }
 
 /// Waits until the outbox is on disk up to `ticket`; false if that will not happen.

@@ -1,7 +1,6 @@
 //! Leases that this run of a sidecar holds: credit that it may spend without asking. Source: docs/sync.md, "Leases".
 //!
-//! Invariants: of each lease, spent + returned <= granted; nothing is spent of one that is over, and nothing returned
-//! twice. They live in this memory only: a restart begins with none, and what a lease held comes back at the server with
+//! Invariants: of each lease, spent + returned <= granted, and neither becomes less; nothing is spent of one that is over. They live in this memory only: a restart begins with none, and what a lease held comes back at the server with
 //! its end. Used by [`super::machine`] only.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,12 +17,17 @@ const LOW_WATER: i64 = 4;
 const FIRST_EVENTS: i64 = 16;
 /// One that was used up within this time is followed by one twice as large, one that was not by one half as large.
 const BUSY_MICROS: i64 = 5 * MICROS_PER_SECOND;
+/// Where others find nothing, so often is looked at what is not needed,
+const LOOK_MICROS: i64 = MICROS_PER_SECOND / 2;
+/// and so many times what was spent since is kept.
+const KEPT_LOOKS: i64 = 4;
 
 #[derive(Debug)]
 struct Lease {
     id: ReservationId,
     granted: Credits,
     spent: Credits,
+    returned: Credits,
     /// In the environment's time.
     until: Timestamp,
     /// In real time.
@@ -32,7 +36,7 @@ struct Lease {
 
 impl Lease {
     fn left(&self) -> Credits {
-        self.granted - self.spent
+        self.granted - self.spent - self.returned
     }
 }
 
@@ -42,6 +46,25 @@ struct Held {
     leases: Vec<Lease>,
     want: Credits,
     opened_at: Timestamp,
+    /// When it was last looked at, and what was spent since.
+    looked_at: Timestamp,
+    spent_since: Credits,
+}
+
+impl Held {
+    /// Takes what is not needed soon, going by what was spent since the last look, off the latest leases: of each how
+    /// much was returned in all.
+    fn take_surplus(&mut self) -> impl Iterator<Item = (ReservationId, Credits)> {
+        let left: Credits = self.leases.iter().map(Lease::left).sum();
+        let kept = Credits::new(self.spent_since.get().saturating_mul(KEPT_LOOKS)).unwrap_or(Credits::MAX);
+        let mut surplus = (left - kept).max(Credits::ZERO);
+        self.leases.iter_mut().rev().filter_map(move |lease| {
+            let part = lease.left().min(surplus);
+            surplus -= part;
+            lease.returned += part;
+            part.is_positive().then_some((lease.id, lease.returned))
+        })
+    }
 }
 
 /// What to ask the server for.
@@ -101,6 +124,7 @@ impl Leases {
         let lease = held.leases.iter_mut().find(|lease| at < lease.until && cost <= lease.left())?;
         lease.spent += cost;
         lease.last_spent_at = now;
+        held.spent_since += cost;
         Some(lease.id)
     }
 
@@ -148,9 +172,12 @@ impl Leases {
             leases: Vec::new(),
             want: granted,
             opened_at: now,
+            looked_at: now,
+            spent_since: Credits::ZERO,
         });
         (held.want, held.opened_at) = (granted, now);
-        held.leases.push(Lease { id, granted, spent: Credits::ZERO, until, last_spent_at: now });
+        let (spent, returned) = (Credits::ZERO, Credits::ZERO);
+        held.leases.push(Lease { id, granted, spent, returned, until, last_spent_at: now });
     }
 
     /// It is not known whether the server has opened it: if so, all of it goes back.
@@ -162,18 +189,38 @@ impl Leases {
         self.returning.insert(returned.id, Returning { returned, is_sent: false });
     }
 
-    /// Ends what is over, idle or used up; with `all`, whatever there is. The end users of whom something ended.
-    pub(crate) fn end(&mut self, at: Timestamp, now: Timestamp, all: bool) -> Vec<EndUserId> {
+    /// Ends what is over, idle or used up; with `all`, whatever there is. Where others find no credit (`is_short`), what is
+    /// not needed soon goes back too. The end users of whom something went back.
+    pub(crate) fn end(
+        &mut self,
+        at: Timestamp,
+        now: Timestamp,
+        all: bool,
+        is_short: impl Fn(&EndUserId, &FeatureKey, Credits) -> bool,
+    ) -> Vec<EndUserId> {
         let mut ended = Vec::new();
         let mut returned = Vec::new();
         self.held.retain(|end_user_id, features| {
-            features.retain(|_, held| {
+            features.retain(|feature_key, held| {
+                if now.micros_since(held.looked_at) >= LOOK_MICROS {
+                    if is_short(end_user_id, feature_key, held.want) {
+                        let parts = held.take_surplus();
+                        returned.extend(parts.map(|(id, returned)| LeaseReturn {
+                            end_user_id: end_user_id.clone(),
+                            id,
+                            returned,
+                        }));
+                    }
+                    (held.looked_at, held.spent_since) = (now, Credits::ZERO);
+                }
                 held.leases.retain(|lease| {
                     let is_idle = now.micros_since(lease.last_spent_at) >= IDLE_MICROS;
                     let (id, left) = (lease.id, lease.left());
                     let ends = all || is_idle || at >= lease.until || left.is_zero();
                     if ends && left.is_positive() {
-                        returned.push(LeaseReturn { end_user_id: end_user_id.clone(), id, returned: left });
+                        let returned_in_all = lease.returned + left;
+                        let end_user_id = end_user_id.clone();
+                        returned.push(LeaseReturn { end_user_id, id, returned: returned_in_all });
                     }
                     !ends
                 });
@@ -201,11 +248,14 @@ impl Leases {
             .collect()
     }
 
-    /// The server has it, or (`false`) it is not known whether.
-    pub(crate) fn returned(&mut self, id: ReservationId, is_confirmed: bool) {
+    /// The server has it, or (`false`) it is not known whether. More of the lease may have been given back since.
+    pub(crate) fn returned(&mut self, returned: &LeaseReturn, is_confirmed: bool) {
+        let Some(returning) = self.returning.get_mut(&returned.id).filter(|own| own.returned == *returned) else {
+            return;
+        };
         if is_confirmed {
-            self.returning.remove(&id);
-        } else if let Some(returning) = self.returning.get_mut(&id) {
+            self.returning.remove(&returned.id);
+        } else {
             returning.is_sent = false;
         }
     }

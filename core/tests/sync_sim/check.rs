@@ -1,10 +1,11 @@
 //! What must hold: after every step, and at rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quotastack_core::entitlement::evaluate::wallet_at;
 use quotastack_core::ids::EndUserId;
 use quotastack_core::sync::record::Status;
+use quotastack_core::time::Timestamp;
 use quotastack_core::wire::Mode;
 
 use crate::sidecar::Sidecar;
@@ -34,14 +35,17 @@ impl World {
         let busy = sidecar.machine.waiting_accounts().chain(&sidecar.fetching);
         let busy: BTreeSet<EndUserId> = busy.cloned().collect();
         let version = sidecar.machine.catalogue_version();
-        for (at, id, stamp) in self.server.history.iter().filter(|(at, ..)| *at < as_of) {
+        let before = self.server.history.iter().filter(|(at, ..)| *at < as_of);
+        let newest: BTreeMap<&EndUserId, (Timestamp, u64)> =
+            before.map(|(at, id, stamp)| (id, (*at, *stamp))).collect();
+        for (id, (at, stamp)) in newest {
             let Some(view) =
                 sidecar.view(id).filter(|_| !busy.contains(id) && version == self.server.catalogue.version)
             else {
                 continue;
             };
             let replica = (sidecar.mode(), sidecar.machine.cursor());
-            assert!(view.stamp >= *stamp, "{id}: {stamp} of {at} is not shown at {as_of} by {replica:?}: {view:?}");
+            assert!(view.stamp >= stamp, "{id}: {stamp} of {at} is not shown at {as_of} by {replica:?}: {view:?}");
         }
     }
 

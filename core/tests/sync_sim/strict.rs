@@ -186,7 +186,9 @@ impl World {
                     _ => machine.lease_doubtful(&end_user_id, id),
                 }
             }
-            (Request::Return { id, .. }, answer) => machine.lease_returned(id, answer == Response::Returned),
+            (Request::Return { end_user_id, id, returned }, answer) => {
+                machine.lease_returned(&LeaseReturn { end_user_id, id, returned }, answer == Response::Returned);
+            }
             (request, _) => panic!("{request:?} is about no lease"),
         }
     }

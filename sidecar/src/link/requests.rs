@@ -116,7 +116,13 @@ pub(crate) async fn lease(engine: Arc<Engine>, connection: Connection, link: u64
                 machine.lease_opened(purpose, id, (granted, until), held, now);
             };
             counter!(LEASES, "result" => "opened").increment(1);
-            engine.receive(link, opened).map_or(LeaseAnswer::Unreachable, |()| LeaseAnswer::Opened)
+            if engine.receive(link, opened).is_some() {
+                LeaseAnswer::Opened
+            } else {
+                // The link is another one by now, and so may be the history.
+                engine.lock().machine.lease_doubtful(&end_user_id, id);
+                LeaseAnswer::Unreachable
+            }
         }
         Ok(Ok(Response::Refused { code, detail })) => {
             counter!(LEASES, "result" => "refused").increment(1);
@@ -133,11 +139,11 @@ pub(crate) async fn lease(engine: Arc<Engine>, connection: Connection, link: u64
 
 /// Gives credit of a lease back.
 pub(crate) async fn return_lease(engine: Arc<Engine>, connection: Connection, link: u64, returned: LeaseReturn) {
-    let LeaseReturn { end_user_id, id, returned } = returned;
-    let request = Request::Return { end_user_id, id, returned };
+    let LeaseReturn { end_user_id, id, returned: amount } = returned.clone();
+    let request = Request::Return { end_user_id, id, returned: amount };
     let response = tokio::time::timeout(engine.limits.fetch_timeout, exchange(&connection, &request)).await;
     let is_confirmed = matches!(response, Ok(Ok(Response::Returned)));
-    engine.receive(link, |machine, _, _| machine.lease_returned(id, is_confirmed));
+    engine.receive(link, |machine, _, _| machine.lease_returned(&returned, is_confirmed));
 }
 
 async fn exchange(connection: &Connection, request: &Request) -> Result<Response, LinkError> {

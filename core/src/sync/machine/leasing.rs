@@ -8,6 +8,7 @@ use crate::entitlement::evaluate::gate;
 use crate::ids::{EndUserId, FeatureKey, ReservationId};
 use crate::ledger::advance::read_at;
 use crate::ledger::command::{Leased, Usage};
+use crate::ledger::hold::Hold;
 use crate::ledger::quote::quote;
 use crate::ledger::refusal::Refusal;
 use crate::state::AccountState;
@@ -94,23 +95,43 @@ impl Machine {
         self.leases.is_doubtful(end_user_id, id);
     }
 
-    /// Ends leases that are over, idle or (with `all`) there, and gives what is to be sent back now.
+    /// Ends leases that are over, idle or (with `all`) there, takes off what others need more, and gives what is to be sent
+    /// back now. Call it some times a second.
     pub fn end_leases(&mut self, now: Timestamp, all: bool) -> Vec<LeaseReturn> {
         let at = self.replica.catalogue.as_ref().map_or(now, |catalogue| catalogue.clock.at(now));
-        for id in self.leases.end(at, now, all) {
+        // Nobody else would find as much as this run wanted last.
+        let is_short = |id: &EndUserId, feature_key: &FeatureKey, want: Credits| {
+            let base = self.accounts.get(id).and_then(|account| account.base.as_ref());
+            base.is_some_and(|base| base.wallet.spendable(feature_key) < want)
+        };
+        for id in self.leases.end(at, now, all, is_short) {
             self.refresh(&id);
         }
         self.leases.take_returns()
     }
 
     /// The server has what was given back, or (`false`) it is not known whether.
-    pub fn lease_returned(&mut self, id: ReservationId, is_confirmed: bool) {
-        self.leases.returned(id, is_confirmed);
+    pub fn lease_returned(&mut self, returned: &LeaseReturn, is_confirmed: bool) {
+        self.leases.returned(returned, is_confirmed);
     }
 
     /// Whether the server has confirmed all that was given back.
     pub fn are_leases_returned(&self) -> bool {
         self.leases.is_returned()
+    }
+
+    /// Whether others hold credit of this end user that would pay `need`: some of it may come back soon.
+    pub fn is_held_by_others(
+        &self,
+        end_user_id: &EndUserId,
+        feature_key: &FeatureKey,
+        need: Credits,
+        held: Held<'_>,
+    ) -> bool {
+        // Own leases are no holds in there.
+        let Some(state) = self.view(end_user_id, held) else { return false };
+        let holds = state.wallet.holds.iter().filter(|hold| hold.feature_key == *feature_key);
+        holds.map(Hold::held).sum::<Credits>() >= need
     }
 
     /// Leases that are held, and what is left of them.

@@ -86,10 +86,11 @@ impl Account {
         }
     }
 
-    /// Forgets what only the command at hand needed: blocks without credit, closed reservations, top-ups,
+    /// Forgets what only the command at hand needed: blocks that are over, closed reservations, top-ups,
     /// subscriptions that are over, settled debts.
     pub fn settle_down(&mut self) {
-        self.wallet.forget_empty_lots();
+        let now = self.wallet.time;
+        self.wallet.keep_lots(|block| block.is_live(now));
         self.reservations.retain(|reservation| reservation.status == ReservationStatus::Active);
         self.reservations.sort_by_key(|reservation| reservation.id);
         self.topups.clear();

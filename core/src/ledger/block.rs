@@ -297,6 +297,12 @@ impl Block {
         self.granted.0 >= UNWRITTEN
     }
 
+    /// Whether it is kept at hand as of `now`: it has credit, or its subscription may still move its end, which then
+    /// holds for what comes back to it.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.lot.remaining.is_positive() || (self.lot.origin.is_some() && !self.lot.has_ended(now))
+    }
+
     /// What usage, commits and debts took.
     pub fn consumed(&self) -> Credits {
         self.original - self.lot.remaining - self.expired - self.rolled - self.withdrawn

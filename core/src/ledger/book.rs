@@ -81,6 +81,7 @@ impl<'a> Book<'a> {
         let now = request.now.max(account.wallet.time);
         let ids = IdMint::new(now, request.seed, account.end_user_id.bucket());
         let mut wallet = std::mem::take(&mut account.wallet);
+        let time_before = wallet.time;
         let written_before = effects.written();
         let is_opening = true;
         let mut book = Self { account, effects, ids, request, catalogue, now, written_before, is_opening };
@@ -89,6 +90,9 @@ impl<'a> Book<'a> {
             // Somebody is there. Whoever only writes down what is due is nobody.
             catch_up(&mut wallet, catalogue, &mut |wallet, at, step| book.note(wallet, at, step));
         }
+        // What is used up and over by now leaves: nothing else writes that.
+        let has_left = |block: &&Block| block.is_live(time_before) && !block.is_live(now);
+        book.effects.blocks.extend(wallet.lots.iter().filter(has_left).map(|block| block.id));
         let periods = wallet.tier_windows();
         wallet.counters.forget_closed(now, &periods);
         book.account.wallet = wallet;

@@ -63,11 +63,12 @@ impl<'a, L: HasLot> Motion<'a, L> {
         }
     }
 
-    /// Moves the end of those of a subscription's lots that are not over and that `which` names.
+    /// Moves the end of those of a subscription's lots that are not over and that `which` names. Also of those that are used
+    /// up: something may come back to them.
     pub(crate) fn reschedule(&mut self, id: SubscriptionId, how: Reschedule, which: impl Fn(&Lot) -> bool) {
         let mut moved = Vec::new();
         for (index, lot) in self.wallet.lots.iter_mut().map(HasLot::lot_mut).enumerate() {
-            if lot.is_of(id) && lot.ended.is_none() && lot.remaining.is_positive() && which(lot) {
+            if lot.is_of(id) && lot.ended.is_none() && which(lot) {
                 lot.reschedule(how);
                 moved.push(index);
             }
@@ -81,10 +82,9 @@ impl<'a, L: HasLot> Motion<'a, L> {
     /// Ends those of a subscription's lots that are not over and that `which` names: nothing of them rolls.
     pub(crate) fn end_lots(&mut self, id: SubscriptionId, which: impl Fn(&Lot) -> bool) {
         let at = self.at;
-        let over = |lot: &Lot| lot.has_ended(at) || !lot.remaining.is_positive();
         let mut parts = Vec::new();
         for (index, lot) in self.wallet.lots.iter_mut().enumerate() {
-            if lot.lot().is_of(id) && !over(lot.lot()) && which(lot.lot()) {
+            if lot.lot().is_of(id) && !lot.lot().has_ended(at) && which(lot.lot()) {
                 parts.push((index, lot.lot().free()));
                 take_from(lot, lot.lot().free());
                 lot.lot_mut().ended = Some(Ending::Voided);

@@ -120,7 +120,9 @@ impl Book<'_> {
         for (lot, amount) in parts {
             let block_id = wallet.lots[*lot].id;
             allocations.push(Allocation::of(block_id, -*amount));
-            self.announce(at, EventKind::CreditsWithdrawn { block_id, amount: *amount });
+            if amount.is_positive() {
+                self.announce(at, EventKind::CreditsWithdrawn { block_id, amount: *amount });
+            }
         }
         let amount = allocations.iter().map(|part| part.amount).sum();
         let ends = ends.then_some(Ending::Voided);

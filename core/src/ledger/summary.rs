@@ -32,9 +32,9 @@ impl Book<'_> {
         if let Some(period) = period.filter(|_| is_postpaid)
             && tallies.open_period(after.id).is_none()
         {
-            let goes_on = before.and_then(Subscription::billing_period).is_some_and(|old| old.start == period.start);
-            // What was used in a period before it was postpaid is none of it.
-            let from = if goes_on { at } else { period.start };
+            // What was used in a period before it was postpaid, or was paid for, is none of it. Of one that was imported
+            // nothing was recorded here before.
+            let from = if before.is_some() { period.start.max(at) } else { period.start };
             tallies.open(after.id, period.start, from, seq);
         }
     }

@@ -237,18 +237,18 @@ impl<L: HasLot> Wallet<L> {
         cap.map_or(lot.remaining, |cap| (cap - there).max(Credits::ZERO).min(lot.remaining))
     }
 
-    /// Drops lots with nothing left; holds go on naming the lots that they named.
-    pub(super) fn forget_empty_lots(&mut self) {
-        if self.lots.iter().all(|lot| lot.lot().remaining.is_positive()) {
+    /// Drops all lots but those that `is_kept` names; holds go on naming the lots that they named.
+    pub(super) fn keep_lots(&mut self, is_kept: impl Fn(&L) -> bool) {
+        if self.lots.iter().all(&is_kept) {
             return;
         }
         let mut places = Vec::with_capacity(self.lots.len());
         let mut kept = 0;
         for lot in &self.lots {
             places.push(kept);
-            kept += usize::from(lot.lot().remaining.is_positive());
+            kept += usize::from(is_kept(lot));
         }
-        self.lots.retain(|lot| lot.lot().remaining.is_positive());
+        self.lots.retain(is_kept);
         for part in self.holds.iter_mut().flat_map(|hold| &mut hold.parts) {
             part.lot = places[part.lot];
         }

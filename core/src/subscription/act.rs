@@ -26,8 +26,8 @@ impl<L: HasLot> Motion<'_, L> {
         let own = self.subscription(id);
         let happening = self.happening(own, action)?;
         let sleeps = own.paused.is_some_and(|pause| pause.with_base) && happening == Happening::Resume;
-        // Seats are not a payment.
-        let pays_not = matches!(action, Action::SetQuantity(_)) && own.status == SubscriptionStatus::PastDue;
+        // Another variant is paid for anew; seats, or a newer version of the same one, are not.
+        let pays_not = own.status == SubscriptionStatus::PastDue && is_of_own_variant(own, action);
         if next(own.status, happening).is_none() || sleeps || pays_not {
             return Err(not_possible(own, happening));
         }
@@ -38,7 +38,8 @@ impl<L: HasLot> Motion<'_, L> {
             Action::Convert(When::Now) => self.convert(id, happening),
             Action::Convert(When::PeriodEnd) => {
                 let mut own = self.moving(id, happening);
-                own.asked_to_convert = true;
+                // Whoever asks for it does not want it canceled at the same instant.
+                (own.asked_to_convert, own.cancel_at) = (true, None);
                 self.keep(own, happening);
             }
             Action::Change { variant_id, quantity, at, credits } => {
@@ -93,6 +94,15 @@ impl<L: HasLot> Motion<'_, L> {
             return Err(Refusal::VariantArchived(variant_id));
         }
         Ok(Target { variant_id, variant_version: variant.version, quantity: 1 })
+    }
+}
+
+/// Whether it leaves the subscription on its variant.
+fn is_of_own_variant(own: &Subscription, action: &Action) -> bool {
+    match *action {
+        Action::SetQuantity(_) | Action::Migrate { .. } => true,
+        Action::Change { variant_id, .. } => variant_id == own.variant_id,
+        _ => false,
     }
 }
 

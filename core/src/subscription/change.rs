@@ -35,11 +35,12 @@ impl<L: HasLot> Motion<'_, L> {
                 own.pending_change = Some(target);
                 self.keep(own, Happening::ChangeAtPeriodEnd);
             }
-            When::Now if own.overdue.is_some_and(|overdue| overdue.is_unrenewed) => {
-                return self.settle_overdue(id, Happening::Change, target);
+            When::Now if own.is_unrenewed() && credits != ChangeCredits::Reset => {
+                self.settle_overdue(id, Happening::Change, target, credits)?;
             }
             When::Now => self.change_now(id, target, variant, credits),
         }
+        self.end_addons_of_fallback(id);
         Ok(())
     }
 
@@ -54,7 +55,14 @@ impl<L: HasLot> Motion<'_, L> {
         let opens = !stays_in_trial && (was_trialing || is_reset || is_other_length);
 
         let mut own = self.moving(id, happening);
-        (own.pending_change, own.overdue) = (None, None);
+        own.overdue = None;
+        // Other seats leave what was to come, and may be paid for, as it is but for their number.
+        let is_of_seats = Target { quantity: before.quantity, ..target } == before.target();
+        let coming = before.pending_change.filter(|_| is_of_seats);
+        own.pending_change =
+            coming.map(|coming| Target { quantity: target.quantity, ..coming }).filter(|it| *it != target);
+        // A renewal pays for a period of the length that it was asked for.
+        own.renewed &= !is_other_length;
         match credits {
             ChangeCredits::Prorate => self.take_unearned(&mut own),
             ChangeCredits::Reset => {
@@ -63,7 +71,7 @@ impl<L: HasLot> Motion<'_, L> {
             }
             ChangeCredits::KeepAndAdd => {}
         }
-        if opens || (!stays_in_trial && !variant.bills_debt()) {
+        if !was_trialing && (opens || !variant.bills_debt()) {
             self.bill(&own);
         }
         if own.is_fallback && variant.fallback {

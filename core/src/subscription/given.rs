@@ -18,6 +18,16 @@ pub struct Given {
     pub fallback: Option<FallbackPeriods>,
 }
 
+impl FallbackPeriods {
+    /// The fallback was paused for so long.
+    pub(super) fn move_by(&mut self, micros: i64) {
+        self.anchor = self.anchor.saturating_add_micros(micros);
+        for until in self.granted_until.values_mut() {
+            *until = until.saturating_add_micros(micros);
+        }
+    }
+}
+
 /// The fallback's periods are anchored once: coming back inside one grants nothing again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FallbackPeriods {

@@ -38,7 +38,10 @@ impl<L: HasLot> Motion<'_, L> {
     pub(super) fn stop_clock(&mut self, id: SubscriptionId, happening: Happening, pause: Paused) {
         let mut own = self.moving(id, happening);
         own.paused = Some(pause);
-        (own.pause_at, own.pause_until) = (None, None);
+        // What an add-on was to do at the end of its own period it does then.
+        if !pause.with_base {
+            (own.pause_at, own.pause_until) = (None, None);
+        }
         let at = self.at;
         // What ends at this very instant has not ended yet where time has come to it: subscriptions move first.
         let passes = self.is_passing;
@@ -64,6 +67,13 @@ impl<L: HasLot> Motion<'_, L> {
         own.series = Series { anchor: own.current_period.end, next: 0 };
         for allowance in &mut own.allowances {
             allowance.move_by(micros);
+        }
+        own.pause_at = own.pause_at.map(|_| own.current_period.end);
+        own.pause_until = own.pause_until.map(|at| at.saturating_add_micros(micros));
+        if own.is_fallback
+            && let Some(periods) = &mut self.wallet.given.fallback
+        {
+            periods.move_by(micros);
         }
         if let Some(old) = own.contract_end {
             // The end of a later period stays the end of that period.

@@ -10,6 +10,7 @@ use crate::ledger::debt::DebtOf;
 use crate::ledger::motion::Motion;
 use crate::ledger::step::Step;
 use crate::subscription::machine::Happening;
+use crate::subscription::order::{ChangeCredits, EndCredits};
 use crate::subscription::state::{Overdue, Subscription, Target};
 use crate::subscription::template::Share;
 use crate::subscription::term::TermFrom;
@@ -30,20 +31,29 @@ impl<'a, L: HasLot> Motion<'a, L> {
         let Some(variant) = self.variant(new).filter(goes_on) else { return self.miss_renewal(id, end) };
         let mut own = self.moving(id, Happening::PeriodTurns);
         self.bill(&own);
-        self.open_next_period(&mut own, new, variant);
+        self.open_next_period(&mut own, new, variant, ChangeCredits::Prorate);
         self.keep(own, Happening::PeriodTurns);
+        self.end_addons_of_fallback(id);
     }
 
-    /// The period after the one that has ended opens, on `target`.
-    pub(super) fn open_next_period(&mut self, own: &mut Subscription, target: Target, variant: &Variant) {
+    /// The period after the one that has ended opens, on `target`. `credits` is what becomes of credit that another variant
+    /// gave for intervals that go on.
+    pub(super) fn open_next_period(
+        &mut self,
+        own: &mut Subscription,
+        target: Target,
+        variant: &Variant,
+        credits: ChangeCredits,
+    ) {
         let before = self.variant(own.target());
         let is_same = own.target() == target;
         let length = variant.billing_period;
-        if !is_same {
+        if let Some(before) = before {
+            self.note_rolling(own, before);
+        }
+        if !is_same && credits == ChangeCredits::Prorate {
             // What intervals of their own have not earned goes; what cannot be taken is forgiven with the period.
             self.take_unearned(own);
-        } else if let Some(before) = before {
-            self.note_rolling(own, before);
         }
         (own.owed, own.renewed, own.pending_change) = (Credits::ZERO, false, None);
         let start = own.current_period.end;
@@ -86,6 +96,16 @@ impl<'a, L: HasLot> Motion<'a, L> {
             self.reschedule(id, Reschedule::EndsAt(grace_ends), ends_with_period);
         }
         self.keep(own, Happening::PeriodUnpaid);
+    }
+
+    /// Beside a fallback there are no add-ons.
+    pub(super) fn end_addons_of_fallback(&mut self, id: SubscriptionId) {
+        let own = self.subscription(id);
+        if own.plan_kind == PlanKind::Base && own.is_fallback {
+            for addon in self.addons(|_| true) {
+                self.end(addon, Happening::BaseEnds, EndCredits::Keep);
+            }
+        }
     }
 
     /// Usage debt of a postpaid period goes onto its invoice.

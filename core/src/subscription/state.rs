@@ -235,6 +235,11 @@ impl Subscription {
         !self.status.is_over() && !matches!(self.status, SubscriptionStatus::Scheduled)
     }
 
+    /// Whether a period has ended and nobody has paid for the next one.
+    pub(super) fn is_unrenewed(&self) -> bool {
+        self.overdue.is_some_and(|overdue| overdue.is_unrenewed)
+    }
+
     /// A pause whose instant has passed while nothing was paid does not come.
     pub(super) fn forget_missed_pause(&mut self, now: Timestamp) {
         if self.pause_at.is_some_and(|at| at <= now) {
@@ -262,10 +267,9 @@ impl Subscription {
     /// The billing period that it is in, also in a pause; `None` in a trial, where nobody paid for it, and before and
     /// after all.
     pub fn billing_period(&self) -> Option<Interval> {
-        let is_unpaid = self.overdue.is_some_and(|overdue| overdue.is_unrenewed);
         let has_one = match self.status {
             SubscriptionStatus::Active | SubscriptionStatus::Paused => true,
-            SubscriptionStatus::PastDue => !is_unpaid,
+            SubscriptionStatus::PastDue => !self.is_unrenewed(),
             SubscriptionStatus::Scheduled
             | SubscriptionStatus::Trialing
             | SubscriptionStatus::Canceled

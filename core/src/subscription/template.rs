@@ -65,8 +65,7 @@ impl<L: HasLot> Motion<'_, L> {
             let (mut amount, mut span_micros) = match share {
                 Share::Full => (whole, left),
                 Share::Opening if every.is_none() => (whole, left),
-                Share::Opening | Share::Left => of_left,
-                Share::Nothing => (Credits::ZERO, left),
+                Share::Opening | Share::Left | Share::Nothing => of_left,
             };
             if !is_first {
                 amount = Credits::ZERO;
@@ -76,7 +75,9 @@ impl<L: HasLot> Motion<'_, L> {
             own.owed -= owed;
             let (granted_at, until) = (self.at, interval.end);
             own.allowances.push(Allowance { template: index, amount, granted_at, until, span_micros, every });
-            let lot = (amount - owed, granted_at, Some((until, next_end)));
+            // What was given elsewhere is worth what is left of it, in case of a change, and makes no block here.
+            let here = if share == Share::Nothing { Credits::ZERO } else { amount - owed };
+            let lot = (here, granted_at, Some((until, next_end)));
             orders.extend(recurring(own, variant, index, template, lot));
         }
         self.order(own.id, orders);
@@ -87,7 +88,10 @@ impl<L: HasLot> Motion<'_, L> {
         let at = self.at;
         let first = || FallbackPeriods { anchor: at, granted_until: Default::default() };
         let periods = self.wallet.given.fallback.get_or_insert_with(first);
-        periods.granted_until.insert(template, until).is_none_or(|before| before <= at)
+        let before = periods.granted_until.get(&template).copied();
+        // Never less: an import or a change may come with an interval that ends earlier.
+        periods.granted_until.insert(template, before.map_or(until, |before| before.max(until)));
+        before.is_none_or(|before| before <= at)
     }
 
     /// What the fallback has given for the intervals that run gives way to what it gives after a change.

@@ -225,10 +225,11 @@ impl Decisions {
             // A block is made by an entry, so one with an earlier entry was there before.
             let first_seq = effects.entries.first().map_or(u64::MAX, |entry| entry.seq);
             for block in account.wallet.lots.iter().filter(|block| effects.blocks.contains(&block.id)) {
+                let is_live = block.is_live(account.wallet.time);
                 if block.granted.0 >= first_seq {
-                    batch.made_blocks.push((account.id, block, self.notes.get(&block.id)));
+                    batch.made_blocks.push((account.id, block, self.notes.get(&block.id), is_live));
                 } else {
-                    batch.changed_blocks.push((account.id, block));
+                    batch.changed_blocks.push((account.id, block, is_live));
                 }
             }
             batch.entries.extend(effects.entries.iter().map(|entry| (account.id, entry)));

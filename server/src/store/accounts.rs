@@ -260,7 +260,7 @@ impl Tx {
         rows.iter().map(with_account).collect()
     }
 
-    /// The blocks of these accounts that have nothing left, each with its account.
+    /// The blocks of these accounts that are over and have nothing left, each with its account.
     pub async fn load_used_up_blocks(
         &mut self,
         lane_id: LaneId,

@@ -36,10 +36,10 @@ pub struct Batch<'a> {
     pub changed_accounts: Vec<(&'a Account, u64, u64)>,
     /// Accounts that time alone will next change at another instant than before; `None` = at none.
     pub due: Vec<(AccountId, Option<Timestamp>)>,
-    /// Blocks that were made, with what people attached to them.
-    pub made_blocks: Vec<(AccountId, &'a Block, Option<&'a BlockNotes>)>,
-    /// Blocks that were there before and changed.
-    pub changed_blocks: Vec<(AccountId, &'a Block)>,
+    /// Blocks that were made, with what people attached to them, and whether they are live.
+    pub made_blocks: Vec<(AccountId, &'a Block, Option<&'a BlockNotes>, bool)>,
+    /// Blocks that were there before and changed, and whether they are live now.
+    pub changed_blocks: Vec<(AccountId, &'a Block, bool)>,
     /// Made or changed subscriptions, the last state of each.
     pub subscriptions: Vec<(AccountId, &'a Subscription)>,
     /// New entries.
@@ -215,85 +215,88 @@ fn bind_figures(statement: &mut Statement, rows: &[&Account]) {
         .bind(column(rows, |account| (!account.tallies.is_empty()).then(|| to_json_text(&account.tallies))));
 }
 
-fn insert_blocks(statement: &mut Statement, rows: &[(AccountId, &Block, Option<&BlockNotes>)]) {
+fn insert_blocks(statement: &mut Statement, rows: &[(AccountId, &Block, Option<&BlockNotes>, bool)]) {
     if rows.is_empty() {
         return;
     }
     let sql = "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
           settles_debt, effective_at, expires_at, scope, subscription_id, template, original, expired, remaining, held,
-          price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover)
+          price_paid, currency, metadata, withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover, live)
         select $1, $2, account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
           expires_at, scope::jsonb, subscription_id, template, original, expired, remaining, held, price_paid, currency,
-          metadata::jsonb, withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover::jsonb
+          metadata::jsonb, withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover::jsonb, live
         from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::smallint[], $7::text[], $8::smallint[], $9::boolean[],
           $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::uuid[], $15::smallint[], $16::bigint[],
           $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[],
-          $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bigint[], $28::bigint[], $29::boolean[], $30::text[])
+          $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bigint[], $28::bigint[], $29::boolean[], $30::text[],
+          $31::boolean[])
           as t (account_id, block_id, granted_seq, granted_place, kind, priority, paid, settles_debt, effective_at,
             expires_at, scope, subscription_id, template, original, expired, remaining, held, price_paid, currency, metadata,
-            withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover)";
+            withdrawn, variant_id, cap_group, ended, claw_back, rolled, frozen, rollover, live)";
     statement
         .part(sql)
         .bind(column(rows, |(account, ..)| account.uuid()))
-        .bind(column(rows, |(_, block, _)| block.id.uuid()))
-        .bind(column(rows, |(_, block, _)| signed(block.granted.0)))
-        .bind(column(rows, |(_, block, _)| i16::try_from(block.granted.1).expect("a command grants few blocks")))
-        .bind(column(rows, |(_, block, _)| name_of(&block.lot.kind)))
-        .bind(column(rows, |(_, block, _)| i16::from(block.lot.priority)))
-        .bind(column(rows, |(_, block, _)| block.lot.paid))
-        .bind(column(rows, |(_, block, _)| block.lot.settles_debt))
-        .bind(column(rows, |(_, block, _)| Ts(block.lot.effective_at)))
-        .bind(column(rows, |(_, block, _)| block.lot.expires_at.map(Ts)))
-        .bind(column(rows, |(_, block, _)| to_json_text(&block.lot.scope)))
-        .bind(column(rows, |(_, block, _)| block.lot.origin.map(|origin| origin.subscription_id.uuid())))
-        .bind(column(rows, |(_, block, _)| {
+        .bind(column(rows, |(_, block, ..)| block.id.uuid()))
+        .bind(column(rows, |(_, block, ..)| signed(block.granted.0)))
+        .bind(column(rows, |(_, block, ..)| i16::try_from(block.granted.1).expect("a command grants few blocks")))
+        .bind(column(rows, |(_, block, ..)| name_of(&block.lot.kind)))
+        .bind(column(rows, |(_, block, ..)| i16::from(block.lot.priority)))
+        .bind(column(rows, |(_, block, ..)| block.lot.paid))
+        .bind(column(rows, |(_, block, ..)| block.lot.settles_debt))
+        .bind(column(rows, |(_, block, ..)| Ts(block.lot.effective_at)))
+        .bind(column(rows, |(_, block, ..)| block.lot.expires_at.map(Ts)))
+        .bind(column(rows, |(_, block, ..)| to_json_text(&block.lot.scope)))
+        .bind(column(rows, |(_, block, ..)| block.lot.origin.map(|origin| origin.subscription_id.uuid())))
+        .bind(column(rows, |(_, block, ..)| {
             block.lot.origin.map(|origin| i16::try_from(origin.template).expect("a variant has few templates"))
         }))
-        .bind(column(rows, |(_, block, _)| block.original.get()))
-        .bind(column(rows, |(_, block, _)| block.expired.get()))
-        .bind(column(rows, |(_, block, _)| block.lot.remaining.get()))
-        .bind(column(rows, |(_, block, _)| block.lot.held.get()))
-        .bind(column(rows, |(.., notes)| notes.and_then(|notes| notes.price_paid)))
-        .bind(column(rows, |(.., notes)| notes.and_then(|notes| notes.currency.as_deref())))
-        .bind(column(rows, |(.., notes)| notes.map(|notes| to_json_text(&notes.metadata))))
-        .bind(column(rows, |(_, block, _)| block.withdrawn.get()))
-        .bind(column(rows, |(_, block, _)| block.lot.origin.map(|origin| origin.variant_id.uuid())))
-        .bind(column(rows, |(_, block, _)| block.lot.cap_group.as_ref().map(ToString::to_string)))
-        .bind(column(rows, |(_, block, _)| block.lot.ended.map(ending_name)))
-        .bind(column(rows, |(_, block, _)| block.lot.claw_back.get()))
-        .bind(column(rows, |(_, block, _)| block.rolled.get()))
-        .bind(column(rows, |(_, block, _)| block.lot.frozen))
-        .bind(column(rows, |(_, block, _)| block.lot.rollover.as_ref().map(to_json_text)));
+        .bind(column(rows, |(_, block, ..)| block.original.get()))
+        .bind(column(rows, |(_, block, ..)| block.expired.get()))
+        .bind(column(rows, |(_, block, ..)| block.lot.remaining.get()))
+        .bind(column(rows, |(_, block, ..)| block.lot.held.get()))
+        .bind(column(rows, |(_, _, notes, _)| notes.and_then(|notes| notes.price_paid)))
+        .bind(column(rows, |(_, _, notes, _)| notes.and_then(|notes| notes.currency.as_deref())))
+        .bind(column(rows, |(_, _, notes, _)| notes.map(|notes| to_json_text(&notes.metadata))))
+        .bind(column(rows, |(_, block, ..)| block.withdrawn.get()))
+        .bind(column(rows, |(_, block, ..)| block.lot.origin.map(|origin| origin.variant_id.uuid())))
+        .bind(column(rows, |(_, block, ..)| block.lot.cap_group.as_ref().map(ToString::to_string)))
+        .bind(column(rows, |(_, block, ..)| block.lot.ended.map(ending_name)))
+        .bind(column(rows, |(_, block, ..)| block.lot.claw_back.get()))
+        .bind(column(rows, |(_, block, ..)| block.rolled.get()))
+        .bind(column(rows, |(_, block, ..)| block.lot.frozen))
+        .bind(column(rows, |(_, block, ..)| block.lot.rollover.as_ref().map(to_json_text)))
+        .bind(column(rows, |(.., live)| *live));
 }
 
 /// Writes what of a block can change.
-fn update_blocks(statement: &mut Statement, rows: &[(AccountId, &Block)]) {
+fn update_blocks(statement: &mut Statement, rows: &[(AccountId, &Block, bool)]) {
     if rows.is_empty() {
         return;
     }
     let sql = "update blocks b set expired = t.expired, withdrawn = t.withdrawn, remaining = t.remaining, held = t.held,
           ended = t.ended, claw_back = t.claw_back, original = t.original, rolled = t.rolled, frozen = t.frozen,
-          expires_at = t.expires_at, rollover = t.rollover::jsonb
+          expires_at = t.expires_at, rollover = t.rollover::jsonb, live = t.live
         from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[],
-          $11::bigint[], $12::bigint[], $13::boolean[], $14::timestamptz[], $15::text[])
+          $11::bigint[], $12::bigint[], $13::boolean[], $14::timestamptz[], $15::text[], $16::boolean[])
           as t (account_id, block_id, expired, withdrawn, remaining, held, ended, claw_back, original, rolled, frozen,
-            expires_at, rollover)
+            expires_at, rollover, live)
         where b.lane_id = $1 and b.account_id = t.account_id and b.block_id = t.block_id";
     statement
         .update("blocks", rows.len(), sql)
-        .bind(column(rows, |(account, _)| account.uuid()))
-        .bind(column(rows, |(_, block)| block.id.uuid()))
-        .bind(column(rows, |(_, block)| block.expired.get()))
-        .bind(column(rows, |(_, block)| block.withdrawn.get()))
-        .bind(column(rows, |(_, block)| block.lot.remaining.get()))
-        .bind(column(rows, |(_, block)| block.lot.held.get()))
-        .bind(column(rows, |(_, block)| block.lot.ended.map(ending_name)))
-        .bind(column(rows, |(_, block)| block.lot.claw_back.get()))
-        .bind(column(rows, |(_, block)| block.original.get()))
-        .bind(column(rows, |(_, block)| block.rolled.get()))
-        .bind(column(rows, |(_, block)| block.lot.frozen))
-        .bind(column(rows, |(_, block)| block.lot.expires_at.map(Ts)))
-        .bind(column(rows, |(_, block)| block.lot.rollover.as_ref().map(to_json_text)));
+        .bind(column(rows, |(account, ..)| account.uuid()))
+        .bind(column(rows, |(_, block, _)| block.id.uuid()))
+        .bind(column(rows, |(_, block, _)| block.expired.get()))
+        .bind(column(rows, |(_, block, _)| block.withdrawn.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.remaining.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.held.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.ended.map(ending_name)))
+        .bind(column(rows, |(_, block, _)| block.lot.claw_back.get()))
+        .bind(column(rows, |(_, block, _)| block.original.get()))
+        .bind(column(rows, |(_, block, _)| block.rolled.get()))
+        .bind(column(rows, |(_, block, _)| block.lot.frozen))
+        .bind(column(rows, |(_, block, _)| block.lot.expires_at.map(Ts)))
+        .bind(column(rows, |(_, block, _)| block.lot.rollover.as_ref().map(to_json_text)))
+        .bind(column(rows, |(.., live)| *live));
 }
 
 fn write_subscriptions(statement: &mut Statement, now: Timestamp, rows: &[(AccountId, &Subscription)]) {

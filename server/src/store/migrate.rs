@@ -24,6 +24,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (16, "rollups in time", include_str!("../../migrations/0016_rollups_in_time.sql")),
     (17, "tallies", include_str!("../../migrations/0017_tallies.sql")),
     (18, "leases", include_str!("../../migrations/0018_leases.sql")),
+    (19, "used-up blocks", include_str!("../../migrations/0019_used_up_blocks.sql")),
 ];
 
 /// The version of the schema that this server reads and writes: the last migration's.

@@ -6,7 +6,7 @@ use quotastack_core::ledger::command::Usage;
 use quotastack_core::ledger::entry::EntryKind;
 use quotastack_core::ledger::event::EventKind;
 use quotastack_core::pricing::{Price, PriceModel, Tier, TierMode, TierWindow, Tiered};
-use quotastack_core::subscription::order::Uncancel;
+use quotastack_core::subscription::order::{Import, ImportGrants, Uncancel};
 
 use super::*;
 use crate::support::{feature_key, units, usage};
@@ -383,4 +383,186 @@ fn months_of_grants_are_the_same_after_a_pause_whatever_is_changed() {
         assert!(story.balance(now) <= 310, "{} at {now}", story.balance(now));
     }
     assert_eq!(story.account.wallet.base().unwrap().allowances[0].until, end);
+}
+
+fn every_week(number: u8) -> Variant {
+    Variant { billing_mode: BillingMode::Prepaid, ..weekly(number) }
+}
+
+#[test]
+fn a_late_renewal_leaves_the_week_that_runs() {
+    let mut story = life([Variant { grace_period_days: 5, ..every_week(1) }]);
+    let id = story.subscribe(day(0), 1);
+    assert_eq!(story.balance(day(30)), 100);
+    story.ask(day(31), id, Action::Renew).unwrap();
+    assert_eq!([31, 34, 35].map(|number| story.balance(day(number))), [100; 3]);
+    // So it does what lives longer than its interval, to the same instant as the grace.
+    let mut once = base(1, DAYS_30, 1_000);
+    once.grants.push(GrantTemplate {
+        interval: GrantInterval::Once,
+        expires_after: Some(Period { count: 33, unit: PeriodUnit::Day }),
+        ..monthly(50)
+    });
+    let mut story = life([Variant { grace_period_days: 3, ..once }]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(31), id, Action::Renew).unwrap();
+    assert_eq!([31, 33].map(|number| story.balance(day(number))), [1_050, 1_000]);
+}
+
+#[test]
+fn the_free_plan_gives_once_per_interval_whatever_is_imported_or_paused() {
+    let mut story = life([fallback(base(1, DAYS_30, 50)), base(2, DAYS_30, 5)]);
+    let mut id = story.subscribe(day(0), 1);
+    let mut paused = story.clone();
+    for number in [3, 6, 9] {
+        story.ask(day(number), id, cancel(When::Now)).unwrap();
+        let import = Import { period_start: day(number + 1 - 30), grants: ImportGrants::None };
+        let order = Subscribe { import: Some(import), ..Subscribe::now(variant_id(1), 1) };
+        id = story.try_subscribe(day(number), order).unwrap().id;
+        assert_eq!(story.balance(day(number + 2)), 50, "on day {number}");
+    }
+    let first = paused.account.wallet.base().unwrap().id;
+    pause(&mut paused, first, 5, 15);
+    let paid = paused.subscribe(day(41), 2);
+    paused.ask(day(42), paid, Action::Cancel { at: When::Now, credits: EndCredits::Void }).unwrap();
+    assert_eq!([42, 60, 69, 70].map(|number| paused.balance(day(number))), [50; 4]);
+}
+
+#[test]
+fn a_change_of_what_nobody_renewed_goes_by_its_credits() {
+    let variants = [rolling(base(1, DAYS_30, 1_000), 100, None), base(2, DAYS_30, 2_000)];
+    let changed = |credits| {
+        let mut story = life(variants.clone());
+        let id = story.subscribe(day(0), 1);
+        story.change(day(31), id, 2, credits);
+        (story.balance(day(31)), story.account.wallet.base().unwrap().current_period.start)
+    };
+    assert_eq!(changed(ChangeCredits::Prorate), (3_000, day(30)), "what is left rolls over");
+    assert_eq!(changed(ChangeCredits::KeepAndAdd), (3_000, day(30)), "what is there stays");
+    assert_eq!(changed(ChangeCredits::Reset), (2_000, day(31)), "nothing rolls, and a new period opens");
+}
+
+#[test]
+fn neither_seats_nor_a_newer_version_are_a_payment() {
+    let mut story = life([base(1, DAYS_30, 1_000)]);
+    let id = story.subscribe(day(0), 1);
+    story.catalogue.add_variant(variant_id(1), Variant { version: 2, ..base(1, DAYS_30, 1_001) });
+    let mut failed = story.clone();
+    failed.ask(day(5), id, Action::MarkOverdue).unwrap();
+    let seats = |quantity| Action::Change {
+        variant_id: variant_id(1),
+        quantity,
+        at: When::Now,
+        credits: ChangeCredits::Prorate,
+    };
+    for (story, now) in [(&mut story, day(31)), (&mut failed, day(6))] {
+        let migrate = Action::Migrate { at: When::Now, credits: ChangeCredits::Prorate };
+        for action in [migrate, seats(Some(2)), seats(None), Action::SetQuantity(2)] {
+            let refused = story.ask(now, id, action);
+            assert!(matches!(refused, Err(Refusal::InvalidTransition { .. })), "{action:?}: {refused:?}");
+        }
+        assert_eq!(story.status(now, id), Some(SubscriptionStatus::PastDue));
+    }
+}
+
+#[test]
+fn an_addon_pauses_at_its_own_end_also_after_a_pause_of_its_base() {
+    let mut story = life([postpaid(base(1, DAYS_30, 1)), postpaid(addon(2, DAYS_30, 1))]);
+    let id = story.subscribe(day(0), 1);
+    let addon = story.subscribe(day(1), 2);
+    story.ask(day(2), addon, Action::Pause { at: When::PeriodEnd, resume_at: None }).unwrap();
+    pause(&mut story, id, 5, 6);
+    assert_eq!(story.status(day(32).saturating_add_micros(-1), addon), Some(SubscriptionStatus::Active));
+    assert_eq!(story.status(day(32), addon), Some(SubscriptionStatus::Paused));
+}
+
+#[test]
+fn what_an_import_was_given_elsewhere_is_not_given_by_seats_to_and_fro() {
+    let mut story = life([base(1, DAYS_30, 1_000)]);
+    let import = Import { period_start: day(0), grants: ImportGrants::None };
+    let id = story
+        .try_subscribe(day(15), Subscribe { import: Some(import), ..Subscribe::now(variant_id(1), 1) })
+        .unwrap()
+        .id;
+    assert_eq!(story.balance(day(15)), 0);
+    story.ask(day(15), id, Action::SetQuantity(2)).unwrap();
+    assert_eq!(story.balance(day(15)), 500, "the second seat");
+    story.ask(day(15), id, Action::SetQuantity(1)).unwrap();
+    assert_eq!(story.balance(day(15)), 0);
+}
+
+#[test]
+fn nobody_is_billed_for_a_trial_however_it_ends() {
+    let trial = Variant { trial_days: 10, ..postpaid(base(1, DAYS_30, 0)) };
+    let mut story = life([trial, postpaid(base(2, DAYS_30, 0))]);
+    let id = story.subscribe(day(0), 1);
+    story.apply(day(1), usage("in the trial", "endless", 80)).unwrap();
+    let after = |action| {
+        let mut story = story.clone();
+        story.ask(day(2), id, action).unwrap();
+        let billed = story.effects.entries.iter().any(|entry| entry.body.kind == EntryKind::DebtBilled);
+        (billed, story.account.totals.debt.get())
+    };
+    for action in [Action::Convert(When::Now), to_2(When::Now), cancel(When::Now)] {
+        assert_eq!(after(action), (false, 80), "{action:?}");
+    }
+}
+
+#[test]
+fn a_postpaid_plan_that_follows_an_unpaid_one_is_summed_up_from_then_on() {
+    let mut story = life([base(1, DAYS_30, 0), postpaid(base(2, DAYS_30, 0))]);
+    let id = story.subscribe(day(0), 1);
+    story.apply(day(30), usage("in the gap", "endless", 7)).unwrap();
+    story.change(day(31), id, 2, ChangeCredits::Prorate);
+    story.touch(day(61));
+    let period = story.effects.events.iter().find_map(|event| match &event.kind {
+        EventKind::UsageSummary { period, features, .. } => Some((period.start, features[0].used.cost)),
+        _ => None,
+    });
+    assert_eq!(period, Some((day(31), 0)), "what was owed before is billed, and was not used in it");
+}
+
+#[test]
+fn beside_a_free_plan_there_are_no_addons() {
+    let mut story = life([base(1, DAYS_30, 1), fallback(base(2, DAYS_30, 1)), addon(3, DAYS_30, 1)]);
+    let id = story.subscribe(day(0), 1);
+    let addon = story.subscribe(day(0), 3);
+    let mut later = story.clone();
+    story.ask(day(1), id, to_2(When::Now)).unwrap();
+    assert_eq!(story.status(day(1), addon), None);
+    later.ask(day(1), id, to_2(When::PeriodEnd)).unwrap();
+    assert_eq!(later.status(day(29), addon), Some(SubscriptionStatus::Active));
+    assert_eq!(later.status(day(30), addon), None);
+}
+
+#[test]
+fn other_seats_leave_a_change_that_was_paid_for() {
+    let mut story = life([base(1, DAYS_30, 100), base(2, DAYS_30, 1_000)]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(28), id, to_2(When::PeriodEnd)).unwrap();
+    story.ask(day(29), id, Action::Renew).unwrap();
+    story.ask(day(29), id, Action::SetQuantity(2)).unwrap();
+    assert_eq!(story.balance(day(30)), 2_000);
+    // But another length was not.
+    let year = Period { count: 1, unit: PeriodUnit::Year };
+    let mut story = life([base(1, DAYS_30, 100), base(2, year, 1_000)]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(28), id, Action::Renew).unwrap();
+    story.change(day(29), id, 2, ChangeCredits::Prorate);
+    let end = year.end(day(29), 0);
+    assert_eq!(story.status(end, id), Some(SubscriptionStatus::PastDue));
+}
+
+#[test]
+fn whoever_asks_for_a_trial_to_convert_does_not_want_it_canceled() {
+    let trial = Variant { trial_days: 10, trial_end: Some(TrialEnd::Expire), ..free(base(1, DAYS_30, 1)) };
+    let mut story = life([trial]);
+    let id = story.subscribe(day(0), 1);
+    story.ask(day(1), id, cancel(When::PeriodEnd)).unwrap();
+    let mut canceled = story.clone();
+    story.ask(day(2), id, Action::Convert(When::PeriodEnd)).unwrap();
+    assert_eq!(story.status(day(10), id), Some(SubscriptionStatus::Active));
+    assert_eq!(canceled.ask(day(2), id, Action::Convert(When::PeriodEnd)).unwrap().cancel_at, None);
+    canceled.ask(day(3), id, cancel(When::PeriodEnd)).unwrap();
+    assert_eq!(canceled.status(day(10), id), None);
 }

@@ -4,7 +4,7 @@
 //! - `pairs`: every state and every command, asked of the ledger
 //! - `scenarios`: the numbers of the page, one story each; `clock`: longer ones; `stories`: with credit that was bought;
 //!   `contracts`: notices; `summaries` of postpaid periods; `past`: what late usage goes by; `entitled`: who may what meanwhile
-//! - `found`: what a reader of the page found
+//! - `found`: what a reader of the page found; `returned`: what a void brings back to what was used up
 //! - `order`: what burns first where only the order of granting tells
 //! - `random`: whatever is asked in whatever order, what must hold holds, also of what is announced (`told`) and of what
 //!   summaries say (`tallied`)
@@ -18,6 +18,7 @@ mod order;
 mod pairs;
 mod past;
 pub(crate) mod random;
+mod returned;
 mod scenarios;
 mod stories;
 mod summaries;

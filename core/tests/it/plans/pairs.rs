@@ -9,7 +9,11 @@ use super::*;
 
 /// Each command, and what it is in the table for a subscription in a trial and for one that is not.
 fn commands() -> Vec<(Action, Happening, Happening)> {
-    let change = |at| Action::Change { variant_id: variant_id(2), quantity: None, at, credits: ChangeCredits::Prorate };
+    let change_by = |at, credits| Action::Change { variant_id: variant_id(2), quantity: None, at, credits };
+    let change = |at| change_by(at, ChangeCredits::Prorate);
+    let seats =
+        Action::Change { variant_id: variant_id(1), quantity: Some(2), at: When::Now, credits: ChangeCredits::Prorate };
+    let migrate = |at| Action::Migrate { at, credits: ChangeCredits::Prorate };
     let pause = |at| Action::Pause { at, resume_at: None };
     let one = |action, happening| (action, happening, happening);
     vec![
@@ -19,20 +23,39 @@ fn commands() -> Vec<(Action, Happening, Happening)> {
         one(Action::Convert(When::Now), Happening::Convert),
         one(Action::Convert(When::PeriodEnd), Happening::ConvertAtTrialEnd),
         (change(When::Now), Happening::ChangeInTrial, Happening::Change),
+        (change_by(When::Now, ChangeCredits::Reset), Happening::ChangeInTrial, Happening::Change),
+        (change_by(When::Now, ChangeCredits::KeepAndAdd), Happening::ChangeInTrial, Happening::Change),
         one(change(When::PeriodEnd), Happening::ChangeAtPeriodEnd),
         (Action::SetQuantity(2), Happening::ChangeInTrial, Happening::Change),
+        (seats, Happening::ChangeInTrial, Happening::Change),
+        (migrate(When::Now), Happening::ChangeInTrial, Happening::Change),
+        one(migrate(When::PeriodEnd), Happening::ChangeAtPeriodEnd),
         one(pause(When::Now), Happening::Pause),
         one(pause(When::PeriodEnd), Happening::PauseAtPeriodEnd),
+        one(Action::Pause { at: When::Now, resume_at: Some(day(300)) }, Happening::Pause),
         one(Action::Resume, Happening::Resume),
         one(cancel(When::Now), Happening::Cancel),
+        one(Action::Cancel { at: When::Now, credits: EndCredits::Void }, Happening::Cancel),
         one(cancel(When::PeriodEnd), Happening::CancelAtPeriodEnd),
         one(Action::Uncancel(Uncancel::All), Happening::Uncancel),
+        one(Action::Uncancel(Uncancel::CancelAt), Happening::Uncancel),
+        one(Action::Uncancel(Uncancel::PauseAt), Happening::Uncancel),
+        one(Action::Uncancel(Uncancel::PendingChange), Happening::Uncancel),
     ]
 }
 
-/// A subscription in this state, and the instant.
+fn with_trial(number: u8) -> Variant {
+    Variant { trial_days: 14, ..base(number, DAYS_30, 100) }
+}
+
+/// A subscription in this state, to a variant of which there is a newer version, and the instant.
 fn in_state(state: SubscriptionStatus) -> (Story, SubscriptionId, Timestamp) {
-    let with_trial = |number| Variant { trial_days: 14, ..base(number, DAYS_30, 100) };
+    let (mut story, id, now) = in_state_at_first_version(state);
+    story.catalogue.add_variant(variant_id(1), Variant { version: 2, ..with_trial(1) });
+    (story, id, now)
+}
+
+fn in_state_at_first_version(state: SubscriptionStatus) -> (Story, SubscriptionId, Timestamp) {
     let mut story = life([with_trial(1), with_trial(2)]);
     if state == SubscriptionStatus::Scheduled {
         let later = Subscribe { start_at: Some(day(9)), ..Subscribe::now(variant_id(1), 1) };
@@ -66,17 +89,26 @@ fn in_state(state: SubscriptionStatus) -> (Story, SubscriptionId, Timestamp) {
 
 #[test]
 fn every_command_in_every_state_does_what_the_table_says() {
-    for state in SubscriptionStatus::ALL {
-        let (story, id, now) = in_state(state);
+    let failed_payment = {
+        let (mut story, id, now) = in_state(SubscriptionStatus::Active);
+        story.ask(now, id, Action::MarkOverdue).unwrap();
+        (SubscriptionStatus::PastDue, (story, id, now))
+    };
+    let states = SubscriptionStatus::ALL.map(|state| (state, in_state(state)));
+    for (state, (story, id, now)) in states.into_iter().chain([failed_payment]) {
         assert_eq!(story.account.subscription(id).unwrap().status, state);
         for (action, in_trial, else_) in commands() {
             let happening = if state == SubscriptionStatus::Trialing { in_trial } else { else_ };
             let mut story = story.clone();
             let before = (story.account.clone(), story.effects.clone());
             let answer = story.ask(now, id, action);
-            // Seats are not a payment: a change of nothing else does not renew what is past due.
-            let expected = next(state, happening)
-                .filter(|_| !(state == SubscriptionStatus::PastDue && matches!(action, Action::SetQuantity(_))));
+            // Another variant is paid for anew: only that is a change of what is past due.
+            let is_paid_anew = match action {
+                Action::Change { variant_id: to, .. } => to != variant_id(1),
+                Action::SetQuantity(_) | Action::Migrate { .. } => false,
+                _ => true,
+            };
+            let expected = next(state, happening).filter(|_| state != SubscriptionStatus::PastDue || is_paid_anew);
             match (expected, answer) {
                 (Some(to), Ok(after)) => assert_eq!(after.status, to, "{action:?} in {state:?}"),
                 (None, Err(refusal)) => {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use quotastack_core::catalogue::Contract;
+use quotastack_core::catalogue::{Contract, GrantOn};
 use quotastack_core::entitlement::terms::Override;
 use quotastack_core::ledger::command::{Commit, Reserve, Void};
 use quotastack_core::ledger::entry::{Cause, EntryKind};
@@ -302,6 +302,30 @@ impl World {
             }
         }
         assert_in_order_and_complete(&self.story.effects.events, &wallet.subscriptions);
+        self.check_grants();
+    }
+
+    /// Each period that has opened by itself has given what its variant gives.
+    fn check_grants(&self) {
+        let entries = self.story.effects.entries.iter().filter(|entry| entry.body.kind == EntryKind::Grant);
+        let granted =
+            entries.flat_map(|entry| entry.body.granted.iter().filter_map(|block| Some((block.lot.origin?, block))));
+        let granted: BTreeSet<_> = granted
+            .map(|(origin, block)| (origin.subscription_id, origin.variant_id, origin.template, block.lot.effective_at))
+            .collect();
+        for event in &self.story.effects.events {
+            let EventKind::SubscriptionUpdated { subscription: own, happening, .. } = &event.kind else { continue };
+            if !matches!(happening, Happening::PeriodTurns | Happening::Starts | Happening::TrialConverts) {
+                continue;
+            }
+            let variant = self.story.catalogue.variant(own.variant_id, own.variant_version).unwrap();
+            for (index, template) in (0..).zip(&variant.grants) {
+                let gives = template.interval == GrantInterval::BillingPeriod && template.on == GrantOn::Period;
+                let key = (own.id, own.variant_id, index, event.at);
+                // What one falls back to gives once per interval, however one comes to it.
+                assert!(!gives || variant.fallback || granted.contains(&key), "{key:?} was not granted");
+            }
+        }
     }
 
     /// Each term that ended was announced before, and none is announced more often than it is set to be.
@@ -448,5 +472,5 @@ fn random_histories_come_to_every_happening_and_every_kind_of_entry_of_plans() {
     for kind in [EntryKind::Rollover, EntryKind::Reschedule, EntryKind::DebtBilled, EntryKind::Withdraw] {
         assert!(kinds.contains(&kind), "{kind:?}");
     }
-    assert!(summaries > 150 && summaries_with_late > 15, "{summaries} {summaries_with_late}");
+    assert!(summaries > 150 && summaries_with_late > 10, "{summaries} {summaries_with_late}");
 }

@@ -253,8 +253,8 @@ impl Kept {
         for (account, entry) in batch.entries {
             self.entries.entry(account).or_default().push(entry.clone());
         }
-        self.blocks.extend(batch.made_blocks.into_iter().map(|(_, block, _)| (block.id, block.clone())));
-        self.blocks.extend(batch.changed_blocks.into_iter().map(|(_, block)| (block.id, block.clone())));
+        self.blocks.extend(batch.made_blocks.into_iter().map(|(_, block, ..)| (block.id, block.clone())));
+        self.blocks.extend(batch.changed_blocks.into_iter().map(|(_, block, _)| (block.id, block.clone())));
         self.reservations.extend(batch.reservations.into_iter().map(|(_, one)| (one.id, one.clone())));
     }
 

@@ -84,8 +84,8 @@ const ACCOUNTS: &str = for_each_account!(
 );
 const BLOCKS: &str = for_each_account!(
     "insert into blocks (lane_id, environment_id, account_id, block_id, granted_seq, granted_place, kind, priority, paid,
-       settles_debt, effective_at, scope, original, expired, remaining, held, metadata)",
+       settles_debt, effective_at, scope, original, expired, remaining, held, metadata, live)",
     "('00000000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid, 1, 0, 'promo', 100, false, true, now(), '[]', 1000000000, 0,
-       1000000000, 0, '{}'"
+       1000000000, 0, '{}', true"
 );
 const FEED: &str = for_each_account!("insert into feed (lane_id, environment_id, account_id, feed_seq)", "n + 1");

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test binary for code that is no test")]
 
 mod check;
+mod clients;
 mod fault;
 mod rng;
 mod server;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quotastack_core::catalogue::{Access, Catalogue, Enforcement, Feature, FeatureKind, OfflinePolicy, OveragePolicy};
 use quotastack_core::credits::{Credits, Units};
-use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey, UsageId, uuid_v7};
+use quotastack_core::ids::{EndUserId, FeatureKey, IdempotencyKey};
 use quotastack_core::ledger::command::Usage;
 use quotastack_core::pricing::{Price, PriceModel, PriceVersion};
-use quotastack_core::sync::machine::{Batch, Config, NotAdmitted};
+use quotastack_core::sync::machine::{Batch, Config};
 use quotastack_core::time::Timestamp;
 use quotastack_core::wire::{
     AnswerParts, BatchReply, Delta, Hello, Mode, Request, Response, ServerControl, SidecarControl, Welcome, decode,
@@ -33,7 +33,6 @@ const REST_MICROS: i64 = 120_000_000;
 /// be exact at every moment.
 pub(crate) const STEADY: usize = 2;
 pub(crate) const STEADY_GRANT: i64 = 1_000_000_000;
-const SHARED: usize = 6;
 
 pub(crate) enum Event {
     Op,
@@ -469,7 +468,7 @@ impl World {
         self.later(Event::Reply { conn, sidecar, id, frames: answer.into_frames().unwrap() });
     }
 
-    fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         const LOST_OPS: usize = 60;
         match self.backup_at {
             Some(at) if at == self.ops => self.backup = Some(self.server.backup()),
@@ -481,31 +480,7 @@ impl World {
         }
     }
 
-    fn client(&mut self) {
-        self.restore();
-        let sidecar = self.rng.index(self.sidecars.len());
-        match self.rng.below(100) {
-            0 => self.crash(sidecar),
-            1 => self.disconnect(sidecar),
-            2 => {
-                self.server.restart();
-                (0..self.sidecars.len()).for_each(|sidecar| self.disconnect(sidecar));
-            }
-            3 => self.change_price(),
-            4 => self.sidecars[sidecar].evict(&mut self.rng),
-            5..=6 => self.forget(sidecar),
-            7..=20 => {
-                let id = user("user", self.rng.index(SHARED));
-                let expiry = self.rng.chance(30).then(|| at(self.now + 300_000));
-                let amount = 1 + i64::try_from(self.rng.below(60)).unwrap();
-                self.server.grant(&id, amount, expiry, at(self.now), &mut self.rng);
-            }
-            _ if self.is_strict && self.rng.chance(70) => self.strict_client(sidecar),
-            _ => self.usage(sidecar),
-        }
-    }
-
-    fn crash(&mut self, index: usize) {
+    pub(crate) fn crash(&mut self, index: usize) {
         let conn = self.sidecars[index].conn;
         let now = self.clock(index);
         self.sidecars[index].crash(now, &mut self.rng);
@@ -527,92 +502,6 @@ impl World {
     fn outage(&mut self) -> i64 {
         let max = if self.ops < OPS && self.rng.chance(20) { self.outage_micros_max } else { RECONNECT_MICROS };
         RECONNECT_MICROS + i64::try_from(self.rng.below(u64::try_from(max).unwrap())).unwrap()
-    }
-
-    fn change_price(&mut self) {
-        let mut catalogue = self.server.catalogue.clone();
-        catalogue.version += 1;
-        let cost = Credits::new(1 + i64::try_from(self.rng.below(5)).unwrap()).unwrap();
-        let price = Price::plain(PriceModel::PerUnit { cost, per_units: Units::ONE });
-        let feature = catalogue.features.get_mut(&key("overdraft")).unwrap();
-        feature.prices.push(PriceVersion { effective_from: at(self.now), price });
-        self.server.publish(catalogue);
-    }
-
-    fn forget(&mut self, index: usize) {
-        let id = user("user", self.rng.index(SHARED));
-        let sidecar = &mut self.sidecars[index];
-        if sidecar.mode() == Mode::OnDemand && sidecar.machine.forget(&id) {
-            sidecar.forget(&id);
-        }
-    }
-
-    fn usage(&mut self, index: usize) {
-        let steady = index == 0 && self.rng.chance(30);
-        let (id, usage) = if self.rng.chance(10) && !self.sent.is_empty() {
-            let (id, usage) = self.sent[self.rng.index(self.sent.len())].clone();
-            // A repeat that the sidecar no longer remembers is pending again until the ledger recognises it.
-            let is_remembered = index == 0 && self.sidecars[0].remembers_for_long();
-            if id.as_str().starts_with("steady") && !is_remembered {
-                return;
-            }
-            (id, Usage { id: self.usage_id(), ..usage })
-        } else {
-            let features = ["blocked", "capped", "overdraft"];
-            let (id, feature) = if steady {
-                (user("steady", self.rng.index(STEADY)), "steady")
-            } else {
-                (user("user", self.rng.index(SHARED)), features[self.rng.index(3)])
-            };
-            (id, self.new_usage(feature))
-        };
-        let now = self.clock(index);
-        let Sidecar { machine, disk, run, fetching, conn, .. } = &mut self.sidecars[index];
-        let (run, conn) = (*run, *conn);
-        let file = &disk.file;
-        match machine.admit(&id, usage.clone(), &|id| file.get(id), now) {
-            Ok(admitted) => {
-                if let Some(state) = admitted.state {
-                    self.sidecars[index].views.insert(id.clone(), state);
-                }
-                let event = (id.clone(), usage.key.clone());
-                if id.as_str().starts_with("steady") {
-                    self.steady.insert(event.clone(), admitted.admission.answer.cost.get());
-                }
-                self.unacknowledged.push(Admitted { sidecar: index, run, ticket: admitted.ticket, event });
-                self.sent.push((id, usage));
-                self.acknowledge();
-            }
-            Err(NotAdmitted::NoLease { .. } | NotAdmitted::ServerOnly) => panic!("nothing is strict here"),
-            Err(NotAdmitted::NoState) => {
-                if let Some(conn) = conn.filter(|_| !fetching.contains(&id)) {
-                    machine.fetch_begins(&id);
-                    fetching.insert(id.clone());
-                    self.later(Event::Fetch { conn, sidecar: index, id });
-                }
-            }
-            Err(NotAdmitted::Refused(_) | NotAdmitted::OutboxFull) => {}
-            Err(NotAdmitted::Partial) => panic!("no account of this world is that large"),
-        }
-    }
-
-    fn usage_id(&mut self) -> UsageId {
-        UsageId::from_uuid(uuid_v7(at(self.now), self.rng.bytes(), Some(0)))
-    }
-
-    pub(crate) fn new_usage(&mut self, feature: &str) -> Usage {
-        self.next_key += 1;
-        Usage {
-            id: self.usage_id(),
-            key: IdempotencyKey::new(&format!("key-{}", self.next_key)).unwrap(),
-            feature_key: key(feature),
-            units: Units::new(1 + i64::try_from(self.rng.below(4)).unwrap()).unwrap(),
-            properties: BTreeMap::new(),
-            effective_at: None,
-            on_insufficient: None,
-            admitted_at: None,
-            leased: None,
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use quotastack_sidecar::{Config, Limits, Listen, Replicate};
+use quotastack_sidecar::{Config, Durability, Limits, Listen, Replicate};
 
 /// Answers entitlement checks and records usage beside your app, from a local copy of the ledger's state.
 ///
@@ -78,6 +78,9 @@ pub(crate) struct Args {
     /// Which accounts to hold: those that somebody asked about, or the whole environment
     #[arg(long, env = "QUOTASTACK_REPLICATE", value_enum, default_value = "on_demand")]
     replicate: ReplicateArg,
+    /// When usage is acknowledged: when it is on disk, or at once (a crash then loses the last milliseconds of it)
+    #[arg(long, env = "QUOTASTACK_DURABILITY", value_enum, default_value = "disk")]
+    durability: DurabilityArg,
     /// Bytes of usage that may wait for the server; beyond it usage is answered 503 outbox_full
     #[arg(long, env = "QUOTASTACK_OUTBOX_MAX_BYTES", value_name = "BYTES", default_value_t = Limits::default().outbox_bytes_max)]
     outbox_max_bytes: u64,
@@ -102,6 +105,13 @@ enum ReplicateArg {
     OnDemand,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum DurabilityArg {
+    Disk,
+    Memory,
+}
+
 impl Args {
     /// What the sidecar and its local API are started with.
     pub(crate) fn into_config(self) -> (Config, Listen) {
@@ -122,6 +132,10 @@ impl Args {
             replicate: match self.replicate {
                 ReplicateArg::All => Replicate::All,
                 ReplicateArg::OnDemand => Replicate::OnDemand,
+            },
+            durability: match self.durability {
+                DurabilityArg::Disk => Durability::Disk,
+                DurabilityArg::Memory => Durability::Memory,
             },
             limits,
         };

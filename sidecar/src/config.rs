@@ -17,6 +17,17 @@ pub enum Replicate {
     OnDemand,
 }
 
+/// When usage is acknowledged. Usage of strict features always waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When it is on disk: nothing acknowledged is ever lost.
+    #[default]
+    Disk,
+    /// At once: a crash of the process or the machine loses what was acknowledged since the last commit, as a rule some
+    /// milliseconds of it.
+    Memory,
+}
+
 /// How a sidecar reaches its server, and where it keeps what it must not lose.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -32,6 +43,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Which accounts the replica holds.
     pub replicate: Replicate,
+    /// When usage is acknowledged.
+    pub durability: Durability,
     /// Limits.
     pub limits: Limits,
 }

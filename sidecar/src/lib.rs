@@ -35,7 +35,7 @@ mod upstream;
 pub mod usage;
 
 pub use check::{CheckAnswer, CheckError};
-pub use config::{Config, Listen, Replicate};
+pub use config::{Config, Durability, Listen, Replicate};
 pub use data_dir::{DataDir, DataDirError};
 pub use http::{ListenError, LocalApi};
 pub use limits::Limits;

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::check::{self, CheckAnswer, CheckError};
 use crate::clock::{Counter, ServerClock, local_now};
-use crate::config::{Config, Replicate};
+use crate::config::{Config, Durability, Replicate};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::engine::Engine;
 use crate::fetch::{self, Fetches};
@@ -68,6 +68,7 @@ pub struct Sidecar {
     upstream: Upstream,
     key: SecretString,
     sidecar_id: SidecarId,
+    durability: Durability,
     stop: CancellationToken,
     tasks: TaskTracker,
     writers: Mutex<Vec<JoinHandle<()>>>,
@@ -108,8 +109,9 @@ impl Sidecar {
             "sidecar started"
         );
         let writers = Mutex::new(writers);
-        let (key, sidecar_id) = (config.key, data_dir.sidecar_id());
-        Ok(Arc::new(Self { engine, upstream, key, sidecar_id, stop, tasks, writers, _data_dir: data_dir }))
+        let (key, durability, sidecar_id) = (config.key, config.durability, data_dir.sidecar_id());
+        let _data_dir = data_dir;
+        Ok(Arc::new(Self { engine, upstream, key, sidecar_id, durability, stop, tasks, writers, _data_dir }))
     }
 
     /// Answers a check, from memory if it can; asks the server once about an end user that it does not know.
@@ -135,15 +137,16 @@ impl Sidecar {
         usage::consume(&self.engine, request).await
     }
 
-    /// Records an event. It is on disk when this returns, and reaches the ledger exactly once.
+    /// Records an event. It is on disk when this returns (but with [`Durability::Memory`]), and reaches the ledger exactly
+    /// once.
     pub async fn record_usage(&self, request: UsageRequest) -> Result<Receipt, UsageError> {
-        let mut results = usage::record(&self.engine, &[request]).await;
+        let mut results = usage::record(&self.engine, &[request], self.durability).await;
         results.pop().expect("one result per request")
     }
 
     /// Records events in order, each decided on its own, with one commit for all.
     pub async fn record_usage_batch(&self, requests: &[UsageRequest]) -> Vec<Result<Receipt, UsageError>> {
-        usage::record(&self.engine, requests).await
+        usage::record(&self.engine, requests, self.durability).await
     }
 
     /// Whether only the server can charge one of these accounts.

@@ -10,6 +10,7 @@ use quotastack_core::ledger::command::Usage;
 use quotastack_core::ledger::refusal::Refusal;
 use quotastack_core::sync::machine::{Admitted, NotAdmitted};
 
+use crate::config::Durability;
 use crate::engine::Engine;
 use crate::fetch;
 use crate::lease::{self, LeaseAnswer};
@@ -125,8 +126,12 @@ enum NotAdmittedYet {
     Never(UsageError),
 }
 
-/// Admits events in order, each on its own, and returns when all of them are on disk.
-pub(crate) async fn record(engine: &Engine, requests: &[UsageRequest]) -> Vec<Result<Receipt, UsageError>> {
+/// Admits events in order, each on its own, and returns when all of them are on disk, or at once where memory is enough.
+pub(crate) async fn record(
+    engine: &Engine,
+    requests: &[UsageRequest],
+    durability: Durability,
+) -> Vec<Result<Receipt, UsageError>> {
     let mut results = Vec::with_capacity(requests.len());
     let mut ticket = 0;
     for request in requests {
@@ -147,7 +152,7 @@ pub(crate) async fn record(engine: &Engine, requests: &[UsageRequest]) -> Vec<Re
         });
     }
     engine.outbox_signal.set();
-    if !is_durable(engine, ticket).await {
+    if durability == Durability::Disk && !is_durable(engine, ticket).await {
         for result in results.iter_mut().filter(|result| result.is_ok()) {
             *result = Err(UsageError::Stopping);
         }

@@ -1,6 +1,7 @@
 //! What is sent for a version of a variant, and its checks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use quotastack_core::api::fields;
 use quotastack_core::api::price::PriceJson;
@@ -12,7 +13,9 @@ use quotastack_core::catalogue::{
 use quotastack_core::ids::FeatureKey;
 use quotastack_core::limits::{CONTRACT_PERIODS_MAX, ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX, SUMMARY_DELAY_MINUTES_MAX};
 use quotastack_core::time::{Period, PeriodUnit};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::app::error::AppError;
@@ -113,14 +116,42 @@ struct TemplateJson {
 }
 
 /// `"once"`, `"billing_period"`, or a length of time.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "an interval is \"once\", \"billing_period\", or a count and a unit")]
+#[derive(Debug)]
 enum IntervalJson {
     Named(NamedInterval),
     Every(PeriodJson),
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// By what stands there, so that what is wrong in a length of time is told at its place.
+impl<'de> Deserialize<'de> for IntervalJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Interval;
+
+        impl<'de> Visitor<'de> for Interval {
+            type Value = IntervalJson;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("\"once\", \"billing_period\", or an object of count and unit")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<IntervalJson, E> {
+                match name {
+                    "once" => Ok(IntervalJson::Named(NamedInterval::Once)),
+                    "billing_period" => Ok(IntervalJson::Named(NamedInterval::BillingPeriod)),
+                    _ => Err(E::invalid_value(Unexpected::Str(name), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<IntervalJson, A::Error> {
+                PeriodJson::deserialize(MapAccessDeserializer::new(fields)).map(IntervalJson::Every)
+            }
+        }
+
+        deserializer.deserialize_any(Interval)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum NamedInterval {
     Once,

@@ -253,4 +253,27 @@ mod tests {
             assert!(from_slice::<Outer>(text.as_bytes()).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn what_is_wrong_is_told_at_its_place() {
+        for (text, pointer, detail) in [
+            (r#"{"inner":{"number":"1"}}"#, "/inner/number", "must be an integer, not a string"),
+            (r#"{"inner":{"number":1e400}}"#, "/inner/number", "the number is out of range"),
+            (r#"{"inner":{}}"#, "/inner/number", "is required"),
+            (r#"{"inner":{"number":1,"~/":2}}"#, "/inner/~0~1", "is not known here; known are `number` or `text`"),
+            (r#"{"inner":{"number":1},"list":[{"number":1},[2]]}"#, "/list/1", "must be an object, not an array"),
+            (r#"{"inner":{"number":1},"kind":"two"}"#, "/kind", "must be `one`"),
+            (r#"{"inner":{"number":1},"kind":{"one":null}}"#, "/kind", "must be one of `one`, not an object"),
+            (r#"{"inner":{"number":1,"number":2}}"#, "/inner/number", "give it once"),
+            ("[]", "", "must be an object, not an array"),
+            (" ", "", "the body is empty; send a JSON object"),
+        ] {
+            let problem = String::from_utf8(from_slice::<Outer>(text.as_bytes()).unwrap_err().to_json("r")).unwrap();
+            let field = serde_json::json!({ "pointer": pointer, "detail": detail });
+            let told: serde_json::Value = serde_json::from_str(&problem).unwrap();
+            assert_eq!(told["errors"], serde_json::json!([field]), "{text}");
+        }
+        let broken = from_slice::<Outer>(br#"{"inner":{"number":"1"}"#).unwrap_err();
+        assert_eq!(broken.detail(), "the body is no JSON: EOF while parsing an object at line 1 column 23");
+    }
 }

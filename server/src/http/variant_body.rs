@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use crate::app::error::AppError;
 use crate::http::credits::{cap, priority, scope};
 use crate::http::error::ApiError;
-use crate::http::features::checked_access;
+use crate::http::features::{checked_access, refuse_metered_terms};
 use crate::http::state::ApiState;
 use crate::store::plans::PlanRow;
 use crate::store::types::EnvironmentId;
@@ -38,15 +38,20 @@ pub struct VariantJson {
     billing_period: PeriodJson,
     #[serde(default)]
     billing_mode: BillingMode,
+    #[serde(default, deserialize_with = "fields::not_null")]
     trial_days: Option<i64>,
     trial_end: Option<TrialEnd>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     renewal_due_days: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     grace_period_days: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     allow_usage_while_overdue: Option<bool>,
     price: Option<VariantPriceJson>,
     contract: Option<ContractJson>,
     #[serde(default)]
     carry_debt: bool,
+    #[serde(default, deserialize_with = "fields::not_null")]
     summary_delay_minutes: Option<i64>,
     #[serde(default)]
     fallback: bool,
@@ -106,12 +111,15 @@ struct TemplateJson {
     on: GrantOn,
     expires_after: Option<PeriodJson>,
     rollover_cap: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     priority: Option<i64>,
     #[serde(default)]
     feature_keys: Vec<String>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     rollover_percent: Option<i64>,
     accumulation_cap: Option<i64>,
     cap_group: Option<String>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     settle_debt: Option<bool>,
 }
 
@@ -162,6 +170,7 @@ pub(super) enum NamedInterval {
 #[serde(deny_unknown_fields)]
 struct EntitlementJson {
     feature_key: String,
+    #[serde(default, deserialize_with = "fields::not_null")]
     enabled: Option<bool>,
     value: Option<Box<RawValue>>,
     price: Option<PriceJson>,
@@ -259,10 +268,7 @@ fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate,
         IntervalJson::Named(NamedInterval::BillingPeriod) => GrantInterval::BillingPeriod,
         IntervalJson::Every(period) => GrantInterval::Every(period.of_any_unit(&at("interval"))?),
     };
-    let amount = fields::amount(grant.amount, &at("amount"))?;
-    if !amount.is_positive() {
-        return Err(Problem::invalid(at("amount"), "must be 1 or more"));
-    }
+    let amount = fields::positive_amount(grant.amount, &at("amount"))?;
     Ok(GrantTemplate {
         priority: priority(grant.priority, &at("priority"))?,
         feature_keys: scope(&grant.feature_keys, &at("feature_keys"))?,
@@ -294,16 +300,13 @@ async fn checked_entitlements(
         })?;
         let enabled = entitlement.enabled.unwrap_or(true);
         let access = checked_access(row.feature.kind, enabled, entitlement.value, &pointer)?;
-        let is_metered = row.feature.kind == FeatureKind::Metered;
-        if !is_metered && entitlement.price.is_some() {
-            return Err(Problem::invalid(format!("{pointer}/price"), "only a metered feature has a price").into());
-        }
+        let (policy, limit) = (entitlement.overage_policy, entitlement.overdraft_limit);
+        refuse_metered_terms(row.feature.kind, entitlement.price.is_some(), policy, limit, &pointer)?;
         let joins = plan_kind == PlanKind::Addon && row.feature.kind == FeatureKind::Config;
         if entitlement.merge.is_some() && !joins {
             let detail = "is only for config features of add-ons: it says how their value joins the base's";
             return Err(Problem::invalid(format!("{pointer}/merge"), detail).into());
         }
-        let limit = entitlement.overdraft_limit;
         let entitlement = Entitlement {
             access,
             price: entitlement.price.map(|price| price.into_price(&format!("{pointer}/price"))).transpose()?,

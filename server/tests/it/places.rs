@@ -83,7 +83,7 @@ async fn what_a_query_or_a_path_says_wrongly_is_told_with_its_name() {
         ("/v1/features?limit=x", "query:limit", "must be an integer"),
         ("/v1/features?limit=99999999999999999999", "query:limit", "the number is out of range"),
         ("/v1/features?limit=1&limit=2", "query:limit", "give it once"),
-        ("/v1/features?surprise=1", "query:surprise", "is not known here; known are `limit`, `cursor`"),
+        ("/v1/features?surprise=1", "query:surprise", "is not known here; known are `limit` or `cursor`"),
         ("/v1/subscriptions", "query:end_user_id", "is required"),
         ("/v1/end_users/u/entitlements?explain=1", "query:explain", "must be true or false"),
         ("/v1/end_users/u/credits?include=all", "query:include", "must be `blocks`"),

@@ -21,7 +21,9 @@ pub struct Timestamp(i64);
 
 /// Why a text is no timestamp.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a timestamp must be RFC 3339 with an offset, for example 2026-01-31T08:00:00Z, between the years 1 and 9999")]
+#[error(
+    "a timestamp must be RFC 3339 with an offset, for example 2026-01-31T08:00:00Z, from 0001-01-01T00:00:00Z to 9999-12-25T00:00:00Z"
+)]
 pub struct InvalidTimestamp;
 
 /// 0001-01-01T00:00:00Z.
@@ -35,7 +37,7 @@ impl Timestamp {
     /// The latest instant.
     pub const MAX: Self = Self(MICROS_MAX);
 
-    /// The instant `micros` after the epoch, if it lies between the years 1 and 9999.
+    /// The instant `micros` after the epoch, if it lies between [`Self::MIN`] and [`Self::MAX`].
     pub const fn from_micros(micros: i64) -> Result<Self, InvalidTimestamp> {
         if micros < MICROS_MIN || micros > MICROS_MAX {
             return Err(InvalidTimestamp);

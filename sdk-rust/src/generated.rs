@@ -1882,6 +1882,72 @@ pub mod types {
             value.parse()
         }
     }
+    #[doc = "How long a block lives; null = until its interval ends."]
+    #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    pub struct GrantExpiryInput {
+        #[doc = "How many."]
+        pub count: i32,
+        #[doc = "Of what."]
+        pub unit: GrantExpiryInputUnit,
+    }
+    impl GrantExpiryInput {
+        pub fn builder() -> builder::GrantExpiryInput {
+            Default::default()
+        }
+    }
+    #[doc = "Of what."]
+    #[derive(
+        :: serde :: Deserialize, :: serde :: Serialize, Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd,
+    )]
+    pub enum GrantExpiryInputUnit {
+        #[serde(rename = "hour")]
+        Hour,
+        #[serde(rename = "day")]
+        Day,
+        #[serde(rename = "week")]
+        Week,
+        #[serde(rename = "month")]
+        Month,
+        #[serde(rename = "year")]
+        Year,
+    }
+    impl ::std::fmt::Display for GrantExpiryInputUnit {
+        fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+            match *self {
+                Self::Hour => f.write_str("hour"),
+                Self::Day => f.write_str("day"),
+                Self::Week => f.write_str("week"),
+                Self::Month => f.write_str("month"),
+                Self::Year => f.write_str("year"),
+            }
+        }
+    }
+    impl ::std::str::FromStr for GrantExpiryInputUnit {
+        type Err = self::error::ConversionError;
+        fn from_str(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            match value {
+                "hour" => Ok(Self::Hour),
+                "day" => Ok(Self::Day),
+                "week" => Ok(Self::Week),
+                "month" => Ok(Self::Month),
+                "year" => Ok(Self::Year),
+                _ => Err("invalid value".into()),
+            }
+        }
+    }
+    impl ::std::convert::TryFrom<&str> for GrantExpiryInputUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: &str) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
+    impl ::std::convert::TryFrom<::std::string::String> for GrantExpiryInputUnit {
+        type Error = self::error::ConversionError;
+        fn try_from(value: ::std::string::String) -> ::std::result::Result<Self, self::error::ConversionError> {
+            value.parse()
+        }
+    }
     #[doc = "A length of time."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     pub struct GrantPeriod {
@@ -1895,7 +1961,7 @@ pub mod types {
             Default::default()
         }
     }
-    #[doc = "A length of time: of an interval in which credit is granted, or of a block's life."]
+    #[doc = "The length of an interval in which credit is granted."]
     #[derive(:: serde :: Deserialize, :: serde :: Serialize, Clone, Debug, PartialEq)]
     #[serde(deny_unknown_fields)]
     pub struct GrantPeriodInput {
@@ -2088,7 +2154,7 @@ pub mod types {
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
         pub cap_group: ::std::option::Option<::std::string::String>,
         #[serde(skip_serializing_if = "::std::option::Option::is_none")]
-        pub expires_after: ::std::option::Option<GrantPeriodInput>,
+        pub expires_after: ::std::option::Option<GrantExpiryInput>,
         #[doc = "Pays only for these; empty = for any feature."]
         #[serde(default, skip_serializing_if = "::std::vec::Vec::is_empty")]
         pub feature_keys: ::std::vec::Vec<::std::string::String>,
@@ -8472,6 +8538,48 @@ pub mod types {
             }
         }
         #[derive(Clone, Debug)]
+        pub struct GrantExpiryInput {
+            count: ::std::result::Result<i32, ::std::string::String>,
+            unit: ::std::result::Result<super::GrantExpiryInputUnit, ::std::string::String>,
+        }
+        impl ::std::default::Default for GrantExpiryInput {
+            fn default() -> Self {
+                Self {
+                    count: Err("no value supplied for count".to_string()),
+                    unit: Err("no value supplied for unit".to_string()),
+                }
+            }
+        }
+        impl GrantExpiryInput {
+            pub fn count<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<i32>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.count = value.try_into().map_err(|e| format!("error converting supplied value for count: {e}"));
+                self
+            }
+            pub fn unit<T>(mut self, value: T) -> Self
+            where
+                T: ::std::convert::TryInto<super::GrantExpiryInputUnit>,
+                T::Error: ::std::fmt::Display,
+            {
+                self.unit = value.try_into().map_err(|e| format!("error converting supplied value for unit: {e}"));
+                self
+            }
+        }
+        impl ::std::convert::TryFrom<GrantExpiryInput> for super::GrantExpiryInput {
+            type Error = super::error::ConversionError;
+            fn try_from(value: GrantExpiryInput) -> ::std::result::Result<Self, super::error::ConversionError> {
+                Ok(Self { count: value.count?, unit: value.unit? })
+            }
+        }
+        impl ::std::convert::From<super::GrantExpiryInput> for GrantExpiryInput {
+            fn from(value: super::GrantExpiryInput) -> Self {
+                Self { count: Ok(value.count), unit: Ok(value.unit) }
+            }
+        }
+        #[derive(Clone, Debug)]
         pub struct GrantPeriod {
             count: ::std::result::Result<i32, ::std::string::String>,
             unit: ::std::result::Result<::std::string::String, ::std::string::String>,
@@ -8824,7 +8932,7 @@ pub mod types {
             accumulation_cap: ::std::result::Result<::std::option::Option<i64>, ::std::string::String>,
             amount: ::std::result::Result<i64, ::std::string::String>,
             cap_group: ::std::result::Result<::std::option::Option<::std::string::String>, ::std::string::String>,
-            expires_after: ::std::result::Result<::std::option::Option<super::GrantPeriodInput>, ::std::string::String>,
+            expires_after: ::std::result::Result<::std::option::Option<super::GrantExpiryInput>, ::std::string::String>,
             feature_keys: ::std::result::Result<::std::vec::Vec<::std::string::String>, ::std::string::String>,
             interval: ::std::result::Result<super::GrantTemplateInputInterval, ::std::string::String>,
             on: ::std::result::Result<::std::option::Option<super::GrantTemplateInputOn>, ::std::string::String>,
@@ -8879,7 +8987,7 @@ pub mod types {
             }
             pub fn expires_after<T>(mut self, value: T) -> Self
             where
-                T: ::std::convert::TryInto<::std::option::Option<super::GrantPeriodInput>>,
+                T: ::std::convert::TryInto<::std::option::Option<super::GrantExpiryInput>>,
                 T::Error: ::std::fmt::Display,
             {
                 self.expires_after =
@@ -16126,7 +16234,7 @@ impl Client {
     pub fn get_variant(&self) -> builder::GetVariant<'_> {
         builder::GetVariant::new(self)
     }
-    #[doc = "Make the next version of a variant\n\nFor subscriptions from now on; running ones keep their version until they are changed or migrated. Where nothing is\ndifferent there is no new version. Grants are told apart by their place in the list, so keep `once` grants where\nthey are.\n\n\nSends a `PUT` request to `/v1/variants/{variant_id}`\n\nArguments:\n- `variant_id`: The variant.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.replace_variant()\n    .variant_id(variant_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Make the next version of a variant\n\nFor subscriptions from now on; running ones keep their version until they are changed or migrated. Where nothing is\ndifferent there is no new version. Grants are told apart by their place in the list, so keep `once` grants where\nthey are. An archived variant has no further versions (`invalid_transition`).\n\n\nSends a `PUT` request to `/v1/variants/{variant_id}`\n\nArguments:\n- `variant_id`: The variant.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.replace_variant()\n    .variant_id(variant_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn replace_variant(&self) -> builder::ReplaceVariant<'_> {
         builder::ReplaceVariant::new(self)
     }
@@ -16134,7 +16242,7 @@ impl Client {
     pub fn archive_variant(&self) -> builder::ArchiveVariant<'_> {
         builder::ArchiveVariant::new(self)
     }
-    #[doc = "Move subscribers to the newest version\n\nOne page of the live subscriptions to earlier versions of the variant, each moved as by a change of its own. Call\nit with `next_cursor` until that is null; `remaining` says how many are left. Nobody is moved twice, so a call that\nwas cut off is simply repeated. With `preview`, nothing is changed and each says what would become of its account.\n\n\nSends a `POST` request to `/v1/variants/{variant_id}/migrate`\n\nArguments:\n- `variant_id`: The variant.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.migrate_variant()\n    .variant_id(variant_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
+    #[doc = "Move subscribers to the newest version\n\nOne page of the live subscriptions to earlier versions of the variant, each moved as by a change of its own. Call\nit with `next_cursor` until that is null; `remaining` says how many are left. Nobody is moved twice, so a call that\nwas cut off is simply repeated. With `preview`, nothing is changed and each says what would become of its account.\nSubscribers of an archived variant keep their versions (`invalid_transition`).\n\n\nSends a `POST` request to `/v1/variants/{variant_id}/migrate`\n\nArguments:\n- `variant_id`: The variant.\n- `idempotency_key`: Names this change, so that sending it again changes nothing. ASCII. Kept 30 days, usage for ever.\n- `body`\n```ignore\nlet response = client.migrate_variant()\n    .variant_id(variant_id)\n    .idempotency_key(idempotency_key)\n    .body(body)\n    .send()\n    .await;\n```"]
     pub fn migrate_variant(&self) -> builder::MigrateVariant<'_> {
         builder::MigrateVariant::new(self)
     }

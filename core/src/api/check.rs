@@ -78,6 +78,7 @@ pub struct ChecksJson {
 struct CheckJson {
     end_user_id: String,
     feature_key: String,
+    #[serde(default, deserialize_with = "fields::not_null")]
     units: Option<i64>,
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserializer;
 use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::api::problem::Problem;
 use crate::credits::{AmountOutOfRange, Credits, Units};
@@ -57,6 +57,14 @@ pub fn seq(seq: i64, pointer: &str) -> Result<u64, Problem> {
 pub fn amount(amount: i64, pointer: &str) -> Result<Credits, Problem> {
     let checked = Credits::new(amount).ok().filter(|amount| *amount >= Credits::ZERO);
     checked.ok_or_else(|| out_of(amount, pointer))
+}
+
+/// An amount of 1 or more.
+pub fn positive_amount(given: i64, pointer: &str) -> Result<Credits, Problem> {
+    if given < 1 {
+        return Err(Problem::invalid(pointer, "must be 1 or more"));
+    }
+    amount(given, pointer)
 }
 
 /// An amount of either sign.
@@ -127,6 +135,11 @@ fn out_of(number: i64, pointer: &str) -> Problem {
     } else {
         Problem::at(Code::AmountOutOfRange, pointer, TOO_LARGE)
     }
+}
+
+/// Reads a field that may be left out, but is not null where it is given: null would say nothing that the contract knows.
+pub fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Reads pairs of texts; a name that comes twice is refused, since nobody knows which value is meant.

@@ -5,7 +5,7 @@
 //! - [`price`]: prices of features
 //! - [`usage`]: usage events, single and batch
 //! - [`ledger`], entries as the ledger lists them
-//! - [`fields`]: how single fields are checked; [`object`]: how bodies are read
+//! - [`fields`]: how single fields are checked; [`object`]: how bodies are read; [`misread`]: what is told otherwise
 //!
 //! Source: openapi.yaml.
 
@@ -14,6 +14,7 @@ pub mod edge;
 pub mod explain;
 pub mod fields;
 pub mod ledger;
+pub mod misread;
 pub mod object;
 pub mod price;
 pub mod problem;

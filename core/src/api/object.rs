@@ -4,15 +4,39 @@
 //! would be void, and a field added in the middle would be read for another. Here whatever is a struct must be an
 //! object, however deep it stands. Source: docs/api.md, "Requests".
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess,
+    Visitor,
+};
 use serde::forward_to_deserialize_any;
 
-/// Reads JSON whose structs are objects.
-pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+use crate::api::misread;
+use crate::api::problem::Problem;
+
+/// Reads JSON whose structs are objects. What is wrong is told with its place.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = T::deserialize(Objects(&mut json))?;
-    json.end()?;
-    Ok(value)
+    let mut track = serde_path_to_error::Track::new();
+    let read = T::deserialize(Objects(serde_path_to_error::Deserializer::new(&mut json, &mut track)));
+    match read {
+        Ok(value) if json.end().is_ok() => Ok(value),
+        read => Err(problem(bytes, &track.path(), read.err())),
+    }
+}
+
+fn problem(bytes: &[u8], path: &serde_path_to_error::Path, error: Option<serde_json::Error>) -> Problem {
+    if bytes.trim_ascii().is_empty() {
+        return Problem::invalid("", "the body is empty; send a JSON object");
+    }
+    // A place counts only in what is JSON as a whole.
+    match (serde_json::from_slice::<IgnoredAny>(bytes), error) {
+        (Ok(IgnoredAny), Some(error)) => misread::in_body(path, &error),
+        (Err(error), _) => Problem::invalid("", format!("the body is no JSON: {error}")),
+        (Ok(IgnoredAny), None) => unreachable!("a value and nothing after it was read"),
+    }
 }
 
 /// A deserializer, visitor, seed or access, with everything below it wrapped too.
@@ -38,13 +62,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         self.0.deserialize_map(Objects(visitor))
     }
 
+    /// Enums of bodies are names: whatever else stands there is told which they are.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_enum(name, variants, Objects(visitor))
+        self.0.deserialize_any(Name { names, visitor })
     }
 
     /// Raw values too, which know their deserializer: what is in them is read where it is used.
@@ -62,6 +87,25 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
     }
 }
 
+/// Reads one of `names`.
+struct Name<V> {
+    names: &'static [&'static str],
+    visitor: V,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "one of `{}`", self.names.join("`, `"))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<V::Value, E> {
+        let name: StrDeserializer<'_, E> = name.into_deserializer();
+        self.visitor.visit_enum(name)
+    }
+}
+
 macro_rules! pass_on {
     ($($method:ident($type:ty)),*) => {$(
         fn $method<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
@@ -73,7 +117,7 @@ macro_rules! pass_on {
 impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
     type Value = V::Value;
 
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.expecting(formatter)
     }
 
@@ -208,5 +252,28 @@ mod tests {
         for text in bad {
             assert!(from_slice::<Outer>(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_its_place() {
+        for (text, pointer, detail) in [
+            (r#"{"inner":{"number":"1"}}"#, "/inner/number", "must be an integer, not a string"),
+            (r#"{"inner":{"number":1e400}}"#, "/inner/number", "the number is out of range"),
+            (r#"{"inner":{}}"#, "/inner/number", "is required"),
+            (r#"{"inner":{"number":1,"~/":2}}"#, "/inner/~0~1", "is not known here; known are `number` or `text`"),
+            (r#"{"inner":{"number":1},"list":[{"number":1},[2]]}"#, "/list/1", "must be an object, not an array"),
+            (r#"{"inner":{"number":1},"kind":"two"}"#, "/kind", "must be `one`"),
+            (r#"{"inner":{"number":1},"kind":{"one":null}}"#, "/kind", "must be one of `one`, not an object"),
+            (r#"{"inner":{"number":1,"number":2}}"#, "/inner/number", "give it once"),
+            ("[]", "", "must be an object, not an array"),
+            (" ", "", "the body is empty; send a JSON object"),
+        ] {
+            let problem = String::from_utf8(from_slice::<Outer>(text.as_bytes()).unwrap_err().to_json("r")).unwrap();
+            let field = serde_json::json!({ "pointer": pointer, "detail": detail });
+            let told: serde_json::Value = serde_json::from_str(&problem).unwrap();
+            assert_eq!(told["errors"], serde_json::json!([field]), "{text}");
+        }
+        let broken = from_slice::<Outer>(br#"{"inner":{"number":"1"}"#).unwrap_err();
+        assert_eq!(broken.detail(), "the body is no JSON: EOF while parsing an object at line 1 column 23");
     }
 }

@@ -7,6 +7,7 @@ use crate::credits::{AmountOutOfRange, Credits};
 use crate::ids::{BlockId, FeatureKey, PackageId, ReservationId, SubscriptionId, TopupId, UsageId, VariantId};
 use crate::problem::Code;
 use crate::subscription::SubscriptionStatus;
+use crate::subscription::machine::Happening;
 use crate::time::Timestamp;
 
 /// Why a command was refused. Nothing has changed but what time alone did.
@@ -85,14 +86,14 @@ pub enum Refusal {
     #[error("there is no subscription {0}")]
     SubscriptionUnknown(SubscriptionId),
     /// The subscription is in a state in which this cannot happen.
-    #[error("the subscription {id} is {from} and cannot become {to} like this", from = from.name(), to = to.name())]
+    #[error("{}", not_possible(*id, *from, *asked))]
     InvalidTransition {
         /// The subscription.
         id: SubscriptionId,
         /// The state it is in.
         from: SubscriptionStatus,
-        /// The state that was asked for.
-        to: SubscriptionStatus,
+        /// What was asked for.
+        asked: Happening,
     },
     /// The next period is paid for.
     #[error("the next period of the subscription {0} is renewed already; renew again in that period")]
@@ -231,6 +232,57 @@ fn refund_out_of_range(left: Credits) -> String {
         format!("the amount of a refund must be 1 to {}, what was not refunded before", left.get())
     } else {
         "the top-up was refunded in full before: there is nothing left to refund".to_owned()
+    }
+}
+
+/// Names the operation and the state it is not possible in, and what helps where something does.
+fn not_possible(id: SubscriptionId, from: SubscriptionStatus, asked: Happening) -> String {
+    let operation = operation(asked);
+    format!("the subscription {id} is {}: {operation} is not possible{}", from.name(), what_helps(from, asked))
+}
+
+/// An operation as the API names it.
+const fn operation(asked: Happening) -> &'static str {
+    match asked {
+        Happening::Renew => "renew",
+        Happening::MarkPaid => "mark_paid",
+        Happening::MarkOverdue => "mark_overdue",
+        Happening::Convert => "convert",
+        Happening::ConvertAtTrialEnd => "convert at trial_end",
+        Happening::Change | Happening::ChangeInTrial => "change",
+        Happening::ChangeAtPeriodEnd => "change at period_end",
+        Happening::Pause => "pause",
+        Happening::PauseAtPeriodEnd => "pause at period_end",
+        Happening::Resume => "resume",
+        Happening::Cancel => "cancel",
+        Happening::CancelAtPeriodEnd => "cancel at period_end",
+        Happening::Uncancel => "uncancel",
+        // Nobody asks for what time does.
+        _ => "this",
+    }
+}
+
+const fn what_helps(from: SubscriptionStatus, asked: Happening) -> &'static str {
+    use Happening as H;
+    use SubscriptionStatus as S;
+    match (from, asked) {
+        (S::Canceled | S::Expired, _) => "; it is over, create another one",
+        (S::Scheduled, _) => "; until it starts it can only be canceled (at now)",
+        (_, H::MarkPaid) => "; no payment of it is missing",
+        (S::Trialing, H::MarkOverdue) => "; a trial is not paid for",
+        (_, H::Convert | H::ConvertAtTrialEnd) => "; only a trial is converted",
+        (S::Trialing, H::Renew) => "; convert it instead",
+        (S::Trialing, H::ChangeAtPeriodEnd) => "; change it now",
+        (S::Trialing, H::Pause | H::PauseAtPeriodEnd) => "; convert it first",
+        (S::Paused, H::Resume) => "; it paused with its base subscription, resume that",
+        (_, H::Resume) => "; only what is paused is resumed",
+        (S::Paused, H::Pause) => "; it pauses already",
+        (S::Paused, H::CancelAtPeriodEnd) => "; cancel it now, or resume it first",
+        (S::Paused, _) => "; resume it first",
+        (S::PastDue, H::MarkOverdue) => "; that a payment is missing is known",
+        (S::PastDue, H::CancelAtPeriodEnd) => "; cancel it now, or pay for it first (renew or mark_paid)",
+        (S::PastDue, _) => "; pay for it first (renew or mark_paid)",
+        _ => "",
     }
 }
 

@@ -128,5 +128,5 @@ const fn aim(action: &Action) -> Happening {
 }
 
 const fn not_possible(own: &Subscription, happening: Happening) -> Refusal {
-    Refusal::InvalidTransition { id: own.id, from: own.status, to: happening.aim() }
+    Refusal::InvalidTransition { id: own.id, from: own.status, asked: happening }
 }

@@ -26,6 +26,9 @@ pub enum AppError {
     /// Something of this name exists already.
     #[error("{0}")]
     AlreadyExists(String),
+    /// As things stand it cannot be done.
+    #[error("{0}")]
+    NotPossible(String),
     /// The `Idempotency-Key` belongs to another request.
     #[error("this Idempotency-Key was used for a request with another body; use a new key for a new request")]
     KeyReused,
@@ -71,6 +74,7 @@ impl AppError {
             Self::Invalid { .. } => Code::ValidationFailed,
             Self::NotFound(_) => Code::NotFound,
             Self::AlreadyExists(_) => Code::AlreadyExists,
+            Self::NotPossible(_) => Code::InvalidTransition,
             Self::KeyReused => Code::IdempotencyKeyReused,
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Forbidden { .. } => Code::Forbidden,

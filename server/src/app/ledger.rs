@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::app::clock;
 use crate::app::error::AppError;
+use crate::app::idempotency::RequestIdentity;
 use crate::app::root::App;
 use crate::store::accounts::BlockNotes;
 use crate::store::entries::EntryFilter;
@@ -123,6 +124,22 @@ impl App {
         let state = state.unwrap_or_else(|| AccountState::unknown(end_user_id.clone()));
         let now = catalogue.clock.at(as_of).max(state.wallet.time);
         Ok(StateRead { state, catalogue, now, as_of })
+    }
+
+    /// Whether an earlier request for an end user had this key.
+    pub async fn is_repeat(
+        &self,
+        id: EnvironmentId,
+        end_user_id: &EndUserId,
+        identity: Option<&RequestIdentity>,
+    ) -> Result<bool, AppError> {
+        let Some(identity) = identity else { return Ok(false) };
+        let environment = self.environment(id).await?;
+        let (_, lane_id) = environment.handle.lane_of(end_user_id.bucket());
+        let mut tx = self.store.begin(id).await?;
+        let found = tx.load_requests(lane_id, &[identity.key_hash], clock::now()).await?;
+        tx.commit().await?;
+        Ok(!found.is_empty())
     }
 
     /// The account of an end user, if anything was ever written for them.

@@ -125,5 +125,7 @@ fn no_variant(variant_id: VariantId) -> AppError {
 
 /// A variant that is archived, named where it must not be.
 pub(super) fn archived_variant(variant_id: VariantId) -> AppError {
-    AppError::NotFound(format!("the plan variant {variant_id} is archived; create another one"))
+    AppError::NotPossible(format!(
+        "the plan variant {variant_id} is archived: it has no further versions, and its subscribers keep theirs; create another variant"
+    ))
 }

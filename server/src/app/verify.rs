@@ -174,20 +174,24 @@ impl Verification {
             self.note(environment, differences);
             after = up_to;
         }
-        let mut since = Timestamp::MIN;
+        let mut since = Some(Timestamp::MIN);
         loop {
             let mut tx = self.store.begin_snapshot(environment.id).await?;
             tx.plan_for_verifying().await?;
             let head = tx.rollup_head(lane_id).await?;
-            let month = tx.month_with_usage(lane_id, since).await?;
-            let Some((from, to)) = month else {
+            let month = match since {
+                Some(since) => tx.month_with_usage(lane_id, since).await?,
+                None => None,
+            };
+            let Some(month) = month else {
                 self.note(environment, tx.differing_property_sums(lane_id).await?);
                 break;
             };
-            let differences = tx.differing_sums(lane_id, (from, to), head.rolled_to).await?;
+            let differences = tx.differing_sums(lane_id, month, head.rolled_to).await?;
             tx.commit().await?;
             self.note(environment, differences);
-            since = to;
+            // The last month ends where timestamps do: there is none after it.
+            since = Some(month.calendar_month().1).filter(|next| *next < Timestamp::MAX);
         }
         self.progress.lanes.fetch_add(1, Ordering::Relaxed);
         Ok(())

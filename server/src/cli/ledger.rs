@@ -32,8 +32,34 @@ pub(super) enum LedgerCommand {
 
 /// Whether the ledger is right is not known.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("cannot read the ledger (--database-url; run `quotastack-server migrate` first)")]
-pub struct CannotVerify;
+pub enum CannotVerify {
+    /// There is no database to read, or none that lets us in.
+    #[error("cannot read the ledger: is --database-url right?")]
+    NoDatabase,
+    /// It is none of this release.
+    #[error("cannot read the ledger: run `quotastack-server migrate` first")]
+    NotMigrated,
+    /// Something else, which the source says.
+    #[error("cannot verify the ledger to its end")]
+    Other,
+}
+
+impl CannotVerify {
+    /// What would help against an error, as far as that is known.
+    fn because(error: &anyhow::Error) -> Self {
+        match error.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut) => Self::NoDatabase,
+            Some(sqlx::Error::Database(error)) => match error.code().as_deref() {
+                // The tables, their columns or their schema are missing.
+                Some("42P01" | "42703" | "3F000") => Self::NotMigrated,
+                // The login is refused, or the database is missing.
+                Some("28000" | "28P01" | "3D000") => Self::NoDatabase,
+                _ => Self::Other,
+            },
+            _ => Self::Other,
+        }
+    }
+}
 
 /// What to verify with.
 #[derive(Debug, Args)]
@@ -62,7 +88,10 @@ pub(super) async fn run(command: LedgerCommand) -> anyhow::Result<()> {
         eprintln!();
     }
     store.close().await;
-    let findings = verified.context(CannotVerify)?;
+    let findings = verified.map_err(|error| {
+        let why = CannotVerify::because(&error);
+        error.context(why)
+    })?;
     let (accounts, entries) = (progress.accounts.load(Ordering::Relaxed), progress.entries.load(Ordering::Relaxed));
     for finding in &findings {
         print(finding, args.json)?;

@@ -58,7 +58,7 @@ impl<T> Json<T> {
     ) -> Result<Option<RequestIdentity>, Problem> {
         let Some(key) = &self.key else { return Ok(None) };
         // As a value, so that white space and the order of fields make no difference.
-        let body: serde_json::Value = from_json(&self.bytes)?;
+        let body: serde_json::Value = object::from_slice(&self.bytes)?;
         Ok(Some(RequestIdentity::new(principal.environment_id, operation, end_user, key, &body)))
     }
 }
@@ -71,7 +71,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let key = idempotency_key(&head.headers)?;
         refuse_other_media_types(&head.headers)?;
         let bytes = read(body).await?;
-        let value = from_json(&bytes)?;
+        let value = object::from_slice(&bytes)?;
         Ok(Self { value, key, bytes })
     }
 }
@@ -109,10 +109,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
         return Err(Problem::invalid("header:Idempotency-Key", "give it once"));
     }
     fields::idempotency_header(first.map(HeaderValue::as_bytes))
-}
-
-fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    object::from_slice(bytes).map_err(|error| Problem::invalid("", error.to_string()))
 }
 
 fn refuse_other_media_types(headers: &HeaderMap) -> Result<(), Problem> {

@@ -32,6 +32,7 @@ pub struct AdjustmentJson {
     feature_key: Option<String>,
     #[serde(default)]
     allow_negative: bool,
+    #[serde(default, deserialize_with = "fields::not_null")]
     priority: Option<i64>,
     expires_at: Option<Timestamp>,
 }

@@ -41,6 +41,7 @@ pub struct GrantJson {
     amount: i64,
     #[serde(default)]
     kind: GrantKind,
+    #[serde(default, deserialize_with = "fields::not_null")]
     priority: Option<i64>,
     effective_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
@@ -50,6 +51,7 @@ pub struct GrantJson {
     feature_keys: Vec<String>,
     #[serde(default, deserialize_with = "fields::unique_pairs")]
     metadata: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     settle_debt: Option<bool>,
     accumulation_cap: Option<i64>,
     cap_group: Option<String>,
@@ -106,7 +108,7 @@ fn checked_grant(body: GrantJson) -> Result<(Grant, BlockNotes), ApiError> {
     };
     let grant = Grant {
         kind,
-        amount: fields::amount(body.amount, "/amount")?,
+        amount: fields::positive_amount(body.amount, "/amount")?,
         priority: priority(body.priority, "/priority")?,
         effective_at: body.effective_at,
         expires_at: body.expires_at,

@@ -37,10 +37,14 @@ pub struct FeatureJson {
     name: String,
     kind: FeatureKind,
     price: Option<PriceJson>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     overage_policy: Option<OveragePolicy>,
     overdraft_limit: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     enforcement: Option<Enforcement>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     offline: Option<OfflinePolicy>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     default: Option<AccessJson>,
     #[serde(default)]
     summary_properties: Vec<String>,
@@ -75,10 +79,14 @@ pub async fn create_feature(
 #[serde(deny_unknown_fields)]
 pub struct FeatureRulesJson {
     name: String,
+    #[serde(default, deserialize_with = "fields::not_null")]
     overage_policy: Option<OveragePolicy>,
     overdraft_limit: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     enforcement: Option<Enforcement>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     offline: Option<OfflinePolicy>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     default: Option<AccessJson>,
 }
 
@@ -126,9 +134,7 @@ fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
     if !metered && enforcement == Enforcement::Strict {
         return Err(Problem::invalid("/enforcement", "only a metered feature can be strict"));
     }
-    if !metered && body.price.is_some() {
-        return Err(Problem::invalid("/price", "only a metered feature has a price"));
-    }
+    refuse_metered_terms(body.kind, body.price.is_some(), body.overage_policy, body.overdraft_limit, "")?;
     let overdraft_limit = body.overdraft_limit.map(|limit| fields::amount(limit, "/overdraft_limit")).transpose()?;
     // The first price holds for all time before it, so that no late usage finds itself without one.
     let price = body.price.map(|price| price.into_price("/price")).transpose()?;
@@ -145,6 +151,29 @@ fn checked_feature(body: FeatureJson) -> Result<Feature, Problem> {
         offline: body.offline.unwrap_or(OfflinePolicy::AllowUntilStale),
         summary_properties: checked_properties(body.summary_properties)?,
     })
+}
+
+/// Refuses what says how usage is paid for where there is no usage. What it is anyway may be said.
+pub(super) fn refuse_metered_terms(
+    kind: FeatureKind,
+    has_price: bool,
+    policy: Option<OveragePolicy>,
+    overdraft_limit: Option<i64>,
+    pointer: &str,
+) -> Result<(), Problem> {
+    if kind == FeatureKind::Metered {
+        return Ok(());
+    }
+    let (field, what) = if has_price {
+        ("price", "a price")
+    } else if policy.is_some_and(|policy| policy != OveragePolicy::Block) {
+        ("overage_policy", "an overage_policy other than block")
+    } else if overdraft_limit.is_some() {
+        ("overdraft_limit", "an overdraft_limit")
+    } else {
+        return Ok(());
+    };
+    Err(Problem::invalid(format!("{pointer}/{field}"), format!("only a metered feature has {what}; leave it out")))
 }
 
 fn checked_properties(names: Vec<String>) -> Result<Vec<String>, Problem> {
@@ -185,10 +214,12 @@ pub(super) fn checked_access(
 /// A name for people.
 pub(super) fn name(text: &str) -> Result<String, Problem> {
     let chars = text.chars().count();
-    if (1..=NAME_CHARS_MAX).contains(&chars) && !text.chars().any(char::is_control) {
+    let is_blank = text.chars().all(char::is_whitespace);
+    if chars <= NAME_CHARS_MAX && !is_blank && !text.chars().any(char::is_control) {
         Ok(text.to_owned())
     } else {
-        Err(Problem::invalid("/name", "must be 1 to 200 characters, none of them a control character"))
+        let detail = "must be 1 to 200 characters, not all of them blank, none of them a control character";
+        Err(Problem::invalid("/name", detail))
     }
 }
 

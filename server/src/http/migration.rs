@@ -5,6 +5,7 @@ use std::str::FromStr;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::ids::{EndUserId, SubscriptionId, VariantId};
 use quotastack_core::subscription::order::{ChangeCredits, When};
@@ -26,10 +27,13 @@ const LIMIT_MAX: i64 = 1_000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MigrationJson {
+    #[serde(default, deserialize_with = "fields::not_null")]
     at: Option<When>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     credits: Option<ChangeCredits>,
     #[serde(default)]
     preview: bool,
+    #[serde(default, deserialize_with = "fields::not_null")]
     limit: Option<i64>,
     cursor: Option<String>,
 }

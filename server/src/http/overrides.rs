@@ -6,7 +6,7 @@ use axum::response::Response;
 use quotastack_core::api::fields;
 use quotastack_core::api::price::PriceJson;
 use quotastack_core::api::problem::Problem;
-use quotastack_core::catalogue::{FeatureKind, OveragePolicy};
+use quotastack_core::catalogue::OveragePolicy;
 use quotastack_core::credits::Credits;
 use quotastack_core::entitlement::terms::Override;
 use quotastack_core::ids::FeatureKey;
@@ -22,7 +22,7 @@ use crate::http::body::{Json, OptionalKey, json, written};
 use crate::http::caller::Caller;
 use crate::http::credits::cap;
 use crate::http::error::ApiError;
-use crate::http::features::{ListOut, checked_access};
+use crate::http::features::{ListOut, checked_access, refuse_metered_terms};
 use crate::http::query::{Segment, Segments};
 use crate::http::state::ApiState;
 
@@ -51,8 +51,15 @@ pub async fn set_override(
     let identity = body.identity(&principal, &format!("set_override {feature_key}"), Some(&end_user_id))?;
     let feature = state.app.feature(principal.environment_id, &feature_key).await?.feature;
     let asked = body.value;
-    if feature.kind != FeatureKind::Metered && asked.price.is_some() {
-        return Err(Problem::invalid("/price", "only a metered feature has a price").into());
+    refuse_metered_terms(feature.kind, asked.price.is_some(), asked.overage_policy, asked.overdraft_limit, "")?;
+    if let Some(expires_at) = asked.expires_at {
+        let environment = principal.environment_id;
+        let now = state.app.state(environment, &end_user_id).await?.now;
+        // A repeat is answered as the first time, however late it comes.
+        if expires_at <= now && !state.app.is_repeat(environment, &end_user_id, identity.as_ref()).await? {
+            let detail = format!("must be after now ({now}); to end an override, delete it");
+            return Err(Problem::invalid("/expires_at", detail).into());
+        }
     }
     let access = checked_access(feature.kind, true, asked.value, "")?;
     let terms = Override {

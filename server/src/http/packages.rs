@@ -31,6 +31,7 @@ pub struct PackageJson {
     amount: i64,
     price_paid: i64,
     currency: String,
+    #[serde(default, deserialize_with = "fields::not_null")]
     priority: Option<i64>,
     expires_after: Option<PeriodJson>,
     #[serde(default)]
@@ -39,10 +40,7 @@ pub struct PackageJson {
 
 impl PackageJson {
     fn checked(self) -> Result<TopupPackage, Problem> {
-        let amount = fields::amount(self.amount, "/amount")?;
-        if !amount.is_positive() {
-            return Err(Problem::invalid("/amount", "must be 1 or more"));
-        }
+        let amount = fields::positive_amount(self.amount, "/amount")?;
         Ok(TopupPackage {
             name: name(&self.name)?,
             amount,

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use quotastack_core::api::fields;
 use quotastack_core::catalogue::PlanKind;
 use quotastack_core::ids::PlanId;
 use quotastack_core::time::Timestamp;
@@ -23,6 +24,7 @@ use crate::store::plans::PlanRow;
 #[serde(deny_unknown_fields)]
 pub struct PlanJson {
     name: String,
+    #[serde(default, deserialize_with = "fields::not_null")]
     kind: Option<PlanKind>,
 }
 

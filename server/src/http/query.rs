@@ -2,12 +2,14 @@
 
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
+use quotastack_core::api::{fields, misread};
 use quotastack_core::problem::Code;
 use serde::de::DeserializeOwned;
 
@@ -23,11 +25,12 @@ pub struct Params<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        fields::utf8_query(parts.uri.query().unwrap_or_default())?;
-        let read = Query::<T>::from_request_parts(parts, state).await;
-        let Query(value) = read.map_err(|error| Problem::invalid("query", error.body_text()))?;
-        Ok(Self(value))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        fields::utf8_query(query)?;
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        let read = serde_path_to_error::deserialize(pairs);
+        Ok(Self(read.map_err(|error| misread::in_query(error.path(), &error.inner().to_string()))?))
     }
 }
 
@@ -40,7 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) = read.map_err(|error| Problem::invalid("path", error.body_text()))?;
+        let Path(text) = read.map_err(|error| unreadable(&error))?;
         Ok(Self(text))
     }
 }
@@ -54,8 +57,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Path::<(String, String)>::from_request_parts(parts, state).await;
-        let Path((first, second)) = read.map_err(|error| Problem::invalid("path", error.body_text()))?;
+        let Path((first, second)) = read.map_err(|error| unreadable(&error))?;
         Ok(Self(first, second))
+    }
+}
+
+/// Every path is text, so only its encoding can be wrong.
+fn unreadable(rejection: &PathRejection) -> Problem {
+    let detail = "must be percent-encoded UTF-8";
+    match rejection {
+        PathRejection::FailedToDeserializePathParams(error) => match error.kind() {
+            ErrorKind::InvalidUtf8InPathParam { key } => Problem::invalid(format!("path:{key}"), detail),
+            _ => Problem::invalid("path", detail),
+        },
+        _ => Problem::invalid("path", detail),
     }
 }
 

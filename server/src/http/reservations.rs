@@ -32,6 +32,7 @@ pub struct ReserveJson {
     end_user_id: String,
     feature_key: String,
     units: i64,
+    #[serde(default, deserialize_with = "fields::not_null")]
     ttl_seconds: Option<i64>,
     #[serde(default, deserialize_with = "fields::unique_pairs")]
     properties: Properties,
@@ -88,7 +89,9 @@ fn answer(status: StatusCode, end_user_id: &EndUserId, carried: &Carried) -> Res
 #[serde(deny_unknown_fields)]
 pub struct CommitJson {
     units: i64,
+    #[serde(default, deserialize_with = "fields::not_null")]
     r#final: Option<bool>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     over_commit: Option<OverCommit>,
     late: Option<Late>,
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::problem::Code;
 use quotastack_core::time::Timestamp;
@@ -24,8 +25,11 @@ const ADVANCE_SECONDS_MAX: i64 = 3_155_760_000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClockJson {
+    #[serde(default, deserialize_with = "fields::not_null")]
     advance_seconds: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     now: Option<Timestamp>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     follow: Option<bool>,
 }
 

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use quotastack_core::api::fields;
 use quotastack_core::api::problem::Problem;
 use quotastack_core::ids::{EndUserId, SubscriptionId, VariantId};
 use quotastack_core::ledger::command::Command;
@@ -90,9 +91,13 @@ pub async fn convert_subscription(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeJson {
+    #[serde(default, deserialize_with = "fields::not_null")]
     plan_variant_id: Option<String>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     quantity: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     at: Option<When>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     credits: Option<ChangeCredits>,
     #[serde(default)]
     preview: bool,
@@ -135,6 +140,7 @@ pub async fn change_subscription(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PauseJson {
+    #[serde(default, deserialize_with = "fields::not_null")]
     at: Option<When>,
     resume_at: Option<Timestamp>,
 }

@@ -36,8 +36,10 @@ pub struct SubscriptionJson {
     end_user_id: String,
     plan_variant_id: String,
     start_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     quantity: Option<i64>,
     period_start: Option<Timestamp>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     grants: Option<ImportGrants>,
 }
 
@@ -167,6 +169,7 @@ impl<'a> SubscriptionOut<'a> {
             variant_version: target.variant_version,
             quantity: target.quantity,
         };
+        let is_over = subscription.status.is_over();
         Self {
             id: subscription.id,
             end_user_id,
@@ -180,8 +183,9 @@ impl<'a> SubscriptionOut<'a> {
             cancel_at: subscription.cancel_at,
             pause_at: subscription.pause_at,
             resume_at: subscription.paused.map_or(subscription.pause_until, |pause| pause.resume_at),
-            grace_ends_at: subscription.overdue.map(|overdue| overdue.grace_ends),
-            pending_change: subscription.pending_change.map(change),
+            // What is over keeps what it was waiting for, which will not come any more.
+            grace_ends_at: subscription.overdue.filter(|_| !is_over).map(|overdue| overdue.grace_ends),
+            pending_change: subscription.pending_change.filter(|_| !is_over).map(change),
             trial_end: subscription.trial_end,
             ended_at: subscription.ended_at,
             created_at: subscription.created_at,

@@ -150,7 +150,7 @@ async fn package(
 /// What the body says, where it names no package.
 fn single(body: &TopupJson) -> Result<TopupPackage, ApiError> {
     let required = |pointer| Problem::invalid(pointer, "is required without a package_id");
-    let amount = fields::amount(body.amount.ok_or_else(|| required("/amount"))?, "/amount")?;
+    let amount = fields::positive_amount(body.amount.ok_or_else(|| required("/amount"))?, "/amount")?;
     let price_paid = body.price_paid.ok_or_else(|| required("/price_paid"))?;
     let currency = body.currency.as_deref().ok_or_else(|| required("/currency"))?;
     Ok(TopupPackage {
@@ -194,7 +194,7 @@ pub async fn refund_topup(
     let identity = body.identity(&principal, &format!("refund_topup {topup_id}"), Some(&end_user_id))?;
     let order = Refund {
         topup_id,
-        amount: body.value.amount.map(|amount| fields::amount(amount, "/amount")).transpose()?,
+        amount: body.value.amount.map(|amount| fields::positive_amount(amount, "/amount")).transpose()?,
         claw_back_spent: body.value.claw_back_spent,
         reason: body.value.reason.as_deref().map(|reason| fields::reason(reason, "/reason")).transpose()?,
     };

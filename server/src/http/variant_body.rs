@@ -1,6 +1,7 @@
 //! What is sent for a version of a variant, and its checks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use quotastack_core::api::fields;
 use quotastack_core::api::price::PriceJson;
@@ -12,13 +13,15 @@ use quotastack_core::catalogue::{
 use quotastack_core::ids::FeatureKey;
 use quotastack_core::limits::{CONTRACT_PERIODS_MAX, ENTITLEMENTS_MAX, GRANT_TEMPLATES_MAX, SUMMARY_DELAY_MINUTES_MAX};
 use quotastack_core::time::{Period, PeriodUnit};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::app::error::AppError;
 use crate::http::credits::{cap, priority, scope};
 use crate::http::error::ApiError;
-use crate::http::features::checked_access;
+use crate::http::features::{checked_access, refuse_metered_terms};
 use crate::http::state::ApiState;
 use crate::store::plans::PlanRow;
 use crate::store::types::EnvironmentId;
@@ -35,15 +38,20 @@ pub struct VariantJson {
     billing_period: PeriodJson,
     #[serde(default)]
     billing_mode: BillingMode,
+    #[serde(default, deserialize_with = "fields::not_null")]
     trial_days: Option<i64>,
     trial_end: Option<TrialEnd>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     renewal_due_days: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     grace_period_days: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     allow_usage_while_overdue: Option<bool>,
     price: Option<VariantPriceJson>,
     contract: Option<ContractJson>,
     #[serde(default)]
     carry_debt: bool,
+    #[serde(default, deserialize_with = "fields::not_null")]
     summary_delay_minutes: Option<i64>,
     #[serde(default)]
     fallback: bool,
@@ -103,24 +111,55 @@ struct TemplateJson {
     on: GrantOn,
     expires_after: Option<PeriodJson>,
     rollover_cap: Option<i64>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     priority: Option<i64>,
     #[serde(default)]
     feature_keys: Vec<String>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     rollover_percent: Option<i64>,
     accumulation_cap: Option<i64>,
     cap_group: Option<String>,
+    #[serde(default, deserialize_with = "fields::not_null")]
     settle_debt: Option<bool>,
 }
 
 /// `"once"`, `"billing_period"`, or a length of time.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "an interval is \"once\", \"billing_period\", or a count and a unit")]
+#[derive(Debug)]
 enum IntervalJson {
     Named(NamedInterval),
     Every(PeriodJson),
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// By what stands there, so that what is wrong in a length of time is told at its place.
+impl<'de> Deserialize<'de> for IntervalJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Interval;
+
+        impl<'de> Visitor<'de> for Interval {
+            type Value = IntervalJson;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("\"once\", \"billing_period\", or an object of count and unit")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<IntervalJson, E> {
+                match name {
+                    "once" => Ok(IntervalJson::Named(NamedInterval::Once)),
+                    "billing_period" => Ok(IntervalJson::Named(NamedInterval::BillingPeriod)),
+                    _ => Err(E::invalid_value(Unexpected::Str(name), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<IntervalJson, A::Error> {
+                PeriodJson::deserialize(MapAccessDeserializer::new(fields)).map(IntervalJson::Every)
+            }
+        }
+
+        deserializer.deserialize_any(Interval)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum NamedInterval {
     Once,
@@ -131,6 +170,7 @@ pub(super) enum NamedInterval {
 #[serde(deny_unknown_fields)]
 struct EntitlementJson {
     feature_key: String,
+    #[serde(default, deserialize_with = "fields::not_null")]
     enabled: Option<bool>,
     value: Option<Box<RawValue>>,
     price: Option<PriceJson>,
@@ -228,10 +268,7 @@ fn checked_template(grant: TemplateJson, pointer: &str) -> Result<GrantTemplate,
         IntervalJson::Named(NamedInterval::BillingPeriod) => GrantInterval::BillingPeriod,
         IntervalJson::Every(period) => GrantInterval::Every(period.of_any_unit(&at("interval"))?),
     };
-    let amount = fields::amount(grant.amount, &at("amount"))?;
-    if !amount.is_positive() {
-        return Err(Problem::invalid(at("amount"), "must be 1 or more"));
-    }
+    let amount = fields::positive_amount(grant.amount, &at("amount"))?;
     Ok(GrantTemplate {
         priority: priority(grant.priority, &at("priority"))?,
         feature_keys: scope(&grant.feature_keys, &at("feature_keys"))?,
@@ -263,16 +300,13 @@ async fn checked_entitlements(
         })?;
         let enabled = entitlement.enabled.unwrap_or(true);
         let access = checked_access(row.feature.kind, enabled, entitlement.value, &pointer)?;
-        let is_metered = row.feature.kind == FeatureKind::Metered;
-        if !is_metered && entitlement.price.is_some() {
-            return Err(Problem::invalid(format!("{pointer}/price"), "only a metered feature has a price").into());
-        }
+        let (policy, limit) = (entitlement.overage_policy, entitlement.overdraft_limit);
+        refuse_metered_terms(row.feature.kind, entitlement.price.is_some(), policy, limit, &pointer)?;
         let joins = plan_kind == PlanKind::Addon && row.feature.kind == FeatureKind::Config;
         if entitlement.merge.is_some() && !joins {
             let detail = "is only for config features of add-ons: it says how their value joins the base's";
             return Err(Problem::invalid(format!("{pointer}/merge"), detail).into());
         }
-        let limit = entitlement.overdraft_limit;
         let entitlement = Entitlement {
             access,
             price: entitlement.price.map(|price| price.into_price(&format!("{pointer}/price"))).transpose()?,

@@ -13,15 +13,17 @@ use crate::store::types::{LaneId, Ts, end_user_id, signed};
 use crate::store::usage_rollups::WHOLE_LANE;
 use crate::store::verify_records::{DIFFERENCES_MAX, RecordDifference};
 
-/// All usage of a feature, by account and of the whole lane, at each grain.
+/// All usage of a feature in the month that begins at `$2`, by account and of the whole lane, at each grain. The month's
+/// end is reckoned here: that of December 9999 is beyond all timestamps of ours.
 const MONTH: &str = "
     with events as materialized (
       select u.account_id, u.feature_key, date_trunc('hour', u.effective_at, 'UTC') as hour,
         case when v.usage_id is null then 1 else 0 end as events, case when v.usage_id is null then u.units else 0 end as units,
         case when v.usage_id is null then u.charged else 0 end as cost
       from usage_events u
-      left join usage_voids v on v.lane_id = $1 and v.usage_id = u.usage_id and v.feed_seq <= $4
-      where u.lane_id = $1 and u.effective_at >= $2 and u.effective_at < $3 and u.feed_seq <= $4),
+      left join usage_voids v on v.lane_id = $1 and v.usage_id = u.usage_id and v.feed_seq <= $3
+      where u.lane_id = $1 and u.effective_at >= $2 and u.effective_at < ($2 at time zone 'UTC' + interval '1 month') at time zone 'UTC'
+        and u.feed_seq <= $3),
     hours as materialized (
       select account_id, feature_key, hour, sum(events) as events, sum(units) as units, sum(cost) as cost
       from events group by 1, 2, 3),
@@ -29,16 +31,17 @@ const MONTH: &str = "
       select of.account_id, g.grain, date_trunc(g.grain, h.hour, 'UTC') as bucket_start, h.feature_key,
         sum(h.events) as events, sum(h.units) as units, sum(h.cost) as cost
       from hours h cross join unnest(array['hour', 'day', 'month']) as g (grain)
-        cross join lateral unnest(array[h.account_id, $5::uuid]) as of (account_id)
+        cross join lateral unnest(array[h.account_id, $4::uuid]) as of (account_id)
       group by 1, 2, 3, 4),
     kept as (
       select account_id, grain, bucket_start, feature_key, events, units, cost from usage_rollups
-      where lane_id = $1 and property = '' and account_id = $5 and grain in ('hour', 'day', 'month')
-        and bucket_start >= $2 and bucket_start < $3
+      where lane_id = $1 and property = '' and account_id = $4 and grain in ('hour', 'day', 'month')
+        and bucket_start >= $2 and bucket_start < ($2 at time zone 'UTC' + interval '1 month') at time zone 'UTC'
       union all
       select account_id, grain, bucket_start, feature_key, events, units, cost from usage_rollups
       where lane_id = $1 and property = '' and account_id <> '00000000-0000-0000-0000-000000000000'
-        and grain in ('hour', 'day', 'month') and bucket_start >= $2 and bucket_start < $3)
+        and grain in ('hour', 'day', 'month') and bucket_start >= $2
+        and bucket_start < ($2 at time zone 'UTC' + interval '1 month') at time zone 'UTC')
     select coalesce(k.account_id, t.account_id) as account_id, a.end_user_id,
       'usage sum of ' || coalesce(k.feature_key, t.feature_key) || ' in the ' || coalesce(k.grain, t.grain) || ' from '
         || to_char(coalesce(k.bucket_start, t.bucket_start) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as what,
@@ -52,7 +55,7 @@ const MONTH: &str = "
       format('%s events, %s units, cost %s', coalesce(k.events, 0), coalesce(k.units, 0), coalesce(k.cost, 0)))
       ) as f (expected, found)
     where f.expected <> f.found
-    limit $6";
+    limit $5";
 
 /// Which values a property's sums tell apart depends on when they were added. So they are held against each other: those
 /// of the lane against those of its accounts, days and months against their hours.
@@ -84,15 +87,10 @@ const PROPERTIES: &str = "
     limit $3";
 
 impl Tx {
-    /// The first month (of UTC) with usage or sums of a lane that does not end by `after`: its start and its end.
-    pub async fn month_with_usage(
-        &mut self,
-        lane_id: LaneId,
-        after: Timestamp,
-    ) -> sqlx::Result<Option<(Timestamp, Timestamp)>> {
+    /// Where the first month (of UTC) begins that has usage or sums of a lane from `from` on.
+    pub async fn month_with_usage(&mut self, lane_id: LaneId, from: Timestamp) -> sqlx::Result<Option<Timestamp>> {
         let row = sqlx::query(
-            "select date_trunc('month', at, 'UTC') as since,
-               ((date_trunc('month', at, 'UTC') at time zone 'UTC') + interval '1 month') at time zone 'UTC' as until
+            "select date_trunc('month', at, 'UTC') as since
              from (
                (select effective_at as at from usage_events where lane_id = $1 and effective_at >= $2
                 order by effective_at limit 1)
@@ -107,21 +105,21 @@ impl Tx {
              order by at limit 1",
         )
         .bind(lane_id.0)
-        .bind(Ts(after))
+        .bind(Ts(from))
         .bind(WHOLE_LANE)
         .fetch_optional(self.connection())
         .await?;
-        row.map(|row| Ok((row.try_get::<Ts, _>("since")?.0, row.try_get::<Ts, _>("until")?.0))).transpose()
+        row.map(|row| Ok(row.try_get::<Ts, _>("since")?.0)).transpose()
     }
 
-    /// Sums of a month that are not those of what is recorded up to `rolled_to`.
+    /// Sums of the month that begins at `month` that are not those of what is recorded up to `rolled_to`.
     pub async fn differing_sums(
         &mut self,
         lane_id: LaneId,
-        (from, to): (Timestamp, Timestamp),
+        month: Timestamp,
         rolled_to: u64,
     ) -> sqlx::Result<Vec<RecordDifference>> {
-        let bound = sqlx::query(MONTH).bind(lane_id.0).bind(Ts(from)).bind(Ts(to)).bind(signed(rolled_to));
+        let bound = sqlx::query(MONTH).bind(lane_id.0).bind(Ts(month)).bind(signed(rolled_to));
         let rows = bound.bind(WHOLE_LANE).bind(DIFFERENCES_MAX).fetch_all(self.connection()).await?;
         rows.iter().map(difference_from_row).collect()
     }

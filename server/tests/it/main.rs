@@ -7,6 +7,7 @@
 //! - `coverage`: every operation of openapi.yaml is routed, guarded by its scope and answers as documented
 //! - `lists`: page by page, everything once
 //! - `refusals`, `keys`: what is not valid and who may not, and that nothing changed
+//! - `places`: what is not valid is told where it stands
 //! - `corrections`, `reservations`, `prices`: rules of the ledger that one request shows
 //! - `entitlements`: all that an end user may do, and why
 //! - `edges`: the ends of amounts and of time
@@ -15,7 +16,7 @@
 //! - `without_workers`: what readers are told while nobody writes down what time does
 //! - `retention`: what of requests is kept for 30 days
 //! - `isolation`: what SQL itself holds
-//! - `subscriptions`, `scenarios`: plans over time, by the sandbox clock
+//! - `subscriptions`, `scenarios`: plans over time, by the sandbox clock; `transitions`: every operation in every state
 //! - `writer`, `two_servers`: concurrency, poison, dying connections, several servers
 //! - `usage_list`, `usage_summary`: reading usage and the ledger
 //! - `crash`: the server and Postgres killed at every point around a commit
@@ -51,6 +52,7 @@ mod keys;
 mod link;
 mod lists;
 mod past;
+mod places;
 mod plans;
 mod postgres;
 mod prices;
@@ -67,6 +69,7 @@ mod streams;
 mod subscription_sdk;
 mod subscriptions;
 mod support;
+mod transitions;
 #[path = "../../../core/tests/it/translated.rs"]
 mod translated;
 mod two_servers;

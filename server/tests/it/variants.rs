@@ -118,8 +118,8 @@ async fn an_archived_variant_keeps_its_subscribers_and_takes_no_others() {
     shop.client().post("/v1/subscriptions", &order).await.refused(422, "validation_failed");
     let change = format!("/v1/subscriptions/{}/change", id(&moves));
     shop.client().post(&change, &json!({"plan_variant_id": own})).await.refused(422, "validation_failed");
-    shop.client().put(&path, &variant(5, json!({}))).await.refused(404, "not_found");
-    shop.client().post(&format!("{path}/migrate"), &json!({})).await.refused(404, "not_found");
+    shop.client().put(&path, &variant(5, json!({}))).await.refused(409, "invalid_transition");
+    shop.client().post(&format!("{path}/migrate"), &json!({})).await.refused(409, "invalid_transition");
     shop.clock("2100-02-05T00:00:00Z").await;
     assert_eq!((shop.subscription(&stays).await["status"].as_str(), shop.balance("u").await), (Some("active"), 100));
     let listed = shop.client().get(&format!("/v1/plans/{}/variants", shop.base)).await.is(200);

@@ -305,3 +305,47 @@ async fn a_checkpoint_that_says_something_else_than_the_entries_is_found() {
     assert_eq!(again, looked_back);
     assert_eq!(verify(&server).await.0, Some(0));
 }
+
+#[tokio::test]
+async fn usage_in_the_last_month_that_there_is_verifies() {
+    let server = TestServer::start().await;
+    let client = &server.sandbox;
+    let feature = json!({"feature_key": "f", "name": "F", "kind": "metered", "overage_policy": "overdraft",
+        "price": {"type": "per_unit", "cost": 1}});
+    client.post("/v1/features", &feature).await.is(201);
+    for now in ["9999-12-01T00:00:00Z", "9999-12-24T23:59:59.999999Z"] {
+        client.post("/v1/sandbox/clock", &json!({ "now": now })).await.is(200);
+        client.post("/v1/usage", &json!({"end_user_id": "u", "feature_key": "f", "units": 1})).await.is(200);
+    }
+    // The last timestamp of all.
+    let last = json!({"end_user_id": "u", "feature_key": "f", "units": 1, "effective_at": "9999-12-25T00:00:00Z"});
+    client.post("/v1/usage", &last).await.is(200);
+    let (app, _) = server.app(client).await;
+    roll_up_all(&server, &app).await;
+    app.stop().await;
+    let (code, lines) = verify(&server).await;
+    assert_eq!((code, lines.len()), (Some(0), 1), "{lines:?}");
+
+    let mut owner = server.owner().await;
+    let sum = "update usage_rollups set units = units + 5 where grain = 'month' and property = ''";
+    sqlx::query(sum).execute(&mut owner).await.unwrap();
+    let (code, lines) = verify(&server).await;
+    assert_eq!((code, lines.len()), (Some(1), 3), "of the account and of the lane: {lines:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_read_is_told_with_what_helps() {
+    let server = TestServer::start().await;
+    let said = async |url: String| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quotastack-server"));
+        command.args(["ledger", "verify"]).env("DATABASE_URL", url);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let nowhere = "postgres://nobody@127.0.0.1:1/nowhere".to_owned();
+    assert!(said(nowhere).await.contains("is --database-url right?"));
+    let mut owner = server.owner().await;
+    sqlx::query("drop table environments cascade").execute(&mut owner).await.unwrap();
+    assert!(said(server.db.url.clone()).await.contains("run `quotastack-server migrate` first"));
+}

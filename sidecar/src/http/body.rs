@@ -91,7 +91,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) 
         let detail = format!("send the body as application/json, not {media_type:?}");
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    object::from_slice(body).map_err(|error| Problem::invalid("", error.to_string()))
+    object::from_slice(body)
 }
 
 fn is_json(media_type: &HeaderValue) -> bool {

@@ -3,6 +3,7 @@
 use quotastack_core::catalogue::{Contract, GrantOn};
 use quotastack_core::ledger::block::BlockKind;
 use quotastack_core::subscription::SubscriptionStatus;
+use quotastack_core::subscription::machine::Happening;
 use quotastack_core::subscription::order::{Action, ChangeCredits, Import, ImportGrants, When};
 use quotastack_core::time::Interval;
 
@@ -120,8 +121,8 @@ fn a_renewal_is_due_some_days_before_the_end_and_once() {
     late.ask(in_grace, id, Action::MarkPaid).unwrap();
     assert_eq!(late.balance(in_grace), 10);
     let after = story.ask(day(63), id, Action::Renew);
-    let (from, to) = (SubscriptionStatus::Expired, SubscriptionStatus::Active);
-    assert_eq!(after, Err(Refusal::InvalidTransition { id, from, to }));
+    let (from, asked) = (SubscriptionStatus::Expired, Happening::Renew);
+    assert_eq!(after, Err(Refusal::InvalidTransition { id, from, asked }));
 }
 
 #[test]

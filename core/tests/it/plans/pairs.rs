@@ -1,5 +1,5 @@
 //! Every state and every command, asked of the ledger: what the table allows happens, what it does not is refused
-//! with both states named and leaves nothing.
+//! with what helps and leaves nothing.
 
 use quotastack_core::subscription::SubscriptionStatus;
 use quotastack_core::subscription::machine::{Happening, next};
@@ -125,11 +125,46 @@ fn every_command_in_every_state_does_what_the_table_says() {
 }
 
 #[test]
-fn a_refusal_names_both_states() {
-    let (mut story, id, now) = in_state(SubscriptionStatus::Paused);
-    let refusal = story.ask(now, id, Action::Convert(When::Now)).unwrap_err();
-    assert_eq!(refusal.code().as_str(), "invalid_transition");
-    assert!(refusal.to_string().contains("is paused and cannot become active"), "{refusal}");
+fn a_refusal_names_the_operation_and_the_state_and_what_helps() {
+    use SubscriptionStatus as S;
+    for (state, action, told) in [
+        (S::Paused, Action::SetQuantity(2), "is paused: change is not possible; resume it first"),
+        (S::Paused, Action::Uncancel(Uncancel::All), "is paused: uncancel is not possible; resume it first"),
+        (S::Active, Action::MarkPaid, "is active: mark_paid is not possible; no payment of it is missing"),
+        (S::Active, Action::Convert(When::Now), "is active: convert is not possible; only a trial is converted"),
+        (S::Active, Action::Resume, "is active: resume is not possible; only what is paused is resumed"),
+        (
+            S::PastDue,
+            Action::MarkOverdue,
+            "is past_due: mark_overdue is not possible; that a payment is missing is known",
+        ),
+        (
+            S::PastDue,
+            Action::SetQuantity(2),
+            "is past_due: change is not possible; pay for it first (renew or mark_paid)",
+        ),
+        (S::Expired, Action::Renew, "is expired: renew is not possible; it is over, create another one"),
+    ] {
+        let (mut story, id, now) = in_state(state);
+        let refusal = story.ask(now, id, action).unwrap_err();
+        assert_eq!(refusal.code().as_str(), "invalid_transition");
+        assert!(refusal.to_string().ends_with(told), "{refusal}");
+    }
+}
+
+#[test]
+fn whatever_is_refused_says_what_helps() {
+    for state in SubscriptionStatus::ALL {
+        for (action, in_trial, else_) in commands() {
+            let happening = if state == SubscriptionStatus::Trialing { in_trial } else { else_ };
+            let (mut story, id, now) = in_state(state);
+            if next(state, happening).is_none() {
+                let told = story.ask(now, id, action).unwrap_err().to_string();
+                assert!(told.contains(" is not possible; "), "{told}");
+                assert!(!told.contains("this is not possible"), "{told}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -131,6 +131,14 @@ impl Answer {
         self.json
     }
 
+    /// The problem document of a request that is not valid at `pointer`.
+    #[track_caller]
+    pub(crate) fn refused_at(self, pointer: &str) -> Value {
+        assert_eq!((self.status, self.json["errors"][0]["pointer"].as_str()), (422, Some(pointer)), "{}", self.text);
+        assert_eq!(self.json["code"], "validation_failed");
+        self.json
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }

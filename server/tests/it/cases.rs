@@ -53,19 +53,25 @@ struct Run {
     holds: BTreeMap<String, String>,
 }
 
+/// A body without what the case does not say.
+fn without_nulls(mut body: Value) -> Value {
+    body.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    body
+}
+
 impl Run {
     async fn create_features(&self, case: &Case) {
         let implied = BTreeMap::from([("f".to_owned(), case_file::FeatureSpec::default())]);
         let features = if case.features.is_empty() { &implied } else { &case.features };
         for (key, spec) in features {
-            let body = json!({
+            let body = without_nulls(json!({
                 "feature_key": key,
                 "name": key,
                 "kind": "metered",
                 "price": { "type": "per_unit", "cost": spec.cost.unwrap_or(1), "per_units": spec.per_units.unwrap_or(1) },
                 "overage_policy": spec.overage_policy,
                 "overdraft_limit": spec.overdraft_limit,
-            });
+            }));
             self.client.post("/v1/features", &body).await.is(201);
         }
     }
@@ -85,7 +91,7 @@ impl Run {
 
     async fn send(&self, index: usize, step: &Step) -> Option<Answer> {
         if let Some(given) = &step.grant {
-            let body = json!({
+            let body = without_nulls(json!({
                 "end_user_id": WHO,
                 "amount": given.amount,
                 "priority": given.priority,
@@ -94,18 +100,18 @@ impl Run {
                 "price_paid": given.paid.then_some(500),
                 "currency": given.paid.then_some("USD"),
                 "feature_keys": given.features,
-            });
+            }));
             return Some(self.client.post_keyed("/v1/credits/grants", &format!("step-{index}"), &body).await);
         }
         if let Some(used) = &step.usage {
-            let body = json!({
+            let body = without_nulls(json!({
                 "end_user_id": WHO,
                 "feature_key": used.feature.as_deref().unwrap_or("f"),
                 "units": used.units,
                 "idempotency_key": used.key,
                 "on_insufficient": used.on_insufficient,
                 "effective_at": used.effective.map(at),
-            });
+            }));
             return Some(self.client.post("/v1/usage", &body).await);
         }
         let (path, body) = self.named_write(step)?;

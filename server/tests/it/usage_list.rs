@@ -138,13 +138,13 @@ async fn what_cannot_be_listed_is_refused_with_what_to_do() {
     for (query, pointer) in [
         ("limit=0", "query:limit"),
         ("limit=101", "query:limit"),
-        ("limit=many", "query"),
+        ("limit=many", "query:limit"),
         ("end_user_id=", "query:end_user_id"),
         ("feature_key=%20", "query:feature_key"),
         ("reservation_id=use_1", "query:reservation_id"),
         ("from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "query:to"),
-        ("from=2026-01-02", "query"),
-        ("user=u", "query"),
+        ("from=2026-01-02", "query:from"),
+        ("user=u", "query:user"),
         ("cursor=x", "query:cursor"),
         // Of another list.
         (&format!("end_user_id=u&cursor={}", text(&of_all, "next_cursor")), "query:cursor"),

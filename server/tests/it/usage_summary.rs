@@ -398,8 +398,8 @@ async fn what_cannot_be_summed_is_refused_with_what_to_do() {
     let january = "from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z";
     refused("from=2026-01-01T00:00:00Z&to=2026-01-01T00:00:00Z", "query:to", "after `from`").await;
     refused("from=2026-01-01T00:00:01Z&to=2026-01-01T00:00:00Z", "query:to", "after `from`").await;
-    refused("from=2026-01-01T00:00:00Z", "query", "to").await;
-    refused("from=yesterday&to=2026-01-01T00:00:00Z", "query", "RFC 3339").await;
+    refused("from=2026-01-01T00:00:00Z", "query:to", "required").await;
+    refused("from=yesterday&to=2026-01-01T00:00:00Z", "query:from", "RFC 3339").await;
     refused("from=2026-01-01T00:00:00Z&to=2026-03-01T00:00:00Z&bucket=hour", "query:to", "bucket=day").await;
     refused("from=2000-01-01T00:00:00Z&to=2026-01-01T00:00:00Z", "query:to", "bucket=month").await;
     refused("from=1900-01-01T00:00:00Z&to=2026-01-01T00:00:00Z&bucket=month", "query:to", "several times").await;
@@ -409,14 +409,14 @@ async fn what_cannot_be_summed_is_refused_with_what_to_do() {
         ("group_by=property&property=model&feature_key=g", "query:property", "feature g"),
         ("group_by=property&property=model&feature_key=nothing", "query:property", "feature nothing"),
         ("property=model", "query:property", "group_by=property"),
-        ("group_by=everything", "query", "everything"),
-        ("bucket=week", "query", "week"),
+        ("group_by=everything", "query:group_by", "`end_user`"),
+        ("bucket=week", "query:bucket", "`hour`"),
         ("limit=0", "query:limit", "1 to 1000"),
         ("limit=1001", "query:limit", "1 to 1000"),
         ("cursor=x", "query:cursor", "next_cursor"),
         ("group_by=end_user&cursor=MDphYmM", "query:cursor", "something else"),
         ("feature_key=%20", "query:feature_key", ""),
-        ("group=feature", "query", "group"),
+        ("group=feature", "query:group", ""),
     ] {
         refused(&format!("{january}&{query}"), pointer, says).await;
     }

@@ -289,8 +289,5 @@ pub(crate) async fn copy_into_other_lanes(owner: &mut PgConnection, tables: &Tab
     // Not what is empty: Postgres would take it to stay so.
     for table in tables.with_rows(owner).await {
         sqlx::raw_sql(AssertSqlSafe(format!("vacuum analyze {table}"))).execute(&mut *owner).await.unwrap();
-        // Plans must not hang on whether Postgres counts the rows again meanwhile.
-        let sql = format!("alter table {table} set (autovacuum_enabled = false)");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *owner).await.unwrap();
     }
 }

@@ -109,7 +109,8 @@ impl Tallied {
             (own.until, own.due) = (Some(until), Some(until.saturating_add_micros(minutes * 60_000_000).max(at)));
         }
         if let Some(start) = new.filter(|_| !goes_on && variant(after).billing_mode == BillingMode::Postpaid) {
-            let from = if old == new { at } else { start };
+            // Only what was imported has a past in which nothing was recorded here.
+            let from = if before.is_some() { start.max(at) } else { start };
             let (of, sums) = (after.id, Sums::new());
             self.periods.push(Watched { of, period_start: start, from, until: None, due: None, is_sent: false, sums });
         }

@@ -100,7 +100,7 @@ impl Tallied {
             return;
         }
         let variant = |own: &Subscription| &catalogue.variants[&(own.variant_id, own.variant_version)];
-        let (old, new) = (before.and_then(period_of), period_of(after));
+        let new = period_of(after);
         let open = self.periods.iter_mut().find(|own| own.of == after.id && own.until.is_none());
         let goes_on = open.as_ref().is_some_and(|own| Some(own.period_start) == new);
         if let Some(own) = open.filter(|_| !goes_on) {

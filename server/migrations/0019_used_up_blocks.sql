@@ -3,7 +3,9 @@
 drop index if exists blocks_live;
 alter table blocks drop column if exists live;
 alter table blocks add column live boolean;
-update blocks set live = remaining > 0
-  or (subscription_id is not null and ended is null and (frozen or expires_at is null or expires_at > now()));
+-- By the account's own time: a sandbox may be years ahead.
+update blocks b set live = b.remaining > 0
+  or (b.subscription_id is not null and b.ended is null and (b.frozen or b.expires_at is null or b.expires_at > a.advanced_to))
+from accounts a where a.lane_id = b.lane_id and a.account_id = b.account_id;
 alter table blocks alter column live set not null;
 create index blocks_live on blocks (lane_id, account_id) where live;

@@ -110,8 +110,7 @@ impl Sidecar {
         );
         let writers = Mutex::new(writers);
         let (key, durability, sidecar_id) = (config.key, config.durability, data_dir.sidecar_id());
-        let _data_dir = data_dir;
-        Ok(Arc::new(Self { engine, upstream, key, sidecar_id, durability, stop, tasks, writers, _data_dir }))
+        Ok(Arc::new(Self { engine, upstream, key, sidecar_id, durability, stop, tasks, writers, _data_dir: data_dir }))
     }
 
     /// Answers a check, from memory if it can; asks the server once about an end user that it does not know.

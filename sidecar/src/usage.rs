@@ -1,4 +1,5 @@
-//! Usage: decided by the ledger's own rules over what the sidecar holds, acknowledged when the outbox is on disk.
+//! Usage: decided by the ledger's own rules over what the sidecar holds, acknowledged when the outbox is on disk
+//! (with [`Durability::Memory`], what is advisory at once).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -40,7 +40,6 @@ impl<L: HasLot> Motion<'_, L> {
             }
             When::Now => self.change_now(id, target, variant, credits),
         }
-        self.end_addons_of_fallback(id);
         Ok(())
     }
 

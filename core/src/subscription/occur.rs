@@ -1,6 +1,6 @@
 //! What time does to subscriptions. Bases come before add-ons, ends before pauses, changes and periods, starts last.
 
-use crate::catalogue::Variant;
+use crate::catalogue::{PlanKind, Variant};
 use crate::ids::SubscriptionId;
 use crate::ledger::block::HasLot;
 use crate::ledger::motion::Motion;
@@ -81,7 +81,14 @@ impl<L: HasLot> Motion<'_, L> {
         if after.status.is_over() {
             self.wallet.subscriptions.remove(place);
         }
+        let falls_back = after.plan_kind == PlanKind::Base && after.is_fallback && !before.is_fallback;
         let (before, after) = (Some(Box::new(before)), Box::new(after));
         self.tell(crate::ledger::step::Step::Moved { before, after, happening: Some(happening) });
+        if falls_back {
+            // Beside a fallback there are no add-ons, however a subscription comes onto it.
+            for addon in self.addons(|_| true) {
+                self.end(addon, Happening::BaseEnds, EndCredits::Keep);
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::ledger::debt::DebtOf;
 use crate::ledger::motion::Motion;
 use crate::ledger::step::Step;
 use crate::subscription::machine::Happening;
-use crate::subscription::order::{ChangeCredits, EndCredits};
+use crate::subscription::order::ChangeCredits;
 use crate::subscription::state::{Overdue, Subscription, Target};
 use crate::subscription::template::Share;
 use crate::subscription::term::TermFrom;
@@ -33,7 +33,6 @@ impl<'a, L: HasLot> Motion<'a, L> {
         self.bill(&own);
         self.open_next_period(&mut own, new, variant, ChangeCredits::Prorate);
         self.keep(own, Happening::PeriodTurns);
-        self.end_addons_of_fallback(id);
     }
 
     /// The period after the one that has ended opens, on `target`. `credits` is what becomes of credit that another variant
@@ -96,16 +95,6 @@ impl<'a, L: HasLot> Motion<'a, L> {
             self.reschedule(id, Reschedule::EndsAt(grace_ends), ends_with_period);
         }
         self.keep(own, Happening::PeriodUnpaid);
-    }
-
-    /// Beside a fallback there are no add-ons.
-    pub(super) fn end_addons_of_fallback(&mut self, id: SubscriptionId) {
-        let own = self.subscription(id);
-        if own.plan_kind == PlanKind::Base && own.is_fallback {
-            for addon in self.addons(|_| true) {
-                self.end(addon, Happening::BaseEnds, EndCredits::Keep);
-            }
-        }
     }
 
     /// Usage debt of a postpaid period goes onto its invoice.

@@ -1,6 +1,6 @@
 //! `POST /v1/usage` and `POST /v1/usage/batch`.
 //!
-//! A receipt is written after the outbox is on disk, never before.
+//! A receipt is written after the outbox is on disk, never before; with durability `memory`, of what is advisory at once.
 
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
